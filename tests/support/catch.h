@@ -1,0 +1,8 @@
+// Catch2 in either of the versions that Debian 12 (2.13) and newer systems (3) carry.
+#pragma once
+
+#ifdef TERSOR_CATCH2_V2
+#include <catch2/catch.hpp>
+#else
+#include <catch2/catch_all.hpp>
+#endif

@@ -1,0 +1,309 @@
+// Options, each declared once. A component owns a Config struct and lists its members in `fields`; from that one
+// list come reading, checking, defaults, `tersor describe`, the resolved config.yaml and the JSON schema.
+//
+//   struct Config {
+//     int64_t rank = 128;
+//     double scale = 0.25;
+//     void fields(FieldVisitor& v) {
+//       v("rank", rank, at_least(1), "rank r of the projected gradient");
+//       v("scale", scale, positive, "α, applied to the update projected back");
+//     }
+//     // Optional: what no single option can check. `node` is where the struct was written.
+//     void check(const ConfigNode& node, Diagnostics& diagnostics) const;
+//   };
+//
+// Types: bool, int64_t (10M, 32k), double (also 10%), std::string, std::filesystem::path (relative to the file that
+// holds it), enums with an EnumNames specialisation, Bytes (2GiB), Span (2000 steps, 10M tokens, 10%), Cadence,
+// std::optional and std::vector of these, structs with `fields`, Choice (core/config/registry.h).
+#pragma once
+
+#include <concepts>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "core/config/node.h"
+
+namespace tersor {
+
+using Json = nlohmann::ordered_json;
+
+// What a number must satisfy, in words for messages and docs, and as JSON-schema keywords. `outside` is a number
+// that does not satisfy it: tests feed it to every option.
+struct Constraint {
+  std::string text;
+  std::function<bool(double)> holds;
+  double outside;
+  Json schema;
+};
+[[nodiscard]] Constraint at_least(double low);
+[[nodiscard]] Constraint between(double low, double high);
+[[nodiscard]] Constraint greater_than(double low);
+[[nodiscard]] Constraint less_than(double low, double high);  // low ≤ x < high
+extern const Constraint positive;
+
+// Marks an option without a default.
+struct Required {};
+inline constexpr Required required;
+
+// An amount of memory: 512, 512MB, 2GiB.
+struct Bytes {
+  int64_t value = 0;
+};
+
+// A stretch of a run: "2000" or "2000 steps", "10M tokens", "10%" of the run.
+struct Span {
+  enum class Unit { kSteps, kTokens, kFraction };
+  double value = 0;
+  Unit unit = Unit::kSteps;
+};
+
+class FieldVisitor;
+
+// Specialise for an enum E: static constexpr std::array<std::pair<E, std::string_view>, N> values.
+template <class E>
+struct EnumNames;
+
+template <class T>
+concept HasFields = requires(T& config, FieldVisitor& v) { config.fields(v); };
+// Types that read, print and describe themselves: Choice, Cadence, …
+template <class T>
+concept SelfDescribed = requires(T& value, const ConfigNode& node, Diagnostics& diagnostics) {
+  value.read(node, diagnostics);
+  { value.to_json() } -> std::convertible_to<Json>;
+  { value.schema() } -> std::convertible_to<Json>;
+  { value.type_name() } -> std::convertible_to<std::string>;
+};
+
+// One declared option bound to the member that holds its value.
+class Option {
+ public:
+  virtual ~Option() = default;
+  virtual void read(const ConfigNode& node, Diagnostics& diagnostics) const = 0;
+  [[nodiscard]] virtual Json to_json() const = 0;
+  [[nodiscard]] virtual Json schema() const = 0;
+  [[nodiscard]] virtual std::string type_name() const = 0;
+  // Visits what is declared inside: the fields of a struct or of a chosen method.
+  virtual void children(FieldVisitor&) const {}
+
+  std::string name;
+  std::string doc;
+  bool is_required = false;
+  std::vector<Constraint> constraints;
+};
+
+class FieldVisitor {
+ public:
+  virtual ~FieldVisitor() = default;
+
+  // v("name", member, [constraints or `required`]…, "what it means");
+  template <class T, class... Rest>
+  void operator()(std::string_view name, T& value, Rest&&... rest);
+
+ protected:
+  virtual void visit(const Option& option) = 0;
+};
+
+// Reads the map `node` into `config`, with `check` at the end when the struct has one. Unknown keys are errors.
+template <HasFields T>
+void read_fields(T& config, const ConfigNode& node, Diagnostics& diagnostics,
+                 std::string_view owner = {});
+template <HasFields T>
+[[nodiscard]] Json fields_to_json(T& config);
+template <HasFields T>
+[[nodiscard]] Json fields_schema(T& config);
+
+// Calls `each` for every option declared in a struct, not descending into them.
+void for_each_option(const std::function<void(FieldVisitor&)>& fields,
+                     const std::function<void(const Option&)>& each);
+
+// YAML as tersor writes it: block style, and numbers that every YAML reader takes for numbers.
+[[nodiscard]] std::string to_yaml(const Json& json);
+
+namespace detail {
+
+void read_map(const std::function<void(FieldVisitor&)>& fields, const ConfigNode& node,
+              Diagnostics& diagnostics, std::string_view owner);
+Json print_map(const std::function<void(FieldVisitor&)>& fields);
+Json schema_map(const std::function<void(FieldVisitor&)>& fields);
+
+// Reading, printing and naming of one type. `read` reports and leaves the value alone when the text is wrong.
+template <class T>
+struct OptionType;
+
+#define TERSOR_OPTION_TYPE(T)                                              \
+  template <>                                                             \
+  struct OptionType<T> {                                                  \
+    static void read(const ConfigNode& node, T& value, Diagnostics& out); \
+    static Json to_json(const T& value);                                  \
+    static Json schema();                                                 \
+    static std::string type_name();                                       \
+  };
+TERSOR_OPTION_TYPE(bool)
+TERSOR_OPTION_TYPE(int64_t)
+TERSOR_OPTION_TYPE(double)
+TERSOR_OPTION_TYPE(std::string)
+TERSOR_OPTION_TYPE(std::filesystem::path)
+TERSOR_OPTION_TYPE(Bytes)
+TERSOR_OPTION_TYPE(Span)
+#undef TERSOR_OPTION_TYPE
+
+void read_enum(const ConfigNode& node, const std::vector<std::string>& names, Diagnostics& out,
+               const std::function<void(size_t)>& set);
+
+template <class E>
+  requires std::is_enum_v<E>
+struct OptionType<E> {
+  static std::vector<std::string> names() {
+    std::vector<std::string> all;
+    for (const auto& [value, name] : EnumNames<E>::values) all.emplace_back(name);
+    return all;
+  }
+  static void read(const ConfigNode& node, E& value, Diagnostics& out) {
+    read_enum(node, names(), out, [&](size_t i) { value = EnumNames<E>::values[i].first; });
+  }
+  static Json to_json(const E& value) {
+    for (const auto& [candidate, name] : EnumNames<E>::values)
+      if (candidate == value) return std::string(name);
+    return nullptr;
+  }
+  static Json schema() { return {{"enum", names()}}; }
+  static std::string type_name() { return fmt::format("{}", fmt::join(names(), " | ")); }
+};
+
+template <class T>
+struct OptionType<std::optional<T>> {
+  static void read(const ConfigNode& node, std::optional<T>& value, Diagnostics& out) {
+    T inner = value.value_or(T{});
+    const size_t before = out.size();
+    OptionType<T>::read(node, inner, out);
+    if (out.size() == before) value = std::move(inner);
+  }
+  static Json to_json(const std::optional<T>& value) {
+    return value ? OptionType<T>::to_json(*value) : Json(nullptr);
+  }
+  static Json schema() { return {{"anyOf", Json::array({OptionType<T>::schema(), {{"type", "null"}}})}}; }
+  static std::string type_name() { return OptionType<T>::type_name(); }
+};
+
+template <HasFields T>
+struct OptionType<T> {
+  static void read(const ConfigNode& node, T& value, Diagnostics& out) { read_fields(value, node, out); }
+  static Json to_json(const T& value) { return fields_to_json(const_cast<T&>(value)); }
+  static Json schema() {
+    T fresh;
+    return fields_schema(fresh);
+  }
+  static std::string type_name() { return "section"; }
+};
+
+template <SelfDescribed T>
+struct OptionType<T> {
+  static void read(const ConfigNode& node, T& value, Diagnostics& out) { value.read(node, out); }
+  static Json to_json(const T& value) { return value.to_json(); }
+  static Json schema() { return T().schema(); }
+  static std::string type_name() { return T().type_name(); }
+};
+
+template <class T>
+struct OptionType<std::vector<T>> {
+  static void read(const ConfigNode& node, std::vector<T>& value, Diagnostics& out) {
+    std::vector<T> read_values;
+    if (node.kind != ConfigNode::Kind::kSequence) {
+      out.add(node, fmt::format("must be a list of {}, not {}", type_name_of_item(), node.kind_name()));
+      return;
+    }
+    for (const ConfigNode& item : node.items) OptionType<T>::read(item, read_values.emplace_back(), out);
+    value = std::move(read_values);
+  }
+  static Json to_json(const std::vector<T>& value) {
+    Json all = Json::array();
+    for (const T& item : value) all.push_back(OptionType<T>::to_json(item));
+    return all;
+  }
+  static Json schema() { return {{"type", "array"}, {"items", OptionType<T>::schema()}}; }
+  static std::string type_name() { return "list of " + type_name_of_item(); }
+  static std::string type_name_of_item() { return OptionType<T>::type_name(); }
+};
+
+// Numbers that constraints apply to.
+template <class T>
+void collect_numbers(const T& value, std::vector<double>& out) {
+  if constexpr (std::is_same_v<T, int64_t> || std::is_same_v<T, double>) {
+    out.push_back(static_cast<double>(value));
+  } else if constexpr (std::is_same_v<T, Bytes> || std::is_same_v<T, Span>) {
+    out.push_back(static_cast<double>(value.value));
+  } else if constexpr (requires { value.has_value(); }) {
+    if (value) collect_numbers(*value, out);
+  } else if constexpr (requires { value.begin(); } && !std::is_convertible_v<T, std::string_view> &&
+                       !std::is_same_v<T, std::filesystem::path>) {
+    for (const auto& item : value) collect_numbers(item, out);
+  }
+}
+
+// "must be at least 1, not 0" for the first number that breaks a constraint.
+void check_constraints(const std::vector<Constraint>& constraints, const std::vector<double>& numbers,
+                       const ConfigNode& node, Diagnostics& out);
+
+template <class T>
+class BoundOption final : public Option {
+ public:
+  explicit BoundOption(T& value) : value_(value) {}
+  void read(const ConfigNode& node, Diagnostics& out) const override {
+    const size_t before = out.size();
+    OptionType<T>::read(node, value_, out);
+    if (out.size() != before) return;
+    std::vector<double> numbers;
+    collect_numbers(value_, numbers);
+    check_constraints(constraints, numbers, node, out);
+  }
+  Json to_json() const override { return OptionType<T>::to_json(value_); }
+  Json schema() const override { return OptionType<T>::schema(); }
+  std::string type_name() const override { return OptionType<T>::type_name(); }
+  void children(FieldVisitor& v) const override {
+    if constexpr (HasFields<T>) value_.fields(v);
+  }
+
+ private:
+  T& value_;
+};
+
+inline void set_attribute(Option& option, const Constraint& c) { option.constraints.push_back(c); }
+inline void set_attribute(Option& option, Required) { option.is_required = true; }
+inline void set_attribute(Option& option, std::string_view doc) { option.doc = doc; }
+
+}  // namespace detail
+
+template <class T, class... Rest>
+void FieldVisitor::operator()(std::string_view name, T& value, Rest&&... rest) {
+  detail::BoundOption<T> option(value);
+  option.name = name;
+  (detail::set_attribute(option, rest), ...);
+  visit(option);
+}
+
+template <HasFields T>
+void read_fields(T& config, const ConfigNode& node, Diagnostics& diagnostics, std::string_view owner) {
+  const size_t before = diagnostics.size();
+  detail::read_map([&](FieldVisitor& v) { config.fields(v); }, node, diagnostics, owner);
+  if constexpr (requires { config.check(node, diagnostics); })
+    if (diagnostics.size() == before) config.check(node, diagnostics);
+}
+
+template <HasFields T>
+Json fields_to_json(T& config) {
+  return detail::print_map([&](FieldVisitor& v) { config.fields(v); });
+}
+
+template <HasFields T>
+Json fields_schema(T& config) {
+  return detail::schema_map([&](FieldVisitor& v) { config.fields(v); });
+}
+
+}  // namespace tersor

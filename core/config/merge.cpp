@@ -1,0 +1,193 @@
+#include "core/config/merge.h"
+
+#include <algorithm>
+#include <charconv>
+#include <fstream>
+#include <sstream>
+
+namespace tersor {
+namespace {
+
+using Path = std::filesystem::path;
+using Kind = ConfigNode::Kind;
+
+bool differs_in_type(const ConfigNode& a, const ConfigNode& b) {
+  const ConfigNode* left = a.find("type");
+  const ConfigNode* right = b.find("type");
+  return left != nullptr && right != nullptr && left->scalar != right->scalar;
+}
+
+class FileLoader {
+ public:
+  explicit FileLoader(Diagnostics& diagnostics) : diagnostics_(diagnostics) {}
+
+  // The file with everything it extends below it. `from` is the place that named it.
+  ConfigNode load(const Path& file, const Mark& from) {
+    ConfigNode result{.kind = Kind::kMap, .mark = from};
+    const Path absolute = std::filesystem::weakly_canonical(file);
+    if (std::find(open_.begin(), open_.end(), absolute) != open_.end()) {
+      diagnostics_.add(from, "extends", fmt::format("'{}' extends itself", file.string()));
+      return result;
+    }
+    std::ifstream stream(file);
+    std::stringstream text;
+    if (!std::filesystem::is_regular_file(file) || !(text << stream.rdbuf())) {
+      const std::string why = fmt::format("configuration file '{}' cannot be read", file.string());
+      diagnostics_.add(from, from.line > 0 ? "extends" : "", why);
+      return result;
+    }
+    ConfigNode root = parse_config(text.str(), file.string(), diagnostics_);
+    open_.push_back(absolute);
+    for (const ConfigNode& parent : take_extends(root))
+      merge(result, load(resolve(parent), parent.mark));
+    open_.pop_back();
+    result.mark = root.mark;
+    merge(result, std::move(root));
+    return result;
+  }
+
+ private:
+  static Path resolve(const ConfigNode& name) {
+    return (name.mark.folder() / name.scalar).lexically_normal().lexically_proximate(
+        std::filesystem::current_path());
+  }
+
+  // Removes `extends` from the map and returns the files it names.
+  std::vector<ConfigNode> take_extends(ConfigNode& root) {
+    std::vector<ConfigNode> names;
+    const auto entry = std::find_if(root.entries.begin(), root.entries.end(),
+                                    [](const ConfigEntry& e) { return e.key == "extends"; });
+    if (entry == root.entries.end()) return names;
+    if (entry->value.kind == Kind::kScalar) names.push_back(entry->value);
+    if (entry->value.kind == Kind::kSequence) names = entry->value.items;
+    for (const ConfigNode& name : names)
+      if (name.kind != Kind::kScalar)
+        diagnostics_.add(name, "must be the name of a file or a list of names");
+    std::erase_if(names, [](const ConfigNode& n) { return n.kind != Kind::kScalar; });
+    root.entries.erase(entry);
+    return names;
+  }
+
+  Diagnostics& diagnostics_;
+  std::vector<Path> open_;
+};
+
+// Moves every path below `node` under `prefix`, so that messages name the whole path.
+void set_paths(ConfigNode& node, const std::string& path) {
+  node.path = path;
+  for (size_t i = 0; i < node.items.size(); ++i)
+    set_paths(node.items[i], fmt::format("{}[{}]", path, i));
+  for (ConfigEntry& entry : node.entries) set_paths(entry.value, path + "." + entry.key);
+}
+
+void set_marks(ConfigNode& node, const Mark& mark) {
+  node.mark = mark;
+  for (ConfigNode& item : node.items) set_marks(item, mark);
+  for (ConfigEntry& entry : node.entries) {
+    entry.key_mark = mark;
+    set_marks(entry.value, mark);
+  }
+}
+
+class Override {
+ public:
+  Override(const std::string& text, Diagnostics& diagnostics)
+      : text_(text), diagnostics_(diagnostics) {
+    mark_.file = std::make_shared<const std::string>("command line");
+  }
+
+  void apply(ConfigNode& root) {
+    std::string_view rest = text_;
+    while (rest.starts_with('-')) rest.remove_prefix(1);
+    const size_t equals = rest.find('=');
+    if (equals == std::string_view::npos || equals == 0) {
+      diagnostics_.add(mark_, "", fmt::format("'{}' is not of the form section.option=value", text_));
+      return;
+    }
+    const std::string path(rest.substr(0, equals));
+    const std::string text = "value: " + std::string(rest.substr(equals + 1));
+    ConfigNode parsed = parse_config(text, "command line", diagnostics_);
+    ConfigNode* value = parsed.find("value");
+    if (value == nullptr) return;
+    set_marks(*value, mark_);
+    set(root, path, path, std::move(*value));
+  }
+
+ private:
+  static std::pair<std::string, std::string> split(const std::string& path) {
+    const size_t end = path.find_first_of(".[");
+    if (end == std::string::npos) return {path, ""};
+    std::string rest = path.substr(end + 1);
+    if (path[end] == '[') rest.erase(std::remove(rest.begin(), rest.end(), ']'), rest.end());
+    return {path.substr(0, end), rest};
+  }
+
+  void set(ConfigNode& node, const std::string& path, const std::string& whole, ConfigNode value) {
+    const auto [key, rest] = split(path);
+    ConfigNode* child = nullptr;
+    if (node.kind == Kind::kSequence) {
+      child = element(node, key, whole);
+      if (child == nullptr) return;
+    } else {
+      if (node.kind != Kind::kMap) node = {.kind = Kind::kMap, .mark = mark_, .path = node.path};
+      child = node.find(key);
+      if (child == nullptr) {
+        const std::string child_path = node.path.empty() ? key : node.path + "." + key;
+        node.entries.push_back({key, mark_, {.mark = mark_, .path = child_path}});
+        child = &node.entries.back().value;
+      }
+    }
+    if (!rest.empty()) return set(*child, rest, whole, std::move(value));
+    set_paths(value, child->path);
+    // `rule=galore` picks another method whole, as a scalar in a file would.
+    if (child->kind == Kind::kMap && value.kind == Kind::kMap) return merge(*child, std::move(value));
+    *child = std::move(value);
+  }
+
+  ConfigNode* element(ConfigNode& list, const std::string& key, const std::string& whole) {
+    size_t index = 0;
+    const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), index);
+    const bool valid = error == std::errc() && end == key.data() + key.size();
+    if (valid && index < list.items.size()) return &list.items[index];
+    diagnostics_.add(mark_, whole, fmt::format("'{}' has {} elements, numbered from 0; '{}' is none of them",
+                                               list.path, list.items.size(), key));
+    return nullptr;
+  }
+
+  const std::string& text_;
+  Diagnostics& diagnostics_;
+  Mark mark_;
+};
+
+}  // namespace
+
+void merge(ConfigNode& base, ConfigNode over) {
+  if (base.kind != Kind::kMap || over.kind != Kind::kMap || differs_in_type(base, over)) {
+    base = std::move(over);
+    return;
+  }
+  for (ConfigEntry& entry : over.entries) {
+    ConfigNode* below = base.find(entry.key);
+    if (below == nullptr)
+      base.entries.push_back(std::move(entry));
+    else
+      merge(*below, std::move(entry.value));
+  }
+}
+
+ConfigNode load_config(const std::vector<std::filesystem::path>& files,
+                       const std::vector<std::string>& overrides, Diagnostics& diagnostics) {
+  ConfigNode root{.kind = Kind::kMap};
+  root.mark.file = std::make_shared<const std::string>("command line");
+  const Mark command_line = root.mark;
+  FileLoader loader(diagnostics);
+  for (const Path& file : files) {
+    ConfigNode loaded = loader.load(file, command_line);
+    root.mark = loaded.mark;
+    merge(root, std::move(loaded));
+  }
+  for (const std::string& text : overrides) Override(text, diagnostics).apply(root);
+  return root;
+}
+
+}  // namespace tersor

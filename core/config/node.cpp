@@ -1,0 +1,161 @@
+#include "core/config/node.h"
+
+#include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+#include <tuple>
+
+
+namespace tersor {
+namespace {
+
+// YAML as text to a tree with places. Duplicate keys are an error: YAML would silently keep one of them.
+class TreeBuilder {
+ public:
+  TreeBuilder(std::string name, Diagnostics& diagnostics)
+      : file_(std::make_shared<const std::string>(std::move(name))), diagnostics_(diagnostics) {}
+
+  ConfigNode build(const std::string& text) {
+    try {
+      return convert(YAML::Load(text), "");
+    } catch (const YAML::Exception& e) {
+      diagnostics_.add(mark(e.mark), "", "cannot be read as YAML: " + e.msg);
+      return ConfigNode{.kind = ConfigNode::Kind::kMap, .mark = mark(e.mark)};
+    }
+  }
+
+ private:
+  Mark mark(const YAML::Mark& m) const {
+    return m.is_null() ? Mark{file_, 1, 1} : Mark{file_, m.line + 1, m.column + 1};
+  }
+
+  ConfigNode convert(const YAML::Node& yaml, const std::string& path) {
+    ConfigNode node;
+    node.mark = mark(yaml.Mark());
+    node.path = path;
+    if (yaml.IsScalar()) {
+      node.kind = ConfigNode::Kind::kScalar;
+      node.scalar = yaml.Scalar();
+      node.quoted = yaml.Tag() == "!";
+    } else if (yaml.IsSequence()) {
+      node.kind = ConfigNode::Kind::kSequence;
+      for (size_t i = 0; i < yaml.size(); ++i)
+        node.items.push_back(convert(yaml[i], fmt::format("{}[{}]", path, i)));
+    } else if (yaml.IsMap()) {
+      node.kind = ConfigNode::Kind::kMap;
+      for (const auto& entry : yaml) add_entry(node, entry.first, entry.second);
+    }
+    return node;
+  }
+
+  void add_entry(ConfigNode& node, const YAML::Node& key, const YAML::Node& value) {
+    const Mark key_mark = mark(key.Mark());
+    if (!key.IsScalar()) {
+      diagnostics_.add(key_mark, node.path, "a key must be plain text");
+      return;
+    }
+    const std::string name = key.Scalar();
+    const std::string path = node.path.empty() ? name : node.path + "." + name;
+    if (node.find(name) != nullptr) {
+      diagnostics_.add(key_mark, path, "is written twice in this map; keep one");
+      return;
+    }
+    ConfigNode converted = convert(value, path);
+    if (converted.mark.line == 0) converted.mark = key_mark;
+    node.entries.push_back({name, key_mark, std::move(converted)});
+  }
+
+  std::shared_ptr<const std::string> file_;
+  Diagnostics& diagnostics_;
+};
+
+size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<size_t> row(b.size() + 1);
+  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t above = row[j];
+      const size_t change = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      row[j] = std::min({above + 1, row[j - 1] + 1, change});
+      diagonal = above;
+    }
+  }
+  return row[b.size()];
+}
+
+}  // namespace
+
+std::string Mark::text() const {
+  if (!file) return "configuration";
+  return line == 0 ? *file : fmt::format("{}:{}:{}", *file, line, column);
+}
+
+std::filesystem::path Mark::folder() const {
+  if (!file || line == 0) return std::filesystem::current_path();
+  return std::filesystem::absolute(*file).parent_path();
+}
+
+const ConfigNode* ConfigNode::find(std::string_view key) const {
+  for (const ConfigEntry& entry : entries)
+    if (entry.key == key) return &entry.value;
+  return nullptr;
+}
+
+ConfigNode* ConfigNode::find(std::string_view key) {
+  return const_cast<ConfigNode*>(std::as_const(*this).find(key));
+}
+
+std::string_view ConfigNode::kind_name() const {
+  switch (kind) {
+    case Kind::kNull: return "nothing";
+    case Kind::kScalar: return "a single value";
+    case Kind::kSequence: return "a list";
+    case Kind::kMap: return "a map of options";
+  }
+  return "";
+}
+
+void Diagnostics::add(const Mark& mark, std::string_view path, std::string message) {
+  const std::string where = path.empty() ? "" : fmt::format("{}: ", path);
+  lines_.push_back({mark, fmt::format("{}: {}{}", mark.text(), where, message)});
+}
+
+void Diagnostics::throw_if_any() const {
+  if (lines_.empty()) return;
+  std::vector<Line> sorted = lines_;
+  std::stable_sort(sorted.begin(), sorted.end(), [](const Line& a, const Line& b) {
+    const bool same = a.mark.file && b.mark.file && *a.mark.file == *b.mark.file;
+    return same && std::tie(a.mark.line, a.mark.column) < std::tie(b.mark.line, b.mark.column);
+  });
+  std::string all;
+  for (const Line& line : sorted) all += (all.empty() ? "" : "\n") + line.text;
+  throw UserError(all);
+}
+
+ConfigNode parse_config(const std::string& text, const std::string& name,
+                        Diagnostics& diagnostics) {
+  ConfigNode root = TreeBuilder(name, diagnostics).build(text);
+  if (root.kind == ConfigNode::Kind::kNull) root.kind = ConfigNode::Kind::kMap;
+  if (root.kind != ConfigNode::Kind::kMap) {
+    diagnostics.add(root, fmt::format("must be a map of options, not {}", root.kind_name()));
+    root = ConfigNode{.kind = ConfigNode::Kind::kMap, .mark = root.mark};
+  }
+  return root;
+}
+
+std::string did_you_mean(std::string_view word, const std::vector<std::string>& known) {
+  const std::string* best = nullptr;
+  size_t best_distance = std::max<size_t>(2, word.size() / 3) + 1;
+  for (const std::string& candidate : known) {
+    const size_t distance = edit_distance(word, candidate);
+    if (distance < best_distance) {
+      best_distance = distance;
+      best = &candidate;
+    }
+  }
+  return best != nullptr ? fmt::format("; did you mean '{}'?", *best) : "";
+}
+
+}  // namespace tersor

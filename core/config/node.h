@@ -1,0 +1,85 @@
+// A configuration as written: a tree of YAML values, each of which remembers the place it came from.
+//
+//   ConfigNode root = load_config({"base.yaml", "mine.yaml"}, {"optimizer.lr=0.003"});
+//
+// Later files win over earlier ones, `extends:` inside a file counts as earlier, and command-line overrides win
+// over all. Maps merge key by key; everything else replaces. A map whose `type` differs from the one below it
+// replaces it whole, so that one method's options never leak into another's.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/base/error.h"
+
+namespace tersor {
+
+// Where a value was written. Lines and columns count from 1; line 0 means "no line" (the command line).
+struct Mark {
+  std::shared_ptr<const std::string> file;
+  int line = 0;
+  int column = 0;
+
+  [[nodiscard]] std::string text() const;               // "file:line:col"
+  [[nodiscard]] std::filesystem::path folder() const;   // what relative paths are relative to
+};
+
+struct ConfigEntry;
+
+struct ConfigNode {
+  enum class Kind { kNull, kScalar, kSequence, kMap };
+
+  Kind kind = Kind::kNull;
+  std::string scalar;                // kScalar
+  bool quoted = false;               // kScalar: written in quotes, so never a number
+  std::vector<ConfigNode> items;     // kSequence
+  std::vector<ConfigEntry> entries;  // kMap, in the order written
+  Mark mark;
+  std::string path;                  // "optimizer.groups[0].rule"
+
+  [[nodiscard]] const ConfigNode* find(std::string_view key) const;  // nullptr when absent
+  [[nodiscard]] ConfigNode* find(std::string_view key);
+  [[nodiscard]] std::string_view kind_name() const;  // for messages: "a list"
+};
+
+struct ConfigEntry {
+  std::string key;
+  Mark key_mark;
+  ConfigNode value;
+};
+
+// All that is wrong with a configuration, collected so that it can be reported at once.
+class Diagnostics {
+ public:
+  void add(const Mark& mark, std::string_view path, std::string message);
+  void add(const ConfigNode& node, std::string message) { add(node.mark, node.path, std::move(message)); }
+  [[nodiscard]] size_t size() const { return lines_.size(); }
+  [[nodiscard]] bool empty() const { return lines_.empty(); }
+  // Throws a UserError with every message, one a line, when there is any.
+  void throw_if_any() const;
+
+ private:
+  struct Line {
+    Mark mark;
+    std::string text;
+  };
+  std::vector<Line> lines_;
+};
+
+// Reads and merges `files` in order, then applies `overrides` ("a.b=value", "--a.b=value"; a number picks an
+// element of a list: "optimizer.groups.0.rule.type=sgd"). Reports into `diagnostics` what cannot be read.
+[[nodiscard]] ConfigNode load_config(const std::vector<std::filesystem::path>& files,
+                                     const std::vector<std::string>& overrides,
+                                     Diagnostics& diagnostics);
+
+// The same for text in memory, for tests and for embedded configurations.
+[[nodiscard]] ConfigNode parse_config(const std::string& text, const std::string& name,
+                                      Diagnostics& diagnostics);
+
+// "; did you mean 'rank'?" for the nearest of `known`, or nothing when none is near.
+[[nodiscard]] std::string did_you_mean(std::string_view word, const std::vector<std::string>& known);
+
+}  // namespace tersor

@@ -1,0 +1,49 @@
+#include "core/config/registry.h"
+
+namespace tersor {
+namespace {
+
+std::map<std::string, const AnyRegistry*>& mutable_registries() {
+  static std::map<std::string, const AnyRegistry*> all;
+  return all;
+}
+
+}  // namespace
+
+AnyRegistry::AnyRegistry(std::string axis, std::string doc) : axis_(std::move(axis)), doc_(std::move(doc)) {
+  mutable_registries()[axis_] = this;
+}
+
+std::vector<std::string> AnyRegistry::names() const {
+  std::vector<std::string> all;
+  for (const MethodInfo& method : methods()) all.push_back(method.name);
+  return all;
+}
+
+const std::map<std::string, const AnyRegistry*>& all_registries() { return mutable_registries(); }
+
+namespace detail {
+
+std::optional<std::string> chosen_type(const ConfigNode& node, const AnyRegistry& registry,
+                                       const std::string& fallback, Diagnostics& out) {
+  using Kind = ConfigNode::Kind;
+  const std::vector<std::string> known = registry.names();
+  const ConfigNode* name = node.kind == Kind::kMap ? node.find("type") : &node;
+  if (name == nullptr) {
+    if (!fallback.empty()) return fallback;
+    out.add(node, fmt::format("needs 'type: …' ({}: {})", registry.axis(), fmt::join(known, ", ")));
+    return std::nullopt;
+  }
+  if (name->kind != Kind::kScalar) {
+    out.add(*name, fmt::format("must name one {} ({}), not {}", registry.axis(), fmt::join(known, ", "),
+                               name->kind_name()));
+    return std::nullopt;
+  }
+  if (std::find(known.begin(), known.end(), name->scalar) != known.end()) return name->scalar;
+  out.add(*name, fmt::format("unknown {} '{}'{} (known: {})", registry.axis(), name->scalar,
+                             did_you_mean(name->scalar, known), fmt::join(known, ", ")));
+  return std::nullopt;
+}
+
+}  // namespace detail
+}  // namespace tersor

@@ -1,0 +1,180 @@
+// Methods by name. A registry holds one axis (update rules, state formats, …); each method adds itself with one line
+// at the end of its own file, and is from then on known to YAML, `tersor describe`, the schema and the tests.
+//
+//   using UpdateRuleRegistry = Registry<UpdateRule>;
+//   UpdateRuleRegistry& update_rules();                                     // declared by the axis
+//   const bool registered = update_rules().add<AdamW>("adamw", "Loshchilov and Hutter 2019, arXiv:1711.05101");
+//
+// A Choice is the option that picks one: `rule: adamw` or `rule: {type: adamw, beta2: 0.95}`.
+#pragma once
+
+#include <map>
+#include <memory>
+
+#include "core/config/fields.h"
+
+namespace tersor {
+
+// What any registry can tell about one of its methods, whatever its interface.
+struct MethodInfo {
+  std::string name;
+  std::string source;  // paper and arXiv number, or one line on what it is
+  std::function<void(const std::function<void(const Option&)>&)> for_each_option;  // of a fresh configuration
+};
+
+class AnyRegistry {
+ public:
+  AnyRegistry(std::string axis, std::string doc);
+  virtual ~AnyRegistry() = default;
+  AnyRegistry(const AnyRegistry&) = delete;
+  AnyRegistry& operator=(const AnyRegistry&) = delete;
+
+  // What a method of this axis is called in messages: "update rule".
+  [[nodiscard]] const std::string& axis() const { return axis_; }
+  [[nodiscard]] const std::string& doc() const { return doc_; }
+  [[nodiscard]] virtual std::vector<MethodInfo> methods() const = 0;
+  [[nodiscard]] std::vector<std::string> names() const;
+
+ private:
+  std::string axis_;
+  std::string doc_;
+};
+
+// Every registry of the program, sorted by axis.
+[[nodiscard]] const std::map<std::string, const AnyRegistry*>& all_registries();
+
+// A method with its options read, ready to be built. `Args` is what its constructor takes besides the Config.
+template <class Interface, class... Args>
+class Method {
+ public:
+  virtual ~Method() = default;
+  virtual void fields(FieldVisitor& v) = 0;
+  virtual void read(const ConfigNode& node, Diagnostics& out, std::string_view name) = 0;
+  [[nodiscard]] virtual std::unique_ptr<Interface> build(Args... args) const = 0;
+  [[nodiscard]] virtual std::unique_ptr<Method> clone() const = 0;
+};
+
+template <class I, class... Args>
+class Registry final : public AnyRegistry {
+ public:
+  using Interface = I;
+  using AnyMethod = Method<I, Args...>;
+  using AnyRegistry::AnyRegistry;
+
+  // T has a Config with `fields` and a constructor T(Config, Args...). Two methods of one name stop the program.
+  template <class T>
+  bool add(const std::string& name, const std::string& source) {
+    const bool fresh = entries_.emplace(name, Entry{source, [] { return std::make_unique<MethodOf<T>>(); }}).second;
+    TERSOR_CHECK(fresh, "two methods called '{}' of axis '{}'", name, axis());
+    return true;
+  }
+
+  // A fresh method with default options, or nullptr when the name is unknown.
+  [[nodiscard]] std::unique_ptr<AnyMethod> find(const std::string& name) const {
+    const auto entry = entries_.find(name);
+    return entry == entries_.end() ? nullptr : entry->second.make();
+  }
+
+  [[nodiscard]] std::vector<MethodInfo> methods() const override {
+    std::vector<MethodInfo> all;
+    for (const auto& [name, entry] : entries_) {
+      auto visit = [make = entry.make](const std::function<void(const Option&)>& each) {
+        const auto method = make();
+        tersor::for_each_option([&](FieldVisitor& v) { method->fields(v); }, each);
+      };
+      all.push_back({name, entry.source, std::move(visit)});
+    }
+    return all;
+  }
+
+ private:
+  struct Entry {
+    std::string source;
+    std::function<std::unique_ptr<AnyMethod>()> make;
+  };
+
+  template <class T>
+  class MethodOf final : public AnyMethod {
+   public:
+    void fields(FieldVisitor& v) override { config_.fields(v); }
+    void read(const ConfigNode& node, Diagnostics& out, std::string_view name) override {
+      read_fields(config_, node, out, name);
+    }
+    std::unique_ptr<I> build(Args... args) const override { return std::make_unique<T>(config_, args...); }
+    std::unique_ptr<AnyMethod> clone() const override { return std::make_unique<MethodOf>(*this); }
+
+   private:
+    typename T::Config config_;
+  };
+
+  std::map<std::string, Entry> entries_;
+};
+
+namespace detail {
+// The name that `rule: x` or `rule: {type: x}` gives; reports and returns nothing when there is none.
+std::optional<std::string> chosen_type(const ConfigNode& node, const AnyRegistry& registry,
+                                       const std::string& fallback, Diagnostics& out);
+}  // namespace detail
+
+// The option that picks a method of the registry that `registry()` returns.
+template <auto registry>
+class Choice {
+ public:
+  using RegistryType = std::remove_reference_t<decltype(registry())>;
+  using Interface = typename RegistryType::Interface;
+  using AnyMethod = typename RegistryType::AnyMethod;
+
+  Choice() = default;
+  explicit Choice(std::string name) : type_(std::move(name)) {}
+  Choice(const Choice& other) : type_(other.type_), method_(other.method_ ? other.method_->clone() : nullptr) {}
+  Choice(Choice&&) noexcept = default;
+  Choice& operator=(Choice other) noexcept {
+    std::swap(type_, other.type_);
+    std::swap(method_, other.method_);
+    return *this;
+  }
+
+  [[nodiscard]] const std::string& type() const { return type_; }
+
+  template <class... Args>
+  [[nodiscard]] std::unique_ptr<Interface> build(Args&&... args) const {
+    return method().build(std::forward<Args>(args)...);
+  }
+
+  void read(const ConfigNode& node, Diagnostics& out) {
+    const auto name = detail::chosen_type(node, registry(), type_, out);
+    if (!name) return;
+    type_ = *name;
+    method_ = registry().find(type_);
+    if (node.kind == ConfigNode::Kind::kMap) method_->read(node, out, type_);
+  }
+  [[nodiscard]] Json to_json() const {
+    Json result = {{"type", type_}};
+    result.update(detail::print_map([this](FieldVisitor& v) { method().fields(v); }));
+    return result;
+  }
+  [[nodiscard]] Json schema() const {
+    Json variants = Json::array({{{"enum", registry().names()}}});
+    for (const std::string& name : registry().names()) {
+      const auto candidate = registry().find(name);
+      Json variant = detail::schema_map([&](FieldVisitor& v) { candidate->fields(v); });
+      variant["properties"]["type"] = {{"const", name}};
+      variants.push_back(std::move(variant));
+    }
+    return {{"anyOf", std::move(variants)}};
+  }
+  [[nodiscard]] std::string type_name() const { return registry().axis(); }
+
+ private:
+  // Defaults given by name are looked up when first needed, never during static initialisation.
+  AnyMethod& method() const {
+    if (!method_) method_ = registry().find(type_);
+    TERSOR_CHECK(method_ != nullptr, "no {} called '{}'", registry().axis(), type_);
+    return *method_;
+  }
+
+  std::string type_;
+  mutable std::unique_ptr<AnyMethod> method_;
+};
+
+}  // namespace tersor

@@ -1,0 +1,48 @@
+#include <c10/util/accumulate.h>
+
+#include "kernels/stochastic_round.h"
+#include "optim/state_format.h"
+
+namespace tersor {
+
+enum class Rounding { kStochastic, kNearest };
+
+template <>
+struct EnumNames<Rounding> {
+  static constexpr std::array values{std::pair{Rounding::kStochastic, std::string_view("stochastic")},
+                                     std::pair{Rounding::kNearest, std::string_view("nearest")}};
+};
+
+namespace {
+
+// A second moment kept in bf16 cannot decay when it is rounded to nearest (0.999·v rounds back to v); rounded
+// stochastically it does so in expectation.
+class Bf16Format final : public StateFormat {
+ public:
+  struct Config {
+    Rounding rounding = Rounding::kStochastic;
+    void fields(FieldVisitor& v) { v("rounding", rounding, "how fp32 becomes bf16 after each step"); }
+  };
+  explicit Bf16Format(const Config& config) : config_(config) {}
+
+  std::vector<at::Tensor> encode(const at::Tensor& fp32, SlotKind, const RandomStream& random) const override {
+    if (config_.rounding == Rounding::kNearest) return {fp32.to(at::kBFloat16)};
+    at::Tensor rounded = at::empty(fp32.sizes(), fp32.options().dtype(at::kBFloat16));
+    kernels::stochastic_round(fp32, rounded, random);
+    return {rounded};
+  }
+  at::Tensor decode(std::span<const at::Tensor> resting, SlotKind, at::IntArrayRef) const override {
+    return resting[0].to(at::kFloat);
+  }
+  int64_t bytes(at::IntArrayRef shape, SlotKind) const override {
+    return c10::multiply_integers(shape) * static_cast<int64_t>(sizeof(at::BFloat16));
+  }
+
+ private:
+  Config config_;
+};
+
+const bool registered = state_formats().add<Bf16Format>("bf16", "bfloat16, 2 bytes a number");
+
+}  // namespace
+}  // namespace tersor

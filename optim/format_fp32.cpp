@@ -1,0 +1,29 @@
+#include <c10/util/accumulate.h>
+
+#include "optim/state_format.h"
+
+namespace tersor {
+namespace {
+
+class Fp32Format final : public StateFormat {
+ public:
+  struct Config {
+    void fields(FieldVisitor&) {}
+  };
+  explicit Fp32Format(const Config&) {}
+
+  std::vector<at::Tensor> encode(const at::Tensor& fp32, SlotKind, const RandomStream&) const override {
+    return {fp32};
+  }
+  at::Tensor decode(std::span<const at::Tensor> resting, SlotKind, at::IntArrayRef) const override {
+    return resting[0];
+  }
+  int64_t bytes(at::IntArrayRef shape, SlotKind) const override {
+    return c10::multiply_integers(shape) * static_cast<int64_t>(sizeof(float));
+  }
+};
+
+const bool registered = state_formats().add<Fp32Format>("fp32", "as the rule computes it, 4 bytes a number");
+
+}  // namespace
+}  // namespace tersor

@@ -1,0 +1,100 @@
+#include "optim/param_groups.h"
+
+namespace tersor {
+namespace {
+
+using Kind = ConfigNode::Kind;
+
+std::vector<std::string> read_words(const ConfigNode& node, Diagnostics& out) {
+  if (node.kind == Kind::kScalar) return {node.scalar};
+  std::vector<std::string> words;
+  if (node.kind == Kind::kSequence) {
+    for (const ConfigNode& item : node.items) words.push_back(item.scalar);
+    if (!words.empty()) return words;
+  }
+  out.add(node, fmt::format("must be one value or a list of values, not {}", node.kind_name()));
+  return {};
+}
+
+}  // namespace
+
+bool fits_pattern(std::string_view pattern, std::string_view name) {
+  if (pattern.empty()) return name.empty();
+  if (pattern.front() == '*')
+    return fits_pattern(pattern.substr(1), name) || (!name.empty() && fits_pattern(pattern, name.substr(1)));
+  if (name.empty() || (pattern.front() != '?' && pattern.front() != name.front())) return false;
+  return fits_pattern(pattern.substr(1), name.substr(1));
+}
+
+bool ParamMatch::matches(const Param& param) const {
+  const auto fits_name = [&](const std::string& p) { return fits_pattern(p, param.name); };
+  const bool role = roles_.empty() || std::count(roles_.begin(), roles_.end(), role_name(param.role)) > 0;
+  return role && (names_.empty() || std::any_of(names_.begin(), names_.end(), fits_name));
+}
+
+void ParamMatch::read(const ConfigNode& node, Diagnostics& out) {
+  mark_ = node.mark;
+  roles_.clear();
+  names_.clear();
+  if (node.kind == Kind::kScalar && node.scalar == "any") return;
+  if (node.kind != Kind::kMap) return out.add(node, "must be 'any' or a map with 'role' or 'name'");
+  const std::vector<std::string> known(kRoleNames.begin(), kRoleNames.end());
+  for (const ConfigEntry& entry : node.entries) {
+    if (entry.key == "role")
+      roles_ = read_words(entry.value, out);
+    else if (entry.key == "name")
+      names_ = read_words(entry.value, out);
+    else
+      out.add(entry.key_mark, entry.value.path,
+              fmt::format("unknown option{} (options: role, name)", did_you_mean(entry.key, {"role", "name"})));
+    for (const std::string& role : roles_)
+      if (entry.key == "role" && std::count(known.begin(), known.end(), role) == 0)
+        out.add(entry.value, fmt::format("unknown role '{}'{} (known: {})", role, did_you_mean(role, known),
+                                         fmt::join(known, ", ")));
+  }
+}
+
+Json ParamMatch::to_json() const {
+  Json result = Json::object();
+  if (!roles_.empty()) result["role"] = roles_;
+  if (!names_.empty()) result["name"] = names_;
+  return result.empty() ? Json("any") : result;
+}
+
+Json ParamMatch::schema() const {
+  const Json word = {{"type", Json::array({"string", "array"})}};
+  return {{"anyOf", Json::array({{{"const", "any"}},
+                                 {{"type", "object"},
+                                  {"additionalProperties", false},
+                                  {"properties", {{"role", word}, {"name", word}}}}})}};
+}
+
+std::vector<size_t> assign_groups(const std::vector<Param>& params, const std::vector<GroupConfig>& groups,
+                                  const std::vector<std::unique_ptr<UpdateRule>>& rules) {
+  Diagnostics out;
+  std::vector<size_t> assigned;
+  std::vector<int64_t> members(groups.size(), 0);
+  for (const Param& param : params) {
+    const auto first = std::find_if(groups.begin(), groups.end(), [&](const GroupConfig& g) { return g.match.matches(param); });
+    const auto index = static_cast<size_t>(first - groups.begin());
+    assigned.push_back(index);
+    if (first == groups.end()) {
+      out.add(Mark{}, "optimizer.groups",
+              fmt::format("no group matches '{}' ({}): end with a group 'match: any'", param.name, role_name(param.role)));
+      continue;
+    }
+    ++members[index];
+    if (const auto why = rules[index]->refuses(param))
+      out.add(first->match.mark(), fmt::format("optimizer.groups[{}]", index),
+              fmt::format("{} refuses '{}' ({}): {}; give it another rule in a group before this one",
+                          first->rule.type(), param.name, role_name(param.role), *why));
+  }
+  for (size_t i = 0; i < groups.size(); ++i)
+    if (members[i] == 0)
+      out.add(groups[i].match.mark(), fmt::format("optimizer.groups[{}].match", i),
+              "matches no parameter that an earlier group has not taken; mend the pattern or remove the group");
+  out.throw_if_any();
+  return assigned;
+}
+
+}  // namespace tersor

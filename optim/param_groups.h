@@ -1,0 +1,57 @@
+// Which rule trains which parameter: the first group that matches wins, and every parameter must match one.
+//
+//   groups:
+//     - {match: {role: [embedding, head]}, rule: adamw, state: bf16}
+//     - {match: {name: "*.mlp.*"}, rule: sgd}
+//     - {match: any, rule: adamw}
+#pragma once
+
+#include "core/base/param.h"
+#include "optim/state_format.h"
+#include "optim/update_rule.h"
+
+namespace tersor {
+
+// "any", or a map with `role` and `name`, each one value or a list; `name` is a pattern with * and ?.
+class ParamMatch {
+ public:
+  [[nodiscard]] bool matches(const Param& param) const;
+
+  void read(const ConfigNode& node, Diagnostics& out);
+  [[nodiscard]] Json to_json() const;
+  [[nodiscard]] Json schema() const;
+  [[nodiscard]] std::string type_name() const { return "any | {role, name}"; }
+  // For messages: where the match was written.
+  [[nodiscard]] const Mark& mark() const { return mark_; }
+
+ private:
+  std::vector<std::string> roles_;  // empty: all
+  std::vector<std::string> names_;  // empty: all
+  Mark mark_;
+};
+
+struct GroupConfig {
+  ParamMatch match;
+  Choice<update_rules> rule{"adamw"};
+  Choice<state_formats> state{"fp32"};
+  double lr_scale = 1;
+  std::optional<double> weight_decay;
+  void fields(FieldVisitor& v) {
+    v("match", match, "which parameters: any, or role and name patterns");
+    v("rule", rule, "how their gradients become steps");
+    v("state", state, "how the rule's state rests between steps");
+    v("lr_scale", lr_scale, at_least(0), "factor on the learning rate");
+    v("weight_decay", weight_decay, at_least(0), "decoupled weight decay; the optimizer's own when absent");
+  }
+};
+
+// The group of each parameter. Throws a UserError that names every parameter no group matches, every group that matches
+// nothing, and every parameter that its rule refuses.
+[[nodiscard]] std::vector<size_t> assign_groups(const std::vector<Param>& params,
+                                                const std::vector<GroupConfig>& groups,
+                                                const std::vector<std::unique_ptr<UpdateRule>>& rules);
+
+// Whether `name` fits `pattern`, in which * stands for any text and ? for one character.
+[[nodiscard]] bool fits_pattern(std::string_view pattern, std::string_view name);
+
+}  // namespace tersor

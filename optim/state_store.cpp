@@ -1,0 +1,76 @@
+#include "optim/state_store.h"
+
+namespace tersor {
+namespace {
+
+const StateFormat& exact_format() {
+  static const std::unique_ptr<StateFormat> format = state_formats().find("fp32")->build();
+  return *format;
+}
+
+}  // namespace
+
+void StateStore::declare(const std::string& param, const std::vector<SlotSpec>& specs, const StateFormat& format,
+                         const at::TensorOptions& options) {
+  std::vector<Record> records;
+  for (const SlotSpec& spec : specs) {
+    const StateFormat& used = spec.kind == SlotKind::kExact ? exact_format() : format;
+    const at::Tensor zero = at::zeros(spec.shape, options.dtype(at::kFloat));
+    records.push_back({spec, &used, used.encode(zero, spec.kind, RandomStream(0))});
+  }
+  TERSOR_CHECK(params_.emplace(param, std::move(records)).second, "the slots of '{}' are declared twice", param);
+}
+
+const std::vector<StateStore::Record>& StateStore::records(const std::string& param) const {
+  const auto found = params_.find(param);
+  TERSOR_CHECK(found != params_.end(), "no state for '{}'", param);
+  return found->second;
+}
+
+Slots StateStore::open(const std::string& param) const {
+  Slots slots;
+  for (const Record& record : records(param))
+    slots.add(record.spec.name, record.format->decode(record.resting, record.spec.kind, record.spec.shape));
+  return slots;
+}
+
+void StateStore::close(const std::string& param, const Slots& slots, const RandomStream& random) {
+  uint64_t index = 0;
+  for (const Record& record : records(param)) {
+    const at::Tensor& value = slots[record.spec.name];
+    const RandomStream own = random.child(index++);
+    if (value.is_alias_of(record.resting[0])) continue;  // the rule wrote into what rests
+    const std::vector<at::Tensor> encoded = record.format->encode(value, record.spec.kind, own);
+    for (size_t i = 0; i < encoded.size(); ++i) record.resting[i].copy_(encoded[i]);
+  }
+}
+
+int64_t StateStore::reset(const std::string& param) {
+  const Slots slots = open(param);
+  int64_t numbers = 0;
+  for (const Record& record : records(param)) {
+    slots[record.spec.name].zero_();
+    numbers += slots[record.spec.name].numel();
+  }
+  close(param, slots, RandomStream(0));
+  return numbers;
+}
+
+int64_t StateStore::bytes() const {
+  int64_t total = 0;
+  visit([&](const std::string&, const at::Tensor& value) { total += static_cast<int64_t>(value.nbytes()); });
+  return total;
+}
+
+void StateStore::visit(const std::function<void(const std::string&, const at::Tensor&)>& each) const {
+  for (const auto& [param, records] : params_) {
+    for (const Record& record : records) {
+      const std::string name = param + "/" + record.spec.name;
+      const bool parts = record.resting.size() > 1;
+      for (size_t i = 0; i < record.resting.size(); ++i)
+        each(parts ? fmt::format("{}/{}", name, i) : name, record.resting[i]);
+    }
+  }
+}
+
+}  // namespace tersor

@@ -1,5 +1,7 @@
 #include "optim/param_groups.h"
 
+#include "core/base/pattern.h"
+
 namespace tersor {
 namespace {
 
@@ -17,14 +19,6 @@ std::vector<std::string> read_words(const ConfigNode& node, Diagnostics& out) {
 }
 
 }  // namespace
-
-bool fits_pattern(std::string_view pattern, std::string_view name) {
-  if (pattern.empty()) return name.empty();
-  if (pattern.front() == '*')
-    return fits_pattern(pattern.substr(1), name) || (!name.empty() && fits_pattern(pattern, name.substr(1)));
-  if (name.empty() || (pattern.front() != '?' && pattern.front() != name.front())) return false;
-  return fits_pattern(pattern.substr(1), name.substr(1));
-}
 
 bool ParamMatch::matches(const Param& param) const {
   const auto fits_name = [&](const std::string& p) { return fits_pattern(p, param.name); };

@@ -51,7 +51,4 @@ struct GroupConfig {
                                                 const std::vector<GroupConfig>& groups,
                                                 const std::vector<std::unique_ptr<UpdateRule>>& rules);
 
-// Whether `name` fits `pattern`, in which * stands for any text and ? for one character.
-[[nodiscard]] bool fits_pattern(std::string_view pattern, std::string_view name);
-
 }  // namespace tersor

@@ -1,0 +1,41 @@
+// A linear layer of the decoder: a parameterized weight and, where the model has them, a bias.
+#pragma once
+
+#include "core/param/parameterization.h"
+
+namespace tersor {
+
+// Which weights get which parameterization. Weights outside `targets` are dense.
+struct ParameterizationConfig {
+  std::vector<std::string> targets{"*"};
+  Choice<parameterizations> method{"dense"};
+  void fields(FieldVisitor& v) {
+    v("targets", targets, "patterns of names such as *.self_attn.* or *.mlp.up_proj; others are dense");
+    v("method", method, "how a matching weight is stored, trained and applied");
+  }
+};
+
+// What every layer needs to make its parameters.
+struct BuildContext {
+  at::TensorOptions options;
+  double init_std = 0.02;
+  uint64_t seed = 0;
+  const ParameterizationConfig* parameterization = nullptr;
+};
+
+class Linear final : public torch::nn::Module {
+ public:
+  Linear(const BuildContext& context, const std::string& name, int64_t in, int64_t out, bool bias);
+
+  [[nodiscard]] at::Tensor forward(const at::Tensor& x);  // (…, in) → (…, out)
+  [[nodiscard]] std::vector<Param> params() const;
+  [[nodiscard]] Parameterization& weight() { return *weight_; }
+  [[nodiscard]] const std::string& name() const { return name_; }
+
+ private:
+  std::string name_;
+  std::shared_ptr<Parameterization> weight_;
+  at::Tensor bias_;  // (out) or undefined
+};
+
+}  // namespace tersor

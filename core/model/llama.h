@@ -1,0 +1,65 @@
+// The LLaMA decoder (Touvron et al. 2023, arXiv:2302.13971) with the semantics of Hugging Face's LlamaForCausalLM, and
+// its parameter names.
+//
+//   Llama model(config, parameterization, options, seed);
+//   model.loss(inputs, targets, 1.0 / tokens, 1024).backward();
+#pragma once
+
+#include "core/model/attention.h"
+#include "core/model/norm.h"
+
+namespace tersor {
+
+// y = down(silu(gate(x)) ⊙ up(x))     SwiGLU, Shazeer 2020, arXiv:2002.05202
+class Mlp final : public torch::nn::Module {
+ public:
+  Mlp(const BuildContext& context, const std::string& name, const ModelConfig& config);
+  [[nodiscard]] at::Tensor forward(const at::Tensor& x);  // (B, L, hidden) → the same
+  [[nodiscard]] std::vector<std::shared_ptr<Linear>> linears() const { return {gate_, up_, down_}; }
+
+ private:
+  std::shared_ptr<Linear> gate_, up_, down_;
+};
+
+class Block final : public torch::nn::Module {
+ public:
+  Block(const BuildContext& context, const std::string& name, const ModelConfig& config);
+  [[nodiscard]] at::Tensor forward(const at::Tensor& x, const RotaryTables& rotary);  // (B, L, hidden) → the same
+  [[nodiscard]] std::vector<Param> params() const;
+  [[nodiscard]] std::vector<std::shared_ptr<Linear>> linears() const;
+
+ private:
+  std::shared_ptr<RmsNorm> attention_norm_, mlp_norm_;
+  std::shared_ptr<Attention> attention_;
+  std::shared_ptr<Mlp> mlp_;
+};
+
+class Llama final : public torch::nn::Module {
+ public:
+  Llama(const ModelConfig& config, const ParameterizationConfig& parameterization, const at::TensorOptions& options,
+        uint64_t seed);
+
+  // tokens (B, L) int64 → (B, L, hidden), after the final norm. A sequence may be at most max_position_embeddings long.
+  [[nodiscard]] at::Tensor hidden(const at::Tensor& tokens);
+  // scale · Σ cross-entropy over targets (B, L) that are not −100; see kernels/linear_cross_entropy.h.
+  [[nodiscard]] at::Tensor loss(const at::Tensor& inputs, const at::Tensor& targets, double scale, int64_t chunk);
+  [[nodiscard]] at::Tensor logits(const at::Tensor& tokens);  // (B, L) → (B, L, vocab)
+
+  // Every trained tensor once, in the order of the network.
+  [[nodiscard]] std::vector<Param> params() const;
+  [[nodiscard]] std::vector<std::shared_ptr<Linear>> linears() const;
+  [[nodiscard]] int64_t num_parameters() const;
+  [[nodiscard]] const ModelConfig& config() const { return config_; }
+
+ private:
+  [[nodiscard]] const at::Tensor& head() const { return config_.tie_word_embeddings ? embedding_ : head_; }
+
+  ModelConfig config_;
+  at::Tensor embedding_;  // (vocab, hidden)
+  at::Tensor head_;       // (vocab, hidden); undefined when tied
+  std::vector<std::shared_ptr<Block>> blocks_;
+  std::shared_ptr<RmsNorm> norm_;
+  RotaryTables rotary_;  // of the longest sequence so far
+};
+
+}  // namespace tersor

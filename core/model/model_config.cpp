@@ -1,0 +1,21 @@
+#include "core/model/model_config.h"
+
+namespace tersor {
+
+void ModelConfig::check(const ConfigNode& node, Diagnostics& out) const {
+  const auto complain = [&](std::string_view key, const std::string& message) {
+    const ConfigNode* place = node.find(key);
+    out.add(place != nullptr ? *place : node, message);
+  };
+  if (!head_dim && hidden_size % num_attention_heads != 0)
+    complain("num_attention_heads", fmt::format("hidden_size {} is not a multiple of {} heads; change one or set head_dim",
+                                                hidden_size, num_attention_heads));
+  else if (head_width() % 2 != 0)
+    complain(head_dim ? "head_dim" : "num_attention_heads",
+             fmt::format("a head is {} wide, and rotary embeddings turn pairs: it must be even", head_width()));
+  if (num_attention_heads % kv_heads() != 0)
+    complain("num_key_value_heads", fmt::format("{} query heads cannot be shared by {} key and value heads",
+                                                num_attention_heads, kv_heads()));
+}
+
+}  // namespace tersor

@@ -1,0 +1,46 @@
+// The shape of a LLaMA decoder, in Hugging Face's names.
+#pragma once
+
+#include "core/config/fields.h"
+
+namespace tersor {
+
+struct ModelConfig {
+  int64_t vocab_size = 32000;
+  int64_t hidden_size = 512;
+  int64_t intermediate_size = 1376;
+  int64_t num_hidden_layers = 8;
+  int64_t num_attention_heads = 8;
+  std::optional<int64_t> num_key_value_heads;
+  std::optional<int64_t> head_dim;
+  int64_t max_position_embeddings = 2048;
+  double rope_theta = 10000;
+  double rms_norm_eps = 1e-6;
+  bool tie_word_embeddings = false;
+  bool attention_bias = false;
+  bool mlp_bias = false;
+  double initializer_range = 0.02;
+
+  void fields(FieldVisitor& v) {
+    v("vocab_size", vocab_size, at_least(1), "tokens that the embedding and the head know");
+    v("hidden_size", hidden_size, at_least(1), "width of the residual stream");
+    v("intermediate_size", intermediate_size, at_least(1), "width inside the MLP");
+    v("num_hidden_layers", num_hidden_layers, at_least(1), "decoder blocks");
+    v("num_attention_heads", num_attention_heads, at_least(1), "query heads");
+    v("num_key_value_heads", num_key_value_heads, at_least(1), "key and value heads (grouped-query attention); as many as query heads when absent");
+    v("head_dim", head_dim, at_least(2), "width of a head; hidden_size / num_attention_heads when absent");
+    v("max_position_embeddings", max_position_embeddings, at_least(1), "longest sequence");
+    v("rope_theta", rope_theta, positive, "base of the rotary frequencies");
+    v("rms_norm_eps", rms_norm_eps, at_least(0), "ε inside the root of RMSNorm");
+    v("tie_word_embeddings", tie_word_embeddings, "whether the head is the embedding");
+    v("attention_bias", attention_bias, "biases on the attention projections");
+    v("mlp_bias", mlp_bias, "biases on the MLP projections");
+    v("initializer_range", initializer_range, at_least(0), "standard deviation of the initial weights");
+  }
+  void check(const ConfigNode& node, Diagnostics& out) const;
+
+  [[nodiscard]] int64_t kv_heads() const { return num_key_value_heads.value_or(num_attention_heads); }
+  [[nodiscard]] int64_t head_width() const { return head_dim.value_or(hidden_size / num_attention_heads); }
+};
+
+}  // namespace tersor

@@ -1,0 +1,37 @@
+// The full weight.    y = x Wᵀ        W (out, in)
+#include "core/param/initialize.h"
+#include "core/param/parameterization.h"
+
+namespace tersor {
+
+ParameterizationRegistry& parameterizations() {
+  static ParameterizationRegistry registry("parameterization", "how a weight matrix is stored, trained and applied");
+  return registry;
+}
+
+namespace {
+
+class Dense final : public Parameterization {
+ public:
+  struct Config {
+    void fields(FieldVisitor&) {}
+  };
+  Dense(const Config&, const WeightShape& shape) : name_(shape.name) {
+    weight_ = register_parameter("weight", at::empty({shape.out, shape.in}, shape.options));
+    fill_normal(weight_, shape.init_std, random_stream(shape.seed, "init", shape.name + ".weight"));
+  }
+
+  at::Tensor forward(const at::Tensor& x) override { return at::linear(x, weight_); }
+  at::Tensor materialize() const override { return weight_.detach(); }
+  void assign(const at::Tensor& w) override { weight_.detach().copy_(w); }
+  std::vector<Param> params() override { return {{name_ + ".weight", weight_, Role::kMatrix, std::nullopt}}; }
+
+ private:
+  std::string name_;
+  at::Tensor weight_;  // (out, in)
+};
+
+const bool registered = parameterizations().add<Dense>("dense", "the full weight matrix");
+
+}  // namespace
+}  // namespace tersor

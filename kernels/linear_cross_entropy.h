@@ -1,0 +1,20 @@
+// The head and the loss in one op, so that the logits of all tokens never exist.
+//
+//   loss = scale · Σ_n  −log softmax(H[n]·Wᵀ)[target[n]]        over n with target[n] ≥ 0
+//
+// hidden H: (N, d) · weight W: (V, d), same dtype · targets: (N) int64, −100 is ignored · loss: 0-dim, fp32 (fp64 for fp64)
+//
+// Works on `chunk` rows at a time. Where gradients are wanted they are computed in the forward pass, chunk by chunk, from
+// softmax − one-hot written over the logits: at most chunk × V numbers live at once, beside dH (N, d) and dW (V, d), and
+// the product with W is not done again in the backward pass. Softmax and sums are in fp32 for bf16 inputs.
+// Deterministic. The backward pass may run once.
+#pragma once
+
+#include <ATen/ATen.h>
+
+namespace tersor::kernels {
+
+[[nodiscard]] at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weight,
+                                              const at::Tensor& targets, double scale, int64_t chunk);
+
+}  // namespace tersor::kernels

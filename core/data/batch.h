@@ -1,0 +1,20 @@
+// A batch of windows as tensors.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include "core/data/sample_order.h"
+#include "core/data/token_source.h"
+
+namespace tersor {
+
+struct Batch {
+  at::Tensor inputs;   // (rows, L) int64
+  at::Tensor targets;  // (rows, L) int64: inputs moved on by one
+};
+
+// Samples [first, first + rows) of a run.
+[[nodiscard]] Batch read_batch(const TokenSource& source, const SampleOrder& order, int64_t first, int64_t rows,
+                               int64_t sequence_length);
+
+}  // namespace tersor

@@ -1,0 +1,190 @@
+#include "core/data/documents.h"
+
+#include <zlib.h>
+#include <zstd.h>
+
+#include <algorithm>
+#include <fstream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "core/base/error.h"
+
+namespace tersor {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr size_t kBlock = 1 << 16;
+constexpr std::string_view kSeparator = "<|endoftext|>";
+
+// The bytes of a file, unpacked.
+class ByteReader {
+ public:
+  virtual ~ByteReader() = default;
+  virtual size_t read(char* out, size_t size) = 0;  // 0 at the end
+};
+
+// Plain files too: zlib passes through what is not compressed.
+class GzipReader final : public ByteReader {
+ public:
+  explicit GzipReader(const fs::path& file) : name_(file.string()), file_(gzopen(file.c_str(), "rb"), &gzclose) {
+    if (!file_) throw user_error("'{}' cannot be read", name_);
+  }
+  size_t read(char* out, size_t size) override {
+    const int got = gzread(file_.get(), out, static_cast<unsigned>(size));
+    int error = Z_OK;
+    const char* why = gzerror(file_.get(), &error);
+    if (got < 0 || error == Z_BUF_ERROR) throw user_error("'{}' is damaged: {}", name_, why);
+    return static_cast<size_t>(got);
+  }
+
+ private:
+  std::string name_;
+  std::unique_ptr<gzFile_s, decltype(&gzclose)> file_;
+};
+
+class ZstdReader final : public ByteReader {
+ public:
+  explicit ZstdReader(const fs::path& file) : name_(file.string()), stream_(file, std::ios::binary), packed_(kBlock) {
+    if (!stream_) throw user_error("'{}' cannot be read", name_);
+  }
+  size_t read(char* out, size_t size) override {
+    ZSTD_outBuffer target{out, size, 0};
+    while (target.pos == 0) {
+      if (source_.pos == source_.size && !refill()) return 0;
+      open_ = ZSTD_decompressStream(context_.get(), &target, &source_);
+      if (ZSTD_isError(open_) != 0) throw user_error("'{}' is damaged: {}", name_, ZSTD_getErrorName(open_));
+    }
+    return target.pos;
+  }
+
+ private:
+  bool refill() {
+    stream_.read(packed_.data(), static_cast<std::streamsize>(packed_.size()));
+    source_ = {packed_.data(), static_cast<size_t>(stream_.gcount()), 0};
+    if (source_.size == 0 && open_ != 0) throw user_error("'{}' is cut off", name_);
+    return source_.size > 0;
+  }
+
+  std::string name_;
+  std::ifstream stream_;
+  std::vector<char> packed_;
+  ZSTD_inBuffer source_{nullptr, 0, 0};
+  size_t open_ = 0;  // what zstd still expects of the frame
+  std::unique_ptr<ZSTD_DCtx, decltype(&ZSTD_freeDCtx)> context_{ZSTD_createDCtx(), &ZSTD_freeDCtx};
+};
+
+class LineReader {
+ public:
+  explicit LineReader(std::unique_ptr<ByteReader> bytes) : bytes_(std::move(bytes)), block_(kBlock) {}
+
+  // The next line without its newline.
+  std::optional<std::string> next() {
+    std::string line;
+    bool any = false;
+    while (begin_ < end_ || refill()) {
+      any = true;
+      const char* start = block_.data() + begin_;
+      const char* stop = std::find(start, static_cast<const char*>(block_.data()) + end_, '\n');
+      line.append(start, stop);
+      begin_ = static_cast<size_t>(stop - block_.data());
+      if (begin_ == end_) continue;
+      ++begin_;
+      return line;
+    }
+    return any ? std::optional(line) : std::nullopt;
+  }
+
+ private:
+  bool refill() {
+    begin_ = 0;
+    end_ = bytes_->read(block_.data(), block_.size());
+    return end_ > 0;
+  }
+
+  std::unique_ptr<ByteReader> bytes_;
+  std::vector<char> block_;
+  size_t begin_ = 0;
+  size_t end_ = 0;
+};
+
+// ".txt" or ".jsonl" of "a.jsonl.gz".
+std::string kind_of(const fs::path& file) {
+  const std::string last = file.extension().string();
+  return last == ".gz" || last == ".zst" ? file.stem().extension().string() : last;
+}
+
+bool is_text_file(const fs::path& file) {
+  const std::string kind = kind_of(file);
+  return kind == ".txt" || kind == ".jsonl";
+}
+
+void emit(const std::string& text, const std::function<void(std::string_view)>& each) {
+  if (text.find_first_not_of(" \t\r\n") != std::string::npos) each(text);
+}
+
+void read_plain(LineReader& lines, const std::function<void(std::string_view)>& each) {
+  std::string document;
+  while (const auto line = lines.next()) {
+    if (*line == kSeparator) {
+      emit(document, each);
+      document.clear();
+    } else {
+      document += *line + "\n";
+    }
+  }
+  emit(document, each);
+}
+
+void read_jsonl(const fs::path& file, LineReader& lines, const std::function<void(std::string_view)>& each) {
+  int64_t number = 0;
+  while (const auto line = lines.next()) {
+    ++number;
+    if (line->find_first_not_of(" \t\r") == std::string::npos) continue;
+    const auto object = nlohmann::json::parse(*line, nullptr, false);
+    if (!object.is_object() || !object.contains("text") || !object["text"].is_string())
+      throw user_error("{}:{}: not a JSON object with a string 'text'", file.string(), number);
+    emit(object["text"].get<std::string>(), each);
+  }
+}
+
+}  // namespace
+
+std::vector<fs::path> list_text_files(const std::vector<fs::path>& inputs) {
+  std::vector<fs::path> files;
+  for (const fs::path& input : inputs) {
+    if (fs::is_directory(input)) {
+      std::vector<fs::path> inside;
+      for (const auto& entry : fs::recursive_directory_iterator(input))
+        if (entry.is_regular_file() && is_text_file(entry.path())) inside.push_back(entry.path());
+      if (inside.empty()) throw user_error("'{}' holds no .txt or .jsonl file", input.string());
+      std::sort(inside.begin(), inside.end());
+      files.insert(files.end(), inside.begin(), inside.end());
+    } else if (!fs::exists(input)) {
+      throw user_error("'{}' does not exist", input.string());
+    } else if (!is_text_file(input)) {
+      throw user_error("'{}' is of no known kind: .txt, .jsonl, or these with .gz or .zst", input.string());
+    } else {
+      files.push_back(input);
+    }
+  }
+  return files;
+}
+
+void for_each_document(const std::vector<fs::path>& files, const std::function<void(std::string_view)>& each) {
+  for (const fs::path& file : files) {
+    std::unique_ptr<ByteReader> bytes;
+    if (file.extension() == ".zst")
+      bytes = std::make_unique<ZstdReader>(file);
+    else
+      bytes = std::make_unique<GzipReader>(file);
+    LineReader lines(std::move(bytes));
+    if (kind_of(file) == ".jsonl")
+      read_jsonl(file, lines, each);
+    else
+      read_plain(lines, each);
+  }
+}
+
+}  // namespace tersor

@@ -1,0 +1,19 @@
+// Documents from files: .txt (a file is a document, or several parted by lines "<|endoftext|>"), .jsonl (one object with
+// `text` a line), each also as .gz or .zst. Folders are walked in the order of names.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <string_view>
+#include <vector>
+
+namespace tersor {
+
+// Every file of the inputs, folders opened up. UserError for what is missing or of no known kind.
+[[nodiscard]] std::vector<std::filesystem::path> list_text_files(const std::vector<std::filesystem::path>& inputs);
+
+// Calls `each` with every document that is not blank. One file's largest document is in memory at a time.
+void for_each_document(const std::vector<std::filesystem::path>& files,
+                       const std::function<void(std::string_view text)>& each);
+
+}  // namespace tersor

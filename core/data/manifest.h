@@ -1,0 +1,40 @@
+// manifest.json of a folder of tokens: which tokenizer made them, which shards there are, and from what.
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+namespace tersor {
+
+struct ShardEntry {
+  std::string file;  // within the folder
+  int64_t tokens = 0;
+  std::string sha256;
+};
+
+struct SplitEntry {
+  int64_t documents = 0;
+  int64_t tokens = 0;
+  int64_t text_bytes = 0;
+  std::vector<ShardEntry> shards;
+};
+
+struct Manifest {
+  static constexpr const char* kFile = "manifest.json";
+
+  int64_t vocab_size = 0;
+  int32_t eos_id = -1;
+  std::string tokenizer;         // file within the folder
+  std::string tokenizer_sha256;
+  SplitEntry train;
+  SplitEntry validation;
+  nlohmann::ordered_json made_from;  // inputs and options: equal means nothing needs to be done again
+
+  void write(const std::filesystem::path& folder) const;
+  // UserError when the folder has none, or one that cannot be understood.
+  [[nodiscard]] static Manifest read(const std::filesystem::path& folder);
+};
+
+}  // namespace tersor

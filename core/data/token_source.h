@@ -1,0 +1,33 @@
+// Where training windows come from. A source numbers its windows and reads any of them at once, so a position in the data
+// is one number and does not depend on how many processes read.
+#pragma once
+
+#include <span>
+
+#include "core/config/registry.h"
+
+namespace tersor {
+
+struct SourceInfo {
+  int64_t sequence_length = 0;
+  int64_t vocab_size = 0;  // of the model: a source refuses to give tokens it does not know
+  std::string split;       // "train" or "validation"
+  uint64_t seed = 0;
+};
+
+class TokenSource {
+ public:
+  virtual ~TokenSource() = default;
+  // Number of windows.
+  [[nodiscard]] virtual int64_t size() const = 0;
+  // sequence_length + 1 tokens of one window: inputs are the first, targets the last sequence_length.
+  // May be called from several threads.
+  virtual void read(int64_t window, std::span<int64_t> tokens) const = 0;
+  // The SentencePiece model that made the tokens, where it is known.
+  [[nodiscard]] virtual std::filesystem::path tokenizer() const { return {}; }
+};
+
+using TokenSourceRegistry = Registry<TokenSource, const SourceInfo&>;
+[[nodiscard]] TokenSourceRegistry& token_sources();
+
+}  // namespace tersor

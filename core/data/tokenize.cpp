@@ -1,0 +1,176 @@
+#include "core/data/tokenize.h"
+
+#include <future>
+#include <thread>
+
+#include "core/base/error.h"
+#include "core/data/documents.h"
+#include "core/data/token_file.h"
+#include "core/data/tokenizer.h"
+
+namespace tersor {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr size_t kSampleBytes = 20'000'000;  // what a tokenizer is trained on at the most
+constexpr size_t kLineBytes = 4000;          // a longer line is cut for the trainer
+constexpr size_t kBatchBytes = 1 << 22;      // documents encoded together
+
+// Lines of the text, as the trainer of the tokenizer wants them. Later text is left out once there is enough.
+std::vector<std::string> sample_lines(const std::vector<fs::path>& files) {
+  size_t whole = 0;
+  for (const fs::path& file : files) whole += fs::file_size(file);
+  const size_t every = whole / kSampleBytes + 1;  // of documents, so that the sample is spread over all files
+  std::vector<std::string> lines;
+  size_t number = 0;
+  for_each_document(files, [&](std::string_view text) {
+    if (number++ % every != 0) return;
+    while (!text.empty()) {
+      size_t end = std::min(text.find('\n'), text.size());
+      if (end > kLineBytes) {
+        const size_t blank = text.rfind(' ', kLineBytes);
+        end = blank == std::string_view::npos || blank == 0 ? std::min(text.size(), kLineBytes) : blank;
+      }
+      if (end > 0) lines.emplace_back(text.substr(0, end));
+      text.remove_prefix(std::min(text.size(), end + (end < text.size() && text[end] == '\n' ? 1 : 0)));
+    }
+  });
+  return lines;
+}
+
+// The shards of one split, one after the other.
+class SplitWriter {
+ public:
+  SplitWriter(fs::path folder, std::string name, const TokenizeOptions& options, int64_t vocab_size)
+      : folder_(std::move(folder)), name_(std::move(name)), options_(options), vocab_size_(vocab_size) {}
+
+  void append(std::span<const int32_t> tokens, size_t text_bytes) {
+    if (writer_ && writer_->size() >= options_.shard_tokens) close();
+    if (!writer_) writer_ = std::make_unique<TokenFileWriter>(folder_ / file_name(), vocab_size_);
+    writer_->append(tokens);
+    entry_.tokens += static_cast<int64_t>(tokens.size());
+    entry_.text_bytes += static_cast<int64_t>(text_bytes);
+    ++entry_.documents;
+  }
+
+  SplitEntry finish() {
+    close();
+    return entry_;
+  }
+
+ private:
+  std::string file_name() const { return fmt::format("{}_{:06}.bin", name_, entry_.shards.size()); }
+
+  void close() {
+    if (!writer_) return;
+    const std::string file = file_name();
+    writer_->close();
+    entry_.shards.push_back({file, writer_->size(), sha256_of_file(folder_ / file)});
+    writer_.reset();
+  }
+
+  fs::path folder_;
+  std::string name_;
+  const TokenizeOptions& options_;
+  int64_t vocab_size_;
+  std::unique_ptr<TokenFileWriter> writer_;
+  SplitEntry entry_;
+};
+
+// Encodes documents on all cores and hands the tokens on in the order of the documents.
+class Encoder {
+ public:
+  Encoder(const Tokenizer& tokenizer, std::function<void(std::span<const int32_t>, size_t)> sink)
+      : tokenizer_(tokenizer), sink_(std::move(sink)) {}
+
+  void add(std::string_view text) {
+    bytes_ += text.size();
+    batch_.emplace_back(text);
+    if (bytes_ >= kBatchBytes) flush();
+  }
+
+  void flush() {
+    std::vector<std::vector<int32_t>> encoded(batch_.size());
+    const size_t threads = std::max(1u, std::thread::hardware_concurrency());
+    std::vector<std::future<void>> workers;
+    for (size_t t = 0; t < threads; ++t) {
+      workers.push_back(std::async(std::launch::async, [&, t] {
+        for (size_t i = t; i < batch_.size(); i += threads) {
+          encoded[i] = tokenizer_.encode(batch_[i]);
+          if (tokenizer_.eos_id() >= 0) encoded[i].push_back(tokenizer_.eos_id());
+        }
+      }));
+    }
+    for (std::future<void>& worker : workers) worker.get();
+    for (size_t i = 0; i < batch_.size(); ++i) sink_(encoded[i], batch_[i].size());
+    batch_.clear();
+    bytes_ = 0;
+  }
+
+ private:
+  const Tokenizer& tokenizer_;
+  std::function<void(std::span<const int32_t>, size_t)> sink_;
+  std::vector<std::string> batch_;
+  size_t bytes_ = 0;
+};
+
+nlohmann::ordered_json describe_inputs(const TokenizeOptions& options, const std::vector<fs::path>& files) {
+  Sha256 sum;
+  for (const fs::path& file : files)
+    sum.add(fmt::format("{} {} {}\n", file.string(), fs::file_size(file), fs::last_write_time(file).time_since_epoch().count()));
+  return {{"files", files.size()},
+          {"fingerprint", sum.hex()},
+          {"tokenizer", options.tokenizer.empty() ? "trained on the text" : sha256_of_file(options.tokenizer)},
+          {"vocab_size", options.tokenizer.empty() ? options.vocab_size : 0},
+          {"hold_out", options.hold_out},
+          {"shard_tokens", options.shard_tokens}};
+}
+
+bool is_complete(const fs::path& folder, const nlohmann::ordered_json& made_from) {
+  if (!fs::exists(folder / Manifest::kFile)) return false;
+  const Manifest manifest = Manifest::read(folder);
+  const auto exists = [&](const ShardEntry& shard) { return fs::exists(folder / shard.file); };
+  return manifest.made_from == made_from && std::all_of(manifest.train.shards.begin(), manifest.train.shards.end(), exists) &&
+         std::all_of(manifest.validation.shards.begin(), manifest.validation.shards.end(), exists);
+}
+
+}  // namespace
+
+TokenizeResult tokenize(const TokenizeOptions& options, const std::function<void(const std::string&)>& say) {
+  const std::vector<fs::path> files = list_text_files(options.inputs);
+  Manifest manifest{.tokenizer = "tokenizer.model", .made_from = describe_inputs(options, files)};
+  if (!options.force && is_complete(options.output, manifest.made_from)) return {Manifest::read(options.output), true};
+
+  fs::create_directories(options.output);
+  fs::remove(options.output / Manifest::kFile);  // until all shards are whole there is no manifest
+  const fs::path model = options.output / manifest.tokenizer;
+  if (options.tokenizer.empty()) {
+    say(fmt::format("training a tokenizer of {} tokens", options.vocab_size));
+    train_tokenizer(sample_lines(files), options.vocab_size, model);
+  } else {
+    write_whole(model, read_text(options.tokenizer));
+  }
+  const Tokenizer tokenizer(model);
+  manifest.vocab_size = tokenizer.vocab_size();
+  manifest.eos_id = tokenizer.eos_id();
+  manifest.tokenizer_sha256 = tokenizer.hash();
+
+  say(fmt::format("encoding {} files", files.size()));
+  SplitWriter train(options.output, "train", options, manifest.vocab_size);
+  SplitWriter validation(options.output, "validation", options, manifest.vocab_size);
+  int64_t number = 0;
+  Encoder encoder(tokenizer, [&](std::span<const int32_t> tokens, size_t text_bytes) {
+    ++number;
+    const bool held_out = options.hold_out > 0 && number % options.hold_out == 0;
+    (held_out ? validation : train).append(tokens, text_bytes);
+  });
+  for_each_document(files, [&](std::string_view text) { encoder.add(text); });
+  encoder.flush();
+  manifest.train = train.finish();
+  manifest.validation = validation.finish();
+  if (manifest.train.tokens == 0) throw user_error("the inputs hold no text to train on");
+  manifest.write(options.output);
+  return {manifest, false};
+}
+
+}  // namespace tersor

@@ -1,0 +1,28 @@
+// Text to a folder of token shards with a tokenizer and a manifest, once, before any training.
+#pragma once
+
+#include <functional>
+
+#include "core/data/manifest.h"
+
+namespace tersor {
+
+struct TokenizeOptions {
+  std::vector<std::filesystem::path> inputs;
+  std::filesystem::path output;
+  std::filesystem::path tokenizer;     // empty: train one on the text
+  int64_t vocab_size = 32000;          // of a tokenizer that is trained
+  int64_t hold_out = 20;               // every n-th document becomes validation; 0: none
+  int64_t shard_tokens = 100'000'000;  // a new shard is begun after this many
+  bool force = false;                  // also when the output is complete
+};
+
+struct TokenizeResult {
+  Manifest manifest;
+  bool was_complete = false;  // nothing had to be done
+};
+
+// `say` gets a line about what is under way.
+TokenizeResult tokenize(const TokenizeOptions& options, const std::function<void(const std::string&)>& say);
+
+}  // namespace tersor

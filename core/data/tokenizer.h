@@ -1,0 +1,41 @@
+// SentencePiece (Kudo and Richardson 2018, arXiv:1808.06226): text to token ids and back.
+//
+//   train_tokenizer(sample, 4096, "tokenizer.model");
+//   Tokenizer tokenizer("tokenizer.model");
+//   tokenizer.decode(tokenizer.encode(text)) == text       // also newlines, tabs, blanks in a row
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace tersor {
+
+class Tokenizer {
+ public:
+  explicit Tokenizer(const std::filesystem::path& model);
+  ~Tokenizer();
+  Tokenizer(Tokenizer&&) noexcept;
+
+  [[nodiscard]] std::vector<int32_t> encode(std::string_view text) const;
+  [[nodiscard]] std::string decode(std::span<const int32_t> tokens) const;
+  [[nodiscard]] int64_t vocab_size() const;
+  [[nodiscard]] int32_t bos_id() const;  // −1 where the model has none
+  [[nodiscard]] int32_t eos_id() const;
+  [[nodiscard]] const std::string& hash() const { return hash_; }  // SHA-256 of the model file
+
+ private:
+  struct Model;
+  std::unique_ptr<Model> model_;
+  std::string hash_;
+};
+
+// Trains byte-pair encoding with byte fallback on `sentences` (single lines) and writes the model. Ids: unknown 0, begin 1,
+// end 2, as LLaMA's. UserError, naming the largest possible size, when the text is too small for the vocabulary.
+void train_tokenizer(const std::vector<std::string>& sentences, int64_t vocab_size, const std::filesystem::path& model);
+
+}  // namespace tersor

@@ -1,0 +1,45 @@
+// The safetensors format: an 8-byte length, a JSON header with type, shape and place of every tensor, then the bytes.
+//
+//   SafetensorsWriter writer(file, {{"model.norm.weight", tensor}, …}, metadata);   // one tensor in memory at a time
+//   SafetensorsFile read(file);  read.copy_into("model.norm.weight", tensor);
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <map>
+
+#include "core/base/files.h"
+
+namespace tersor {
+
+using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
+
+// Writes the tensors in the order given, bit for bit, and makes the file durable. Returns its SHA-256.
+std::string write_safetensors(const std::filesystem::path& file, const NamedTensors& tensors,
+                              const std::map<std::string, std::string>& metadata = {});
+
+// A mapped file; tensors are copied out one by one. The constructor checks the whole header against the file.
+class SafetensorsFile {
+ public:
+  explicit SafetensorsFile(const std::filesystem::path& file);
+
+  struct Entry {
+    at::ScalarType dtype;
+    std::vector<int64_t> shape;
+    size_t begin;  // within the file
+    size_t end;
+  };
+  [[nodiscard]] const std::map<std::string, Entry>& entries() const { return entries_; }
+  [[nodiscard]] const std::map<std::string, std::string>& metadata() const { return metadata_; }
+  // Copies into `target` of the same shape, converting the type. UserError when the tensor is missing or has another shape.
+  void copy_into(const std::string& name, const at::Tensor& target) const;
+
+ private:
+  void parse_header();
+
+  MappedFile file_;
+  std::map<std::string, Entry> entries_;
+  std::map<std::string, std::string> metadata_;
+};
+
+}  // namespace tersor

@@ -1,0 +1,40 @@
+#include "core/train/lr_schedule.h"
+
+#include <cmath>
+#include <numbers>
+
+namespace tersor {
+
+int64_t steps_in(const Span& span, const Progress& progress) {
+  switch (span.unit) {
+    case Span::Unit::kSteps: return static_cast<int64_t>(std::llround(span.value));
+    case Span::Unit::kFraction: return std::llround(span.value * static_cast<double>(progress.total_steps));
+    case Span::Unit::kTokens: {
+      const double per_step = static_cast<double>(progress.total_tokens) / static_cast<double>(progress.total_steps);
+      return static_cast<int64_t>(std::ceil(span.value / per_step));
+    }
+  }
+  return 0;
+}
+
+double schedule_factor(const ScheduleConfig& schedule, const Progress& progress) {
+  const auto step = static_cast<double>(progress.step);
+  const auto warmup = static_cast<double>(std::min(steps_in(schedule.warmup, progress), progress.total_steps));
+  if (step < warmup) return step / warmup;
+  const double total = static_cast<double>(progress.total_steps);
+  const double share = total > warmup ? std::clamp((step - warmup) / (total - warmup), 0.0, 1.0) : 1.0;
+  const double fall = 1 - schedule.min_ratio;
+  switch (schedule.type) {
+    case ScheduleType::kConstant: return 1;
+    case ScheduleType::kLinear: return 1 - fall * share;
+    case ScheduleType::kCosine: return schedule.min_ratio + fall * 0.5 * (1 + std::cos(std::numbers::pi * share));
+    case ScheduleType::kWsd: {
+      const auto decay = static_cast<double>(steps_in(schedule.decay, progress));
+      const double begin = std::max(warmup, total - decay);
+      return step <= begin || total <= begin ? 1 : 1 - fall * std::min(1.0, (step - begin) / (total - begin));
+    }
+  }
+  return 1;
+}
+
+}  // namespace tersor

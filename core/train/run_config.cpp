@@ -1,0 +1,60 @@
+#include "core/train/run_config.h"
+
+#include <cmath>
+
+namespace tersor {
+namespace {
+
+// The node of a nested key, or the nearest one above it that was written.
+const ConfigNode& nearest(const ConfigNode& node, std::initializer_list<std::string_view> keys) {
+  const ConfigNode* place = &node;
+  for (const std::string_view key : keys) {
+    const ConfigNode* next = place->find(key);
+    if (next == nullptr) break;
+    place = next;
+  }
+  return *place;
+}
+
+}  // namespace
+
+void TrainSection::check(const ConfigNode& node, Diagnostics& out) const {
+  if (global_batch_size % micro_batch_size != 0)
+    out.add(nearest(node, {"micro_batch_size"}),
+            fmt::format("must divide global_batch_size: {} is not a multiple of {}", global_batch_size, micro_batch_size));
+  if (steps.unit == Span::Unit::kFraction) out.add(nearest(node, {"steps"}), "must be a number of steps or of tokens");
+}
+
+void RunConfig::check(const ConfigNode& node, Diagnostics& out) const {
+  if (data.sequence_length > model.max_position_embeddings)
+    out.add(nearest(node, {"data", "sequence_length"}),
+            fmt::format("data.sequence_length {} is longer than model.max_position_embeddings {}; raise that or shorten this",
+                        data.sequence_length, model.max_position_embeddings));
+  if (run.name.empty() || run.name.find('/') != std::string::npos || run.name.starts_with('.'))
+    out.add(nearest(node, {"run", "name"}), fmt::format("'{}' cannot be the name of a folder", run.name));
+}
+
+int64_t RunConfig::total_steps() const {
+  if (train.steps.unit == Span::Unit::kSteps) return std::max<int64_t>(1, std::llround(train.steps.value));
+  return std::max<int64_t>(1, static_cast<int64_t>(std::ceil(train.steps.value / static_cast<double>(tokens_per_step()))));
+}
+
+Progress RunConfig::progress_at(int64_t step) const {
+  const int64_t total = total_steps();
+  return {.step = step, .tokens = step * tokens_per_step(), .tokens_before = (step - 1) * tokens_per_step(),
+          .total_steps = total, .total_tokens = total * tokens_per_step()};
+}
+
+RunConfig read_run_config(const std::vector<std::filesystem::path>& files, const std::vector<std::string>& overrides) {
+  Diagnostics diagnostics;
+  const ConfigNode node = load_config(files, overrides, diagnostics);
+  diagnostics.throw_if_any();
+  RunConfig config;
+  read_fields(config, node, diagnostics);
+  diagnostics.throw_if_any();
+  // The resolved configuration is read again from the run's folder, so its paths must not depend on where it lies.
+  config.run.out_dir = std::filesystem::absolute(config.run.out_dir).lexically_normal();
+  return config;
+}
+
+}  // namespace tersor

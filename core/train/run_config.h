@@ -1,0 +1,137 @@
+// A whole run as written in YAML. `tersor describe` prints every option here with its default.
+#pragma once
+
+#include "core/data/sample_order.h"
+#include "core/data/token_source.h"
+#include "core/train/lr_schedule.h"
+#include "core/train/timeline.h"
+
+namespace tersor {
+
+enum class Resume { kNever, kAuto, kOverwrite };
+template <>
+struct EnumNames<Resume> {
+  static constexpr std::array values{std::pair{Resume::kNever, std::string_view("never")},
+                                     std::pair{Resume::kAuto, std::string_view("auto")},
+                                     std::pair{Resume::kOverwrite, std::string_view("overwrite")}};
+};
+
+enum class Dtype { kFp32, kBf16 };
+template <>
+struct EnumNames<Dtype> {
+  static constexpr std::array values{std::pair{Dtype::kFp32, std::string_view("fp32")},
+                                     std::pair{Dtype::kBf16, std::string_view("bf16")}};
+};
+
+struct RunSection {
+  std::string name = "run";
+  std::filesystem::path out_dir = "runs";
+  int64_t seed = 42;
+  Resume resume = Resume::kNever;
+  Dtype dtype = Dtype::kFp32;
+  int64_t threads = 0;
+  std::filesystem::path init_from;
+  void fields(FieldVisitor& v) {
+    v("name", name, "the run's folder inside out_dir");
+    v("out_dir", out_dir, "where runs are kept");
+    v("seed", seed, at_least(0), "of all randomness: initial weights, order of the data, rounding");
+    v("resume", resume, "what to do when the run exists: refuse, go on from its last checkpoint, or begin anew");
+    v("dtype", dtype, "weights and compute; bf16 weights are updated with stochastic rounding");
+    v("threads", threads, at_least(0), "CPU threads; 0 takes one a core");
+    v("init_from", init_from, "folder with model.safetensors to start from: an import, an export or a checkpoint");
+  }
+};
+
+struct DataSection {
+  Choice<token_sources> source;
+  std::optional<Choice<token_sources>> validation;
+  int64_t sequence_length = 256;
+  Order order = Order::kShuffled;
+  void fields(FieldVisitor& v) {
+    v("source", source, required, "training tokens, e.g. {type: shards, path: data/tokens}");
+    v("validation", validation, "validation tokens; those of `source` when absent");
+    v("sequence_length", sequence_length, at_least(1), "tokens in a window");
+    v("order", order, "shuffled: a new permutation of all windows each epoch; sequential: as they lie in the files");
+  }
+};
+
+struct TrainSection {
+  Span steps{1000, Span::Unit::kSteps};
+  int64_t global_batch_size = 32;
+  int64_t micro_batch_size = 8;
+  int64_t loss_chunk = 1024;
+  void fields(FieldVisitor& v) {
+    v("steps", steps, positive, "length of the run: 20000, or 2B tokens");
+    v("global_batch_size", global_batch_size, at_least(1), "windows in one update");
+    v("micro_batch_size", micro_batch_size, at_least(1), "windows in one forward and backward pass");
+    v("loss_chunk", loss_chunk, at_least(1), "tokens whose logits exist at a time");
+  }
+  void check(const ConfigNode& node, Diagnostics& out) const;
+};
+
+struct EvaluationSection {
+  Cadence every = Cadence::every(100);
+  int64_t tokens = 131072;
+  void fields(FieldVisitor& v) {
+    v("every", every, "when the validation loss is measured, besides at the end; never: not at all");
+    v("tokens", tokens, at_least(1), "validation tokens, the same ones each time");
+  }
+};
+
+struct CheckpointSection {
+  Cadence every = Cadence::every(500);
+  int64_t keep = 2;
+  void fields(FieldVisitor& v) {
+    v("every", every, "when to save, besides at the end and when stopped by a signal");
+    v("keep", keep, at_least(1), "how many checkpoints stay");
+  }
+};
+
+struct LogSection {
+  int64_t every = 10;
+  bool tensorboard = true;
+  void fields(FieldVisitor& v) {
+    v("every", every, at_least(1), "steps between two lines of the log");
+    v("tensorboard", tensorboard, "write TensorBoard events beside metrics.jsonl");
+  }
+};
+
+struct RunConfig {
+  RunSection run;
+  ModelConfig model;
+  ParameterizationConfig parameterization;
+  DataSection data;
+  OptimizerConfig optimizer;
+  ScheduleConfig schedule;
+  TrainSection train;
+  EvaluationSection evaluation;
+  CheckpointSection checkpoint;
+  LogSection log;
+  std::vector<TimelineEntry> timeline;
+
+  void fields(FieldVisitor& v) {
+    v("run", run, "the run itself");
+    v("model", model, "the LLaMA decoder, in Hugging Face's names");
+    v("parameterization", parameterization, "how weight matrices are stored and trained");
+    v("data", data, "tokens");
+    v("optimizer", optimizer, "how weights are updated");
+    v("schedule", schedule, "the learning rate over the run");
+    v("train", train, "how long and in what portions");
+    v("evaluation", evaluation, "validation");
+    v("checkpoint", checkpoint, "saving");
+    v("log", log, "what is written down");
+    v("timeline", timeline, "actions at chosen steps");
+  }
+  void check(const ConfigNode& node, Diagnostics& out) const;
+
+  [[nodiscard]] std::filesystem::path folder() const { return run.out_dir / run.name; }
+  [[nodiscard]] int64_t tokens_per_step() const { return train.global_batch_size * data.sequence_length; }
+  [[nodiscard]] int64_t total_steps() const;
+  [[nodiscard]] Progress progress_at(int64_t step) const;
+};
+
+// Reads, merges and checks; throws one UserError with everything that is wrong.
+[[nodiscard]] RunConfig read_run_config(const std::vector<std::filesystem::path>& files,
+                                        const std::vector<std::string>& overrides);
+
+}  // namespace tersor

@@ -1,0 +1,22 @@
+// Hugging Face's folders: config.json and model.safetensors, both ways. tersor's parameters bear Hugging Face's names, so a
+// dense model needs no mapping.
+#pragma once
+
+#include "core/config/fields.h"
+#include "core/interop/safetensors.h"
+#include "core/model/llama.h"
+
+namespace tersor {
+
+// config.json of a LlamaForCausalLM. UserError for other architectures and for what this model does not do (RoPE scaling).
+[[nodiscard]] ModelConfig read_hugging_face_config(const std::filesystem::path& folder);
+[[nodiscard]] Json hugging_face_config(const ModelConfig& config, std::string_view dtype);
+
+// Fills the weights of a model from the folder's model.safetensors, or from the shards that
+// model.safetensors.index.json names. All that is missing, unexpected or misshapen is reported at once.
+void load_weights(const std::filesystem::path& folder, const std::vector<Param>& params);
+
+// Dense weights, in the order of the network: every parameterization materialized.
+[[nodiscard]] NamedTensors dense_weights(const Llama& model);
+
+}  // namespace tersor

@@ -1,0 +1,140 @@
+#include "core/train/checkpoint.h"
+
+#include <set>
+
+#include "core/base/files.h"
+#include "core/interop/hugging_face.h"
+
+namespace tersor {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr int kFormat = 1;
+constexpr const char* kCommitted = "COMMITTED";
+constexpr const char* kUnfinished = ".unfinished";
+
+bool is_committed(const fs::path& folder) { return fs::exists(folder / kCommitted); }
+
+NamedTensors state_tensors(const Optimizer& optimizer) {
+  NamedTensors all;
+  optimizer.state().visit([&](const std::string& name, const at::Tensor& value) { all.emplace_back(name, value); });
+  return all;
+}
+
+// Writes the files of one checkpoint and remembers what the manifest has to say of them.
+class CheckpointWriter {
+ public:
+  explicit CheckpointWriter(fs::path folder) : folder_(std::move(folder)) { fs::create_directories(folder_); }
+
+  void tensors(const std::string& file, const NamedTensors& values) { note(file, write_safetensors(folder_ / file, values)); }
+  void text(const std::string& file, const std::string& content) {
+    write_whole(folder_ / file, content);
+    note(file, sha256_of_text(content));
+  }
+  void commit() {
+    const Json manifest = {{"format", kFormat}, {"files", files_}};
+    write_whole(folder_ / "manifest.json", manifest.dump(2) + "\n");
+    write_whole(folder_ / kCommitted, "");
+    sync_to_disk(folder_);
+  }
+
+ private:
+  void note(const std::string& file, const std::string& sum) {
+    files_[file] = {{"bytes", fs::file_size(folder_ / file)}, {"sha256", sum}};
+  }
+  fs::path folder_;
+  Json files_ = Json::object();
+};
+
+void remove_checkpoint(const fs::path& folder) {
+  fs::remove(folder / kCommitted);  // first, so that a crash leaves nothing that looks whole
+  fs::remove_all(folder);
+}
+
+}  // namespace
+
+CheckpointStore::CheckpointStore(fs::path folder, int64_t keep) : folder_(std::move(folder)), keep_(keep) {
+  fs::create_directories(folder_);
+  for (const auto& entry : fs::directory_iterator(folder_))
+    if (entry.is_directory() && entry.path().filename().string().starts_with("step-") && !is_committed(entry.path()))
+      fs::remove_all(entry.path());
+}
+
+fs::path CheckpointStore::save(const CheckpointContent& content) {
+  const std::string name = fmt::format("step-{:08}", content.step);
+  const fs::path target = folder_ / name;
+  if (is_committed(target)) return target;
+  const fs::path work = folder_ / (name + kUnfinished);
+  fs::remove_all(work);
+  CheckpointWriter writer(work);
+  NamedTensors weights;
+  for (const Param& param : content.model.params()) weights.emplace_back(param.name, param.value.detach());
+  writer.tensors("model.safetensors", weights);
+  writer.tensors("optim-00000.safetensors", state_tensors(content.optimizer));
+  const Json trainer = {{"step", content.step}, {"config", content.config}};
+  writer.text("trainer.json", trainer.dump(2) + "\n");
+  const std::string dtype = weights[0].second.scalar_type() == at::kBFloat16 ? "bfloat16" : "float32";
+  writer.text("config.json", hugging_face_config(content.model.config(), dtype).dump(2) + "\n");
+  if (!content.tokenizer.empty()) writer.text("tokenizer.model", read_text(content.tokenizer));
+  writer.commit();
+  fs::remove_all(target);
+  fs::rename(work, target);
+  sync_to_disk(folder_);
+  write_whole(folder_ / "latest", name + "\n");
+  const std::vector<fs::path> saved = all();
+  for (size_t i = 0; i + static_cast<size_t>(keep_) < saved.size(); ++i) remove_checkpoint(saved[i]);
+  return target;
+}
+
+std::vector<fs::path> CheckpointStore::all() const {
+  std::vector<fs::path> saved;
+  for (const auto& entry : fs::directory_iterator(folder_))
+    if (entry.is_directory() && entry.path().filename().string().starts_with("step-") && is_committed(entry.path()) &&
+        entry.path().extension() != kUnfinished)
+      saved.push_back(entry.path());
+  std::sort(saved.begin(), saved.end());
+  return saved;
+}
+
+// The names sort by step; `latest` is for people and scripts, and may be one save behind after a crash.
+std::optional<fs::path> CheckpointStore::latest() const {
+  const std::vector<fs::path> saved = all();
+  return saved.empty() ? std::nullopt : std::optional(saved.back());
+}
+
+TrainerState open_checkpoint(const fs::path& checkpoint) {
+  if (!is_committed(checkpoint)) throw user_error("'{}' is not a whole checkpoint", checkpoint.string());
+  const std::string remedy = fmt::format("remove '{}' to go on from the checkpoint before it", checkpoint.string());
+  const Json manifest = Json::parse(read_text(checkpoint / "manifest.json"), nullptr, false);
+  if (!manifest.is_object() || manifest.value("format", 0) != kFormat)
+    throw user_error("'{}' has a manifest that this version of tersor cannot read; {}", checkpoint.string(), remedy);
+  for (const auto& [name, entry] : manifest["files"].items()) {
+    const fs::path file = checkpoint / name;
+    if (!fs::exists(file)) throw user_error("'{}' is missing; {}", file.string(), remedy);
+    if (fs::file_size(file) != entry["bytes"].get<uintmax_t>() || sha256_of_file(file) != entry["sha256"].get<std::string>())
+      throw user_error("'{}' is damaged: it is not what was saved; {}", file.string(), remedy);
+  }
+  const Json trainer = Json::parse(read_text(checkpoint / "trainer.json"));
+  return {.step = trainer.at("step"), .config = trainer.at("config")};
+}
+
+void load_checkpoint(const fs::path& checkpoint, const Llama& model, const Optimizer& optimizer) {
+  load_weights(checkpoint, model.params());
+  const SafetensorsFile state(checkpoint / "optim-00000.safetensors");
+  std::set<std::string> unused;
+  for (const auto& [name, entry] : state.entries()) unused.insert(name);
+  optimizer.state().visit([&](const std::string& name, const at::Tensor& value) {
+    const auto found = state.entries().find(name);
+    if (found == state.entries().end() || found->second.dtype != value.scalar_type())
+      throw user_error("'{}' holds no state '{}' of this type: the run was saved with other rules or state formats; "
+                       "set run.resume=overwrite to begin anew, or run.init_from='{}' to keep the weights alone",
+                       checkpoint.string(), name, checkpoint.string());
+    state.copy_into(name, value);
+    unused.erase(name);
+  });
+  if (!unused.empty())
+    throw user_error("'{}' holds state '{}' that no rule of this configuration uses; the run was saved with other rules",
+                     checkpoint.string(), *unused.begin());
+}
+
+}  // namespace tersor

@@ -1,0 +1,53 @@
+// Checkpoints that are whole or not there.
+//
+//   checkpoints/latest                   text: step-00012000
+//   checkpoints/step-00012000/           model.safetensors  optim-00000.safetensors  trainer.json  config.json
+//                                        tokenizer.model  manifest.json  COMMITTED
+//
+// A checkpoint is written into a temporary folder, every file made durable and summed up in manifest.json, COMMITTED
+// written last, and the folder renamed. Weights and state are kept by name and in their resting type, so that resuming is
+// exact and does not depend on the number of processes. model.safetensors with config.json loads in Transformers when all
+// weights are dense.
+#pragma once
+
+#include "core/train/run_config.h"
+
+namespace tersor {
+
+struct CheckpointContent {
+  const Llama& model;
+  const Optimizer& optimizer;
+  const Json& config;  // resolved
+  int64_t step = 0;
+  std::filesystem::path tokenizer;  // copied when there is one
+};
+
+class CheckpointStore {
+ public:
+  // Removes what an interrupted save has left behind.
+  CheckpointStore(std::filesystem::path folder, int64_t keep);
+
+  // Saves and removes checkpoints beyond the newest `keep`. Returns the folder.
+  std::filesystem::path save(const CheckpointContent& content);
+  // The newest committed checkpoint.
+  [[nodiscard]] std::optional<std::filesystem::path> latest() const;
+  // All committed ones, oldest first.
+  [[nodiscard]] std::vector<std::filesystem::path> all() const;
+
+ private:
+  std::filesystem::path folder_;
+  int64_t keep_;
+};
+
+struct TrainerState {
+  int64_t step = 0;
+  Json config;
+};
+
+// Reads trainer.json after checking that every file is there, of its size and with its checksum.
+[[nodiscard]] TrainerState open_checkpoint(const std::filesystem::path& checkpoint);
+// Fills weights and optimizer state; UserError naming what is missing, left over or of another shape.
+void load_checkpoint(const std::filesystem::path& checkpoint, const Llama& model, const Optimizer& optimizer);
+
+
+}  // namespace tersor

@@ -1,0 +1,88 @@
+#include <fmt/color.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "core/train/observer.h"
+
+namespace tersor {
+namespace {
+
+std::string human(double value) {
+  for (const auto& [limit, suffix] : {std::pair{1e9, "B"}, {1e6, "M"}, {1e3, "k"}})
+    if (value >= limit) return fmt::format("{:.1f}{}", value / limit, suffix);
+  return fmt::format("{:.0f}", value);
+}
+
+std::string human_bytes(int64_t bytes) {
+  const auto value = static_cast<double>(bytes);
+  return bytes >= 1 << 30 ? fmt::format("{:.1f} GiB", value / 0x1.0p30) : fmt::format("{:.0f} MiB", value / 0x1.0p20);
+}
+
+std::string duration(double seconds) {
+  const auto s = static_cast<int64_t>(seconds + 0.5);
+  if (s >= 86400) return fmt::format("{}d{:02}h", s / 86400, s % 86400 / 3600);
+  if (s >= 3600) return fmt::format("{}h{:02}m", s / 3600, s % 3600 / 60);
+  return s >= 60 ? fmt::format("{}m{:02}s", s / 60, s % 60) : fmt::format("{}s", s);
+}
+
+class Console final : public RunObserver {
+ public:
+  void on_start(const RunInfo& info) override {
+    const RunConfig& c = info.config;
+    line(fmt::format("{}: {} parameters, {} steps of {} tokens, {}", c.folder().string(), human(static_cast<double>(info.num_parameters)),
+                     c.total_steps(), human(static_cast<double>(c.tokens_per_step())), info.resolved["run"]["dtype"].get<std::string>()));
+    line(fmt::format("weights {} | optimizer state {}", human_bytes(info.weight_bytes), human_bytes(info.optimizer_bytes)));
+    if (info.first_step > 0) line(fmt::format("resumed after step {}", info.first_step));
+  }
+
+  void on_step(const StepReport& s) override {
+    if (s.skipped) line(fmt::format("step {}: a gradient is not finite; the step is skipped", s.progress.step));
+    const std::string text =
+        fmt::format("step {}/{} | loss {:.4f} | lr {:.1e} | gnorm {:.2f} | mem {} | {} tok/s | eta {}", s.progress.step,
+                    s.progress.total_steps, s.loss, s.lr, s.grad_norm, human_bytes(s.peak_bytes), human(s.tokens_per_second),
+                    duration(s.eta_seconds));
+    if (s.log) line(text);
+    if (terminal_) bar(s.progress, text);
+  }
+
+  void on_action(const Progress& now, const ActionReport& a) override {
+    line(fmt::format("step {}: {}: {}", now.step, a.name, a.detail));
+  }
+  void on_eval(const EvalReport& e) override {
+    line(fmt::format("step {}: validation loss {:.4f} | ppl {:.2f} | {} tokens", e.progress.step, e.loss, e.ppl,
+                     human(static_cast<double>(e.tokens))));
+  }
+  void on_checkpoint(const CheckpointReport& c) override {
+    line(fmt::format("step {}: saved {} in {:.1f} s", c.step, c.folder.string(), c.seconds));
+  }
+  void on_end(const RunSummary& s) override {
+    line(fmt::format("{} after step {}, {}", s.status, s.step, duration(s.seconds)));
+  }
+
+ private:
+  // A line that stays; the bar, if there is one, is drawn again below it.
+  void line(const std::string& text) {
+    fmt::print("{}{}\n", terminal_ ? "\r\x1b[K" : "", text);
+    std::fflush(stdout);
+  }
+
+  void bar(const Progress& now, const std::string& text) const {
+    winsize size{};
+    const int width = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+    constexpr int kCells = 20;
+    const auto full = static_cast<int>(kCells * now.step / std::max<int64_t>(1, now.total_steps));
+    std::string drawn;
+    for (int i = 0; i < kCells; ++i) drawn += i < full ? "█" : "░";
+    const auto room = static_cast<size_t>(std::max(0, width - kCells - 2));
+    fmt::print("\r\x1b[K{} {}", drawn, text.substr(0, room));
+    std::fflush(stdout);
+  }
+
+  const bool terminal_ = isatty(STDOUT_FILENO) == 1;
+};
+
+}  // namespace
+
+std::unique_ptr<RunObserver> make_console() { return std::make_unique<Console>(); }
+
+}  // namespace tersor

@@ -1,0 +1,132 @@
+// The two observers that write files: metrics.jsonl and TensorBoard events.
+#include <chrono>
+#include <cmath>
+#include <fstream>
+
+#include "core/base/files.h"
+#include "core/report/tensorboard.h"
+#include "core/train/observer.h"
+
+namespace tersor {
+namespace {
+
+namespace fs = std::filesystem;
+
+Json finite(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
+
+Json step_values(const StepReport& s) {
+  return {{"train/loss", finite(s.loss)},
+          {"lr", s.lr},
+          {"grad_norm", finite(s.grad_norm)},
+          {"tokens_per_second", s.tokens_per_second},
+          {"time/step_ms", s.step_ms},
+          {"time/data_ms", s.data_ms},
+          {"time/method_ms", s.update_ms},
+          {"mem/peak_bytes", s.peak_bytes},
+          {"elapsed_seconds", s.elapsed_seconds},
+          {"eta_seconds", s.eta_seconds}};
+}
+
+Json eval_values(const EvalReport& e) {
+  return {{"val/loss", finite(e.loss)}, {"val/ppl", finite(e.ppl)}, {"val/ppl_legacy", finite(e.ppl_legacy)}, {"val/tokens", e.tokens}};
+}
+
+Json memory_values(const RunInfo& info) {
+  return {{"mem/weights_bytes", info.weight_bytes}, {"mem/optimizer_bytes", info.optimizer_bytes}};
+}
+
+class Jsonl final : public RunObserver {
+ public:
+  explicit Jsonl(const fs::path& run) : file_(run / "metrics.jsonl") {}
+
+  void on_start(const RunInfo& info) override {
+    keep_until(info.first_step);
+    stream_.open(file_, std::ios::app);
+    if (!stream_) throw user_error("'{}' cannot be written to", file_.string());
+    const RunConfig& c = info.config;
+    write("start", info.first_step,
+          {{"run", c.run.name},
+           {"model", {{"parameters", info.num_parameters}, {"num_hidden_layers", c.model.num_hidden_layers}, {"hidden_size", c.model.hidden_size}}},
+           {"total_steps", c.total_steps()},
+           {"tokens_per_step", c.tokens_per_step()},
+           {"device", "cpu"},
+           {"dtype", info.resolved["run"]["dtype"]}});
+    write("memory", info.first_step, memory_values(info));
+  }
+  void on_step(const StepReport& s) override {
+    if (!s.log && !s.skipped) return;
+    Json values = {{"tokens", s.progress.tokens}};
+    values.update(step_values(s));
+    if (s.skipped) values["skipped"] = true;
+    write("step", s.progress.step, values);
+  }
+  void on_action(const Progress& now, const ActionReport& a) override {
+    write("event", now.step, {{"tokens", now.tokens}, {"name", a.name}, {"detail", a.detail}});
+  }
+  void on_eval(const EvalReport& e) override {
+    Json values = {{"tokens", e.progress.tokens}};
+    values.update(eval_values(e));
+    write("eval", e.progress.step, values);
+  }
+  void on_end(const RunSummary& s) override { write("end", s.step, {{"status", s.status}, {"seconds", s.seconds}}); }
+
+ private:
+  // After a crash the file may hold records of steps beyond the checkpoint, and half a line.
+  void keep_until(int64_t step) {
+    if (!fs::exists(file_)) return;
+    std::istringstream old(read_text(file_));
+    std::string kept;
+    for (std::string text; std::getline(old, text);) {
+      const Json record = Json::parse(text, nullptr, false);
+      if (record.is_object() && record.value("step", int64_t{0}) <= step && record.value("type", "") != "end") kept += text + "\n";
+    }
+    write_whole(file_, step > 0 ? kept : "");
+  }
+  void write(const std::string& type, int64_t step, const Json& values) {
+    Json record = {{"type", type}, {"step", step}};
+    record.update(values);
+    stream_ << record.dump() << std::endl;  // flushed: a record is not lost with the process
+  }
+
+  fs::path file_;
+  std::ofstream stream_;
+};
+
+class Tensorboard final : public RunObserver {
+ public:
+  explicit Tensorboard(const fs::path& run) : folder_(run / "tb") {}
+
+  void on_start(const RunInfo& info) override {
+    events_ = std::make_unique<TensorboardWriter>(folder_, info.first_step > 0 ? info.first_step + 1 : 0);
+    if (info.first_step == 0) events_->text("config", 0, "```yaml\n" + to_yaml(info.resolved) + "```", now());
+    scalars(info.first_step, memory_values(info));
+  }
+  void on_step(const StepReport& s) override {
+    if (s.log) scalars(s.progress.step, step_values(s));
+  }
+  void on_eval(const EvalReport& e) override { scalars(e.progress.step, eval_values(e)); }
+  void on_action(const Progress& progress, const ActionReport& a) override {
+    events_->text("event/" + a.name, progress.step, a.detail, now());
+    events_->flush();
+  }
+
+ private:
+  static double now() {
+    return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+  }
+  void scalars(int64_t step, const Json& values) {
+    for (const auto& [tag, value] : values.items())
+      if (value.is_number()) events_->scalar(tag, step, value.get<double>(), now());
+    events_->flush();
+  }
+
+  fs::path folder_;
+  std::unique_ptr<TensorboardWriter> events_;
+};
+
+}  // namespace
+
+std::unique_ptr<RunObserver> make_jsonl(const fs::path& run) { return std::make_unique<Jsonl>(run); }
+std::unique_ptr<RunObserver> make_tensorboard(const fs::path& run) { return std::make_unique<Tensorboard>(run); }
+
+}  // namespace tersor

@@ -1,0 +1,211 @@
+#include "core/train/trainer.h"
+
+#include <ATen/Parallel.h>
+
+#include <chrono>
+#include <cmath>
+#include <fstream>
+
+#include "core/base/files.h"
+#include "core/base/log.h"
+#include "core/interop/hugging_face.h"
+#include "core/train/evaluate.h"
+#include "core/train/stop_signal.h"
+
+namespace tersor {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int64_t kMaxConsecutiveSkips = 10;
+
+double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+
+// Largest resident size of this process so far.
+int64_t peak_resident_bytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;) {
+    if (word != "VmHWM:") continue;
+    int64_t kilobytes = 0;
+    status >> kilobytes;
+    return kilobytes * 1024;
+  }
+  return 0;
+}
+
+}  // namespace
+
+struct Trainer::Timing {
+  Clock::time_point begin = Clock::now();
+  Clock::time_point window = Clock::now();  // since the last logged step
+  int64_t window_steps = 0;
+  double rate = 0;  // steps a second over the last window
+};
+
+std::shared_ptr<Llama> build_model(const RunConfig& config) {
+  const at::ScalarType type = config.run.dtype == Dtype::kBf16 ? at::kBFloat16 : at::kFloat;
+  auto model = std::make_shared<Llama>(config.model, config.parameterization, at::TensorOptions(type),
+                                       static_cast<uint64_t>(config.run.seed));
+  if (!config.run.init_from.empty()) load_weights(config.run.init_from, model->params());
+  return model;
+}
+
+Trainer::Trainer(const RunConfig& config) : config_(config), resolved_(fields_to_json(config_)) {
+  if (config_.run.threads > 0) at::set_num_threads(static_cast<int>(config_.run.threads));
+  build_sources();
+  model_ = build_model(config_);
+  optimizer_ = std::make_unique<Optimizer>(model_->params(), config_.optimizer, static_cast<uint64_t>(config_.run.seed));
+  timeline_ = std::make_unique<Timeline>(config_.timeline);
+  folder_ = std::make_unique<RunFolder>(config_);
+  resume();
+}
+
+Trainer::~Trainer() = default;
+
+void Trainer::build_sources() {
+  SourceInfo info{.sequence_length = config_.data.sequence_length, .vocab_size = config_.model.vocab_size,
+                  .split = "train", .seed = static_cast<uint64_t>(config_.run.seed)};
+  source_ = config_.data.source.build(info);
+  order_ = std::make_unique<SampleOrder>(config_.data.order, info.seed, source_->size());
+  if (config_.evaluation.every.never()) return;
+  info.split = "validation";
+  validation_ = config_.data.validation ? config_.data.validation->build(info) : config_.data.source.build(info);
+}
+
+void Trainer::resume() {
+  if (config_.run.resume != Resume::kAuto) return;
+  const auto checkpoint = folder_->checkpoints().latest();
+  if (!checkpoint) return;
+  const TrainerState state = open_checkpoint(*checkpoint);
+  for (const std::string& change : compare_configs(state.config, resolved_)) log().info("changed since the checkpoint: {}", change);
+  load_checkpoint(*checkpoint, *model_, *optimizer_);
+  first_step_ = last_saved_ = state.step;
+}
+
+void Trainer::tell(const std::function<void(RunObserver&)>& what) {
+  for (const auto& observer : observers_) what(*observer);
+}
+
+int Trainer::run() {
+  const StopSignal signals;
+  const int64_t total = config_.total_steps();
+  if (first_step_ >= total) {
+    log().info("'{}' is complete: {} of {} steps are done", folder_->path().string(), first_step_, total);
+    return kExitDone;
+  }
+  write_whole(folder_->path() / "config.yaml", to_yaml(resolved_));
+  observers_.push_back(make_console());
+  observers_.push_back(make_jsonl(folder_->path()));
+  if (config_.log.tensorboard) observers_.push_back(make_tensorboard(folder_->path()));
+  int64_t weight_bytes = 0;
+  for (const Param& param : optimizer_->params()) weight_bytes += static_cast<int64_t>(param.value.nbytes());
+  const RunInfo info{config_, resolved_, model_->num_parameters(), first_step_, weight_bytes, optimizer_->state().bytes()};
+  tell([&](RunObserver& o) { o.on_start(info); });
+  timing_ = std::make_unique<Timing>();
+
+  for (int64_t step = first_step_ + 1; step <= total; ++step) {
+    const Progress progress = config_.progress_at(step);
+    StepReport report{.progress = progress};
+    if (!train_step(progress, report)) {
+      save(step - 1);
+      finish("stopped", step - 1, kExitStopped);
+      return kExitStopped;
+    }
+    report_step(report);
+    if (report.skipped && (config_.optimizer.on_nonfinite == OnNonfinite::kStop || ++consecutive_skips_ >= kMaxConsecutiveSkips)) {
+      finish("failed", step, kExitFailed);
+      throw user_error("step {}: a gradient is infinite or not a number. The last checkpoint is whole; lower optimizer.lr, set "
+                       "optimizer.clip_norm, or let such steps pass with optimizer.on_nonfinite=skip (at most {} in a row)",
+                       step, kMaxConsecutiveSkips);
+    }
+    if (!report.skipped) consecutive_skips_ = 0;
+    const bool last = step == total;
+    if (validation_ && (last || config_.evaluation.every.due(progress))) run_evaluation(progress);
+    if (last || config_.checkpoint.every.due(progress)) save(step);
+  }
+  return finish("done", total, kExitDone);
+}
+
+bool Trainer::train_step(const Progress& progress, StepReport& report) {
+  const auto begin = Clock::now();
+  const int64_t rows = config_.train.micro_batch_size;
+  const int64_t num_micro_batches = config_.train.global_batch_size / rows;
+  const double scale = 1.0 / static_cast<double>(config_.tokens_per_step());
+  report.lr = config_.optimizer.lr * schedule_factor(config_.schedule, progress);
+  optimizer_->begin_step(progress, report.lr, num_micro_batches);
+  run_timeline(Phase::kBeforeUpdate, progress);
+  at::Tensor loss = at::zeros({}, at::kDouble);
+  for (int64_t i = 0; i < num_micro_batches; ++i) {
+    if (StopSignal::requested()) {
+      optimizer_->abandon_step();
+      return false;
+    }
+    const auto data_begin = Clock::now();
+    const int64_t first = (progress.step - 1) * config_.train.global_batch_size + i * rows;
+    const Batch batch = read_batch(*source_, *order_, first, rows, config_.data.sequence_length);
+    report.data_ms += 1e3 * seconds_since(data_begin);
+    optimizer_->begin_micro_batch();
+    const at::Tensor part = model_->loss(batch.inputs, batch.targets, scale, config_.train.loss_chunk);
+    part.backward();
+    loss.add_(part.detach());
+  }
+  const auto update_begin = Clock::now();
+  const StepOutcome outcome = optimizer_->finish_step();
+  report.update_ms = 1e3 * seconds_since(update_begin);
+  run_timeline(Phase::kAfterUpdate, progress);
+  report.loss = loss.item<double>();
+  report.grad_norm = outcome.grad_norm;
+  report.skipped = !outcome.finite;
+  report.step_ms = 1e3 * seconds_since(begin);
+  return true;
+}
+
+void Trainer::report_step(StepReport& report) {
+  const Progress& now = report.progress;
+  report.log = now.step % config_.log.every == 0 || now.step == now.total_steps || now.step == first_step_ + 1;
+  ++timing_->window_steps;
+  const double window = seconds_since(timing_->window);
+  if (report.log || timing_->rate == 0) timing_->rate = static_cast<double>(timing_->window_steps) / std::max(window, 1e-9);
+  if (report.log) {
+    timing_->window = Clock::now();
+    timing_->window_steps = 0;
+    report.peak_bytes = peak_resident_bytes();
+  }
+  report.tokens_per_second = timing_->rate * static_cast<double>(config_.tokens_per_step());
+  report.eta_seconds = static_cast<double>(now.total_steps - now.step) / timing_->rate;
+  report.elapsed_seconds = seconds_since(timing_->begin);
+  tell([&](RunObserver& o) { o.on_step(report); });
+}
+
+void Trainer::run_timeline(Phase phase, const Progress& progress) {
+  RunContext context{*model_, *optimizer_, progress, static_cast<uint64_t>(config_.run.seed)};
+  for (const ActionReport& done : timeline_->run(phase, context)) tell([&](RunObserver& o) { o.on_action(progress, done); });
+}
+
+void Trainer::run_evaluation(const Progress& progress) {
+  EvalReport report = evaluate(*model_, *validation_, config_.evaluation.tokens, config_.train.micro_batch_size,
+                               config_.data.sequence_length, config_.train.loss_chunk);
+  report.progress = progress;
+  timing_->window += std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(report.seconds));
+  tell([&](RunObserver& o) { o.on_eval(report); });
+}
+
+void Trainer::save(int64_t step) {
+  if (step == last_saved_ || step == 0) return;
+  const auto begin = Clock::now();
+  const CheckpointContent content{.model = *model_, .optimizer = *optimizer_, .config = resolved_, .step = step,
+                                  .tokenizer = source_->tokenizer()};
+  CheckpointReport report{.step = step, .folder = folder_->checkpoints().save(content)};
+  report.seconds = seconds_since(begin);
+  timing_->window += Clock::now() - begin;
+  last_saved_ = step;
+  tell([&](RunObserver& o) { o.on_checkpoint(report); });
+}
+
+int Trainer::finish(const std::string& status, int64_t step, int code) {
+  const RunSummary summary{.status = status, .step = step, .seconds = seconds_since(timing_->begin)};
+  tell([&](RunObserver& o) { o.on_end(summary); });
+  return code;
+}
+
+}  // namespace tersor

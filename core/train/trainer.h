@@ -1,0 +1,57 @@
+// The training loop. One step:
+//
+//   1 rate of the step   2 micro-batches: forward, loss, backward   3 timeline before the update   4 norm, gate, clip
+//   5 rules, weights, decay   6 timeline after the update   7 observers, evaluation, checkpoint
+//
+// A checkpoint is only ever taken at 7, and every random number and position is a function of the step, so a resumed run
+// is the run that was never stopped.
+#pragma once
+
+#include "core/data/batch.h"
+#include "core/train/observer.h"
+#include "core/train/run_folder.h"
+
+namespace tersor {
+
+class Trainer {
+ public:
+  // Builds everything and loads the checkpoint to resume from; nothing is written before `run`.
+  explicit Trainer(const RunConfig& config);
+  ~Trainer();
+
+  // Trains to the end or to a stop signal. Returns the exit code.
+  int run();
+
+ private:
+  struct Timing;
+
+  void build_sources();
+  void resume();
+  [[nodiscard]] bool train_step(const Progress& progress, StepReport& report);  // false: stopped, nothing changed
+  void report_step(StepReport& report);
+  void run_timeline(Phase phase, const Progress& progress);
+  void run_evaluation(const Progress& progress);
+  void save(int64_t step);
+  int finish(const std::string& status, int64_t step, int code);
+  void tell(const std::function<void(RunObserver&)>& what);
+
+  RunConfig config_;
+  Json resolved_;
+  std::unique_ptr<RunFolder> folder_;
+  std::shared_ptr<Llama> model_;
+  std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<Timeline> timeline_;
+  std::unique_ptr<TokenSource> source_;
+  std::unique_ptr<TokenSource> validation_;  // null: no evaluation
+  std::unique_ptr<SampleOrder> order_;
+  std::vector<std::unique_ptr<RunObserver>> observers_;
+  std::unique_ptr<Timing> timing_;
+  int64_t first_step_ = 0;         // steps done before this process
+  int64_t last_saved_ = -1;
+  int64_t consecutive_skips_ = 0;
+};
+
+// The model of a configuration, with fresh weights or those of run.init_from.
+[[nodiscard]] std::shared_ptr<Llama> build_model(const RunConfig& config);
+
+}  // namespace tersor

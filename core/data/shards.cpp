@@ -64,6 +64,9 @@ class Shards final : public TokenSource {
  private:
   void open(const Config& config) {
     if (fs::is_regular_file(config.path)) {
+      if (info_.shares_path)
+        throw user_error("'{}' is a single shard and holds no validation tokens: set data.validation, or evaluation.every=never",
+                         config.path.string());
       shards_.emplace_back(config.path);
     } else if (fs::exists(config.path / Manifest::kFile)) {
       open_manifest(config);

@@ -13,6 +13,7 @@ struct SourceInfo {
   int64_t vocab_size = 0;  // of the model: a source refuses to give tokens it does not know
   std::string split;       // "train" or "validation"
   uint64_t seed = 0;
+  bool shares_path = false;  // validation is to come from where training does
 };
 
 class TokenSource {

@@ -82,7 +82,7 @@ at::Tensor Llama::loss(const at::Tensor& inputs, const at::Tensor& targets, doub
   return kernels::linear_cross_entropy(h.view({-1, h.size(2)}), head(), targets.reshape({-1}), scale, chunk);
 }
 
-at::Tensor Llama::logits(const at::Tensor& tokens) { return at::linear(hidden(tokens), head()); }
+at::Tensor Llama::head_logits(const at::Tensor& h) const { return at::linear(h, head()); }
 
 std::vector<std::shared_ptr<Linear>> Llama::linears() const {
   std::vector<std::shared_ptr<Linear>> all;

@@ -69,6 +69,7 @@ void Trainer::build_sources() {
   order_ = std::make_unique<SampleOrder>(config_.data.order, info.seed, source_->size());
   if (config_.evaluation.every.never()) return;
   info.split = "validation";
+  info.shares_path = !config_.data.validation;
   validation_ = config_.data.validation ? config_.data.validation->build(info) : config_.data.source.build(info);
 }
 
@@ -169,8 +170,8 @@ void Trainer::report_step(StepReport& report) {
   if (report.log) {
     timing_->window = Clock::now();
     timing_->window_steps = 0;
-    report.peak_bytes = peak_resident_bytes();
   }
+  report.peak_bytes = peak_resident_bytes();
   report.tokens_per_second = timing_->rate * static_cast<double>(config_.tokens_per_step());
   report.eta_seconds = static_cast<double>(now.total_steps - now.step) / timing_->rate;
   report.elapsed_seconds = seconds_since(timing_->begin);

@@ -1,0 +1,112 @@
+#include "core/cli/commands.h"
+#include "core/train/run_config.h"
+
+namespace tersor {
+namespace {
+
+void print_option(const Option& option, const std::string& prefix) {
+  std::string limits;
+  for (const Constraint& c : option.constraints) limits += (limits.empty() ? "" : ", ") + c.text;
+  const Json value = option.to_json();
+  std::string standard = option.is_required ? "required" : value.is_null() ? "absent" : value.dump();
+  if (value.is_object() && value.contains("type")) standard = value["type"].get<std::string>();
+  fmt::print("  {:<34} {}\n      {}{}; default: {}\n", prefix + option.name, option.doc, option.type_name(),
+             limits.empty() ? "" : ", " + limits, standard);
+}
+
+// Options of sections, depth first, under their full names.
+class Walker final : public FieldVisitor {
+ public:
+  Walker(std::string prefix, std::string wanted) : prefix_(std::move(prefix)), wanted_(std::move(wanted)) {}
+  bool found = false;
+
+ protected:
+  void visit(const Option& option) override {
+    const std::string path = prefix_ + option.name;
+    const bool inside = wanted_.empty() || path == wanted_ || path.starts_with(wanted_ + ".");
+    if (option.type_name() == "section") {
+      if (inside) fmt::print("\n{}: {}\n", path, option.doc);
+      Walker inner(path + ".", wanted_);
+      option.children(inner);
+      found = found || inner.found || inside;
+    } else if (inside) {
+      print_option(option, prefix_);
+      found = true;
+    }
+  }
+
+ private:
+  std::string prefix_;
+  std::string wanted_;
+};
+
+bool describe_methods(const std::string& wanted) {
+  bool found = false;
+  for (const auto& [axis, registry] : all_registries()) {
+    for (const MethodInfo& method : registry->methods()) {
+      if (method.name != wanted && axis != wanted) continue;
+      fmt::print("\n{} ({}): {}\n", method.name, axis, method.source);
+      method.for_each_option([](const Option& option) { print_option(option, ""); });
+      found = true;
+    }
+  }
+  return found;
+}
+
+void describe_all() {
+  fmt::print("A run's YAML has these sections; 'tersor describe SECTION' lists one, 'tersor describe METHOD' a method.\n");
+  RunConfig config;
+  Walker walker("", "");
+  config.fields(walker);
+  for (const auto& [axis, registry] : all_registries()) {
+    fmt::print("\n{}: {}\n", axis, registry->doc());
+    for (const MethodInfo& method : registry->methods()) fmt::print("  {:<16} {}\n", method.name, method.source);
+  }
+}
+
+void describe(const std::string& wanted) {
+  if (wanted.empty()) return describe_all();
+  RunConfig config;
+  Walker walker("", wanted);
+  config.fields(walker);
+  if (describe_methods(wanted) || walker.found) return;
+  std::vector<std::string> known;
+  for_each_option([&](FieldVisitor& v) { config.fields(v); }, [&](const Option& o) { known.push_back(o.name); });
+  for (const auto& [axis, registry] : all_registries())
+    for (const std::string& name : registry->names()) known.push_back(name);
+  throw user_error("nothing is called '{}'{}", wanted, did_you_mean(wanted, known));
+}
+
+// A Markdown table of every method, for the README.
+void print_table() {
+  fmt::print("| axis | name | source |\n|---|---|---|\n");
+  for (const auto& [axis, registry] : all_registries())
+    for (const MethodInfo& method : registry->methods()) fmt::print("| {} | `{}` | {} |\n", axis, method.name, method.source);
+}
+
+}  // namespace
+
+void add_describe_command(CLI::App& app) {
+  struct Arguments {
+    std::string name;
+    bool schema = false;
+    bool table = false;
+  };
+  auto arguments = std::make_shared<Arguments>();
+  CLI::App* command = app.add_subcommand("describe", "every option and method, with defaults and sources");
+  command->add_option("name", arguments->name, "a section, an option or a method, for instance optimizer or adamw");
+  command->add_flag("--schema", arguments->schema, "a JSON schema of a run's YAML, for editors");
+  command->add_flag("--table", arguments->table, "the methods as a Markdown table");
+  command->callback([arguments] {
+    if (arguments->table) return print_table();
+    if (!arguments->schema) return describe(arguments->name);
+    RunConfig config;
+    Json schema = {{"$schema", "http://json-schema.org/draft-07/schema#"}, {"title", "tersor run"}};
+    schema.update(fields_schema(config));
+    schema["properties"]["extends"] = {{"type", Json::array({"string", "array"})}, {"description", "files below this one"}};
+    schema.erase("required");  // a file may leave to another what a run needs
+    fmt::print("{}\n", schema.dump(2));
+  });
+}
+
+}  // namespace tersor

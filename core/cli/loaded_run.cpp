@@ -1,0 +1,36 @@
+#include "core/cli/loaded_run.h"
+
+#include "core/interop/hugging_face.h"
+#include "core/train/checkpoint.h"
+#include "core/train/trainer.h"
+
+namespace tersor {
+
+namespace fs = std::filesystem;
+
+LoadedRun load_run(const fs::path& place) {
+  fs::path checkpoint = place;
+  if (!fs::exists(place)) throw user_error("'{}' does not exist", place.string());
+  if (fs::is_directory(place / "checkpoints")) {
+    const auto latest = CheckpointStore(place / "checkpoints", 1'000'000).latest();
+    if (!latest) throw user_error("'{}' has no checkpoint yet", place.string());
+    checkpoint = *latest;
+  }
+  const TrainerState state = open_checkpoint(checkpoint);
+  Diagnostics diagnostics;
+  LoadedRun run{.checkpoint = checkpoint, .step = state.step};
+  const std::string name = (checkpoint / "trainer.json").string();
+  read_fields(run.config, parse_config(to_yaml(state.config), name, diagnostics), diagnostics);
+  diagnostics.throw_if_any();
+  run.config.run.init_from = checkpoint;
+  run.model = build_model(run.config);
+  return run;
+}
+
+fs::path LoadedRun::tokenizer() const {
+  const fs::path file = checkpoint / "tokenizer.model";
+  if (!fs::exists(file)) throw user_error("'{}' has no tokenizer.model: the run's data came without one", checkpoint.string());
+  return file;
+}
+
+}  // namespace tersor

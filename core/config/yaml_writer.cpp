@@ -9,7 +9,7 @@ namespace {
 std::string plain_number(const Json& value) {
   std::string text = value.dump();
   const size_t exponent = text.find('e');
-  if (exponent != std::string::npos && text.find('.') == std::string::npos) text.insert(exponent, ".0");
+  if (value.is_number_float() && exponent != std::string::npos && text.find('.') == std::string::npos) text.insert(exponent, ".0");
   return text;
 }
 

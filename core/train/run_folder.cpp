@@ -31,7 +31,7 @@ RunFolder::RunFolder(const RunConfig& config) : path_(config.folder()) {
   std::error_code error;
   fs::create_directories(path_, error);
   if (error) throw user_error("'{}' cannot be created: {}; choose another run.out_dir", path_.string(), error.message());
-  lock();
+  lock_ = std::make_unique<Lock>(path_);
   if (config.run.resume == Resume::kOverwrite) {
     for (const char* part : {"checkpoints", "tb", "metrics.jsonl", "config.yaml", "report.html"}) fs::remove_all(path_ / part);
   }
@@ -42,15 +42,13 @@ RunFolder::RunFolder(const RunConfig& config) : path_(config.folder()) {
                      path_.string());
 }
 
-RunFolder::~RunFolder() {
-  if (lock_ >= 0) ::close(lock_);
+RunFolder::Lock::Lock(const fs::path& folder) : file_(::open((folder / ".lock").c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0644)) {
+  if (file_ >= 0 && ::flock(file_, LOCK_EX | LOCK_NB) == 0) return;
+  if (file_ >= 0) ::close(file_);
+  throw user_error("another process is training in '{}'; wait for it, or choose another run.name", folder.string());
 }
 
-void RunFolder::lock() {
-  lock_ = ::open((path_ / ".lock").c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0644);
-  if (lock_ < 0 || ::flock(lock_, LOCK_EX | LOCK_NB) != 0)
-    throw user_error("another process is training in '{}'; wait for it, or choose another run.name", path_.string());
-}
+RunFolder::Lock::~Lock() { ::close(file_); }
 
 std::vector<std::string> compare_configs(const Json& saved, const Json& current) {
   std::map<std::string, Json> before;

@@ -10,18 +10,25 @@ class RunFolder {
   // Creates or takes over the folder. UserError when another process trains in it, or when there is a run and
   // `run.resume` is never.
   explicit RunFolder(const RunConfig& config);
-  ~RunFolder();
-  RunFolder(const RunFolder&) = delete;
-  RunFolder& operator=(const RunFolder&) = delete;
 
   [[nodiscard]] const std::filesystem::path& path() const { return path_; }
   [[nodiscard]] CheckpointStore& checkpoints() { return *checkpoints_; }
 
  private:
-  void lock();
+  // An advisory lock, given back when the process ends however it ends.
+  class Lock {
+   public:
+    explicit Lock(const std::filesystem::path& folder);
+    ~Lock();
+    Lock(const Lock&) = delete;
+    Lock& operator=(const Lock&) = delete;
+
+   private:
+    int file_;
+  };
 
   std::filesystem::path path_;
-  int lock_ = -1;
+  std::unique_ptr<Lock> lock_;
   std::unique_ptr<CheckpointStore> checkpoints_;
 };
 

@@ -21,6 +21,7 @@ struct Inner {
 };
 
 struct Whole {
+  bool flag = true;
   int64_t count = 3;
   Fruit fruit = Fruit::kApple;
   Inner inner;
@@ -31,6 +32,7 @@ struct Whole {
   Cadence when = Cadence::every(10);
   std::filesystem::path path;
   void fields(FieldVisitor& v) {
+    v("flag", flag, "yes or no");
     v("count", count, at_least(1), "how many");
     v("fruit", fruit, "which");
     v("inner", inner, "a section");

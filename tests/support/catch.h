@@ -6,3 +6,10 @@
 #else
 #include <catch2/catch_all.hpp>
 #endif
+
+#ifndef TERSOR_CATCH2_V2
+using Catch::Approx;
+namespace Catch {
+inline auto Contains(const std::string& text) { return Matchers::ContainsSubstring(text); }
+}  // namespace Catch
+#endif

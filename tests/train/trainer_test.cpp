@@ -1,0 +1,113 @@
+#include "core/train/evaluate.h"
+#include "tests/support/catch.h"
+#include "tests/support/tiny_run.h"
+
+namespace tersor {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::records;
+using testing::TemporaryFolder;
+using testing::tiny_config;
+
+std::vector<double> losses(const fs::path& run) {
+  std::vector<double> all;
+  for (const auto& [step, record] : records(run, "step")) all.push_back(record["train/loss"].get<double>());
+  return all;
+}
+
+// Losses of a run with these overrides.
+std::vector<double> run_losses(const std::vector<std::string>& overrides) {
+  const TemporaryFolder folder;
+  const RunConfig config = tiny_config(folder.path(), overrides);
+  REQUIRE(testing::train(config) == kExitDone);
+  return losses(config.folder());
+}
+
+double largest_difference(const std::vector<double>& a, const std::vector<double>& b) {
+  REQUIRE(a.size() == b.size());
+  double worst = 0;
+  for (size_t i = 0; i < a.size(); ++i) worst = std::max(worst, std::abs(a[i] - b[i]) / std::abs(a[i]));
+  return worst;
+}
+
+TEST_CASE("trainer: the synthetic language is learnt", "[train]") {
+  const std::vector<double> all = run_losses({"train.steps=120", "evaluation.every=never", "optimizer.lr=0.02"});
+  CHECK(all.front() > 4.0);  // log 64 = 4.16
+  CHECK(all.back() < 2.6);
+}
+
+TEST_CASE("trainer: how a batch is cut into micro-batches does not matter", "[train]") {
+  // fp32 sums in another order: 1e-6 relative a step, growing slowly.
+  const std::vector<double> whole = run_losses({"train.micro_batch_size=8"});
+  CHECK(largest_difference(whole, run_losses({"train.micro_batch_size=1"})) < 2e-5);
+  CHECK(largest_difference(whole, run_losses({"train.loss_chunk=1000000"})) < 2e-5);
+}
+
+TEST_CASE("trainer: updating during backward gives the same run, bit for bit", "[train]") {
+  const std::vector<std::string> base{"optimizer.clip_norm=~"};
+  CHECK(run_losses(base) == run_losses({"optimizer.clip_norm=~", "optimizer.update=during_backward"}));
+}
+
+TEST_CASE("trainer: the seed decides the run, and nothing else does", "[train]") {
+  CHECK(run_losses({}) == run_losses({}));
+  CHECK(run_losses({}) != run_losses({"run.seed=7"}));
+}
+
+TEST_CASE("trainer: bf16 follows fp32", "[train]") {
+  const std::vector<double> exact = run_losses({"train.steps=40"});
+  // bf16 carries 8 bits through each layer; after 40 steps the curves are a few per cent apart at the most.
+  CHECK(largest_difference(exact, run_losses({"train.steps=40", "run.dtype=bf16"})) < 0.05);
+}
+
+TEST_CASE("trainer: a gradient that is not finite stops the run before weights change, or is skipped", "[train]") {
+  const TemporaryFolder folder;
+  const std::vector<std::string> broken{"optimizer.lr=1e30", "optimizer.clip_norm=~", "evaluation.every=never", "schedule={type: constant, warmup: 0}"};
+  CHECK_THROWS_WITH(testing::train(tiny_config(folder.path(), broken)), Catch::Contains("a gradient is infinite or not a number"));
+  CHECK(records(folder / "tiny", "end").begin()->second["status"] == "failed");
+}
+
+TEST_CASE("trainer: the timeline acts at its steps and is written down", "[train]") {
+  const TemporaryFolder folder;
+  const RunConfig config = tiny_config(folder.path(), {"timeline=[{do: {type: reset_moments, match: {role: matrix}}, when: every 2}]"});
+  REQUIRE(testing::train(config) == kExitDone);
+  const auto events = records(config.folder(), "event");
+  REQUIRE(events.size() == 3);
+  CHECK(events.contains(2));
+  CHECK(events.at(2)["detail"].get<std::string>().find("14 of 21 parameters") != std::string::npos);
+}
+
+TEST_CASE("evaluate: the mean is over tokens, whatever the batch", "[train]") {
+  const TemporaryFolder folder;
+  const RunConfig config = tiny_config(folder.path());
+  const auto model = build_model(config);
+  const auto source = config.data.source.build(SourceInfo{.sequence_length = 16, .vocab_size = 64, .split = "validation", .seed = 1});
+  const EvalReport whole = evaluate(*model, *source, 11 * 16, 11, 16, 1000);
+  const EvalReport parts = evaluate(*model, *source, 11 * 16, 4, 16, 7);
+  CHECK(whole.tokens == 176);
+  CHECK(std::abs(whole.loss - parts.loss) < 1e-6 * whole.loss);
+  // The method repositories divide the sum of batch means by one batch too many.
+  CHECK(std::abs(std::log(whole.ppl_legacy) - whole.loss / 2) < 1e-6);
+  CHECK(parts.ppl_legacy < parts.ppl);
+}
+
+TEST_CASE("lr_schedule: rates at chosen steps", "[train]") {
+  const auto factor = [](ScheduleType type, int64_t step) {
+    const ScheduleConfig schedule{.type = type, .warmup = {10, Span::Unit::kSteps}, .decay = {20, Span::Unit::kFraction}, .min_ratio = 0.1};
+    ScheduleConfig wsd = schedule;
+    wsd.decay = {0.2, Span::Unit::kFraction};
+    return schedule_factor(wsd, Progress{.step = step, .total_steps = 110, .total_tokens = 1100});
+  };
+  for (const ScheduleType type : {ScheduleType::kCosine, ScheduleType::kLinear, ScheduleType::kWsd, ScheduleType::kConstant}) {
+    CHECK(factor(type, 1) == Approx(0.1));
+    CHECK(factor(type, 10) == Approx(1.0));
+    CHECK(factor(type, 110) == Approx(type == ScheduleType::kConstant ? 1.0 : 0.1));
+  }
+  CHECK(factor(ScheduleType::kCosine, 60) == Approx(0.55));
+  CHECK(factor(ScheduleType::kLinear, 60) == Approx(0.55));
+  CHECK(factor(ScheduleType::kWsd, 88) == Approx(1.0));
+  CHECK(factor(ScheduleType::kWsd, 99) == Approx(0.55));
+}
+
+}  // namespace
+}  // namespace tersor

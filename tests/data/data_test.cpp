@@ -1,0 +1,244 @@
+#include <zlib.h>
+#include <zstd.h>
+
+#include <set>
+
+#include "core/base/files.h"
+#include "core/base/rng.h"
+#include "core/data/batch.h"
+#include "core/data/documents.h"
+#include "core/data/token_file.h"
+#include "core/data/tokenize.h"
+#include "core/data/tokenizer.h"
+#include "tests/support/catch.h"
+#include "tests/support/temporary_folder.h"
+
+namespace tersor {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::TemporaryFolder;
+
+void write_shard(const fs::path& file, int64_t first, int64_t count, int64_t vocab = 60000) {
+  TokenFileWriter writer(file, vocab);
+  std::vector<int32_t> tokens;
+  for (int64_t i = 0; i < count; ++i) tokens.push_back(static_cast<int32_t>(first + i));
+  writer.append(tokens);
+  writer.close();
+}
+
+std::unique_ptr<TokenSource> open_shards(const fs::path& path, int64_t length, int64_t vocab = 60000, const std::string& split = "train") {
+  Diagnostics out;
+  Choice<token_sources> choice("shards");
+  choice.read(parse_config(to_yaml({{"path", path.string()}}), "test", out), out);
+  out.throw_if_any();
+  return choice.build(SourceInfo{.sequence_length = length, .vocab_size = vocab, .split = split, .seed = 1});
+}
+
+std::string some_text(int lines, int seed) {
+  static const std::vector<std::string> words{"the", "union", "state", "of", "congress", "people", "law", "war", "peace", "year"};
+  std::string text;
+  const RandomStream random = random_stream(static_cast<uint64_t>(seed), "text");
+  for (int i = 0; i < lines * 8; ++i) text += words[random.below(static_cast<uint64_t>(i), words.size())] + (i % 8 == 7 ? ".\n" : " ");
+  return text;
+}
+
+TEST_CASE("token_file: bytes are llm.c's", "[data]") {
+  const TemporaryFolder folder;
+  for (const auto& [vocab, magic, version, width] : {std::tuple{60000, 20240520, 1, 2}, {200000, 20240801, 7, 4}}) {
+    write_shard(folder / "a.bin", 5, 3, vocab);
+    const std::string bytes = read_text(folder / "a.bin");
+    REQUIRE(bytes.size() == 1024 + 3 * static_cast<size_t>(width));
+    std::array<int32_t, 256> header{};
+    std::memcpy(header.data(), bytes.data(), 1024);
+    CHECK(header[0] == magic);
+    CHECK(header[1] == version);
+    CHECK(header[2] == 3);
+    CHECK(header[3] == 0);
+    for (size_t i = 0; i < 3; ++i) {
+      int32_t token = 0;
+      std::memcpy(&token, bytes.data() + 1024 + i * static_cast<size_t>(width), static_cast<size_t>(width));
+      CHECK(token == static_cast<int32_t>(5 + i));
+    }
+  }
+}
+
+TEST_CASE("token_file: what is no whole shard is refused by name", "[data]") {
+  const TemporaryFolder folder;
+  write_shard(folder / "good.bin", 0, 100);
+  const std::string good = read_text(folder / "good.bin");
+  const auto message = [&](const std::string& bytes) {
+    write_whole(folder / "bad.bin", bytes);
+    try {
+      const TokenFile file(folder / "bad.bin");
+    } catch (const UserError& e) {
+      return std::string(e.what());
+    }
+    return std::string();
+  };
+  CHECK(message("") .find("bad.bin' is not a token shard: 0 bytes") != std::string::npos);
+  CHECK(message(good.substr(0, 500)).find("less than a header") != std::string::npos);
+  CHECK(message(good.substr(0, good.size() - 1)).find("is damaged: its header says 100 tokens") != std::string::npos);
+  CHECK(message(good + "x").find("is damaged") != std::string::npos);
+  CHECK(message(std::string(2000, 'x')).find("magic") != std::string::npos);
+  CHECK(message(std::string(good).replace(8, 4, std::string(4, '\0')).substr(0, 1024)).find("holds no tokens") != std::string::npos);
+}
+
+TEST_CASE("shards: windows tile the row of all shards without a gap", "[data]") {
+  const TemporaryFolder folder;
+  write_shard(folder / "x_train_000.bin", 0, 10);
+  write_shard(folder / "x_train_001.bin", 10, 3);
+  write_shard(folder / "x_train_002.bin", 13, 17);
+  write_shard(folder / "x_val_000.bin", 500, 9);
+  for (const int64_t length : {1, 2, 3, 7, 29}) {
+    const auto source = open_shards(folder.path(), length);
+    REQUIRE(source->size() == 29 / length);
+    std::vector<int64_t> tokens(static_cast<size_t>(length + 1));
+    for (int64_t w = 0; w < source->size(); ++w) {
+      source->read(w, tokens);
+      for (int64_t i = 0; i <= length; ++i) CHECK(tokens[static_cast<size_t>(i)] == w * length + i);
+    }
+  }
+  std::vector<int64_t> tokens(5);
+  open_shards(folder.path(), 4, 60000, "validation")->read(1, tokens);
+  CHECK(tokens == std::vector<int64_t>{504, 505, 506, 507, 508});
+}
+
+TEST_CASE("shards: too little data and a wrong vocabulary are refused", "[data]") {
+  const TemporaryFolder folder;
+  write_shard(folder / "x_train.bin", 90, 20);
+  CHECK_THROWS_WITH(open_shards(folder.path(), 20), Catch::Contains("too few for one window of 21"));
+  CHECK_THROWS_WITH(open_shards(folder / "nowhere", 2), Catch::Contains("does not exist"));
+  CHECK_THROWS_WITH(open_shards(folder.path(), 2, 60000, "validation"), Catch::Contains("*val*.bin"));
+  std::vector<int64_t> tokens(20);
+  CHECK_THROWS_WITH(open_shards(folder.path(), 19, 100)->read(0, tokens), Catch::Contains("the model knows only 100"));
+}
+
+TEST_CASE("sample_order: every epoch is a permutation of its own, and seeking is walking", "[data]") {
+  for (const int64_t size : {1, 2, 3, 5, 64, 100, 1009}) {
+    const SampleOrder order(Order::kShuffled, 3, size);
+    for (const int64_t epoch : {0, 1, 17}) {
+      std::set<int64_t> seen;
+      for (int64_t i = 0; i < size; ++i) seen.insert(order.window(epoch * size + i));
+      CHECK(static_cast<int64_t>(seen.size()) == size);
+      CHECK(*seen.begin() == 0);
+      CHECK(*seen.rbegin() == size - 1);
+    }
+  }
+  const SampleOrder a(Order::kShuffled, 3, 1000);
+  const SampleOrder b(Order::kShuffled, 4, 1000);
+  int same_epoch = 0, same_seed = 0, in_place = 0;
+  for (int64_t i = 0; i < 1000; ++i) {
+    same_epoch += a.window(i) == a.window(1000 + i);
+    same_seed += a.window(i) == b.window(i);
+    in_place += a.window(i) == i;
+  }
+  CHECK(same_epoch < 10);  // one is expected of random permutations
+  CHECK(same_seed < 10);
+  CHECK(in_place < 10);
+  CHECK(SampleOrder(Order::kSequential, 3, 10).window(25) == 5);
+}
+
+TEST_CASE("sources: every one is deterministic and stays in the vocabulary", "[data][conformance]") {
+  const TemporaryFolder folder;
+  write_shard(folder / "x_train.bin", 0, 50);
+  for (const std::string& name : token_sources().names()) {
+    INFO(name);
+    Diagnostics out;
+    Choice<token_sources> choice(name);
+    if (name == "shards") choice.read(parse_config("{type: shards, path: " + folder.path().string() + "}", "x", out), out);
+    out.throw_if_any();
+    const SourceInfo info{.sequence_length = 7, .vocab_size = 64, .split = "train", .seed = 5};
+    const auto one = choice.build(info);
+    const auto other = choice.build(info);
+    REQUIRE(one->size() > 0);
+    for (const int64_t window : {int64_t{0}, one->size() / 2, one->size() - 1}) {
+      std::vector<int64_t> a(8), b(8);
+      one->read(window, a);
+      other->read(window, b);
+      CHECK(a == b);
+      CHECK(*std::min_element(a.begin(), a.end()) >= 0);
+      CHECK(*std::max_element(a.begin(), a.end()) < 64);
+    }
+  }
+}
+
+TEST_CASE("batch: targets are inputs moved on by one", "[data]") {
+  const TemporaryFolder folder;
+  write_shard(folder / "x_train.bin", 0, 100);
+  const auto source = open_shards(folder.path(), 8);
+  const Batch batch = read_batch(*source, SampleOrder(Order::kSequential, 0, source->size()), 2, 3, 8);
+  CHECK(at::equal(batch.inputs, at::arange(16, 40).view({3, 8})));
+  CHECK(at::equal(batch.targets, at::arange(17, 41).view({3, 8})));
+}
+
+TEST_CASE("documents: packed files read as plain ones", "[data]") {
+  const TemporaryFolder folder;
+  const std::string text = "one\ntwo  \n<|endoftext|>\n\n<|endoftext|>\nthree";
+  const std::string jsonl = "{\"text\": \"one\\ntwo  \\n\"}\n\n{\"text\": \"three\\n\", \"more\": 1}\n";
+  write_whole(folder / "a.txt", text);
+  write_whole(folder / "b.jsonl", jsonl);
+  gzFile gz = gzopen((folder / "c.txt.gz").c_str(), "wb");
+  gzwrite(gz, text.data(), static_cast<unsigned>(text.size()));
+  gzclose(gz);
+  std::string packed(ZSTD_compressBound(jsonl.size()), '\0');
+  packed.resize(ZSTD_compress(packed.data(), packed.size(), jsonl.data(), jsonl.size(), 3));
+  write_whole(folder / "d.jsonl.zst", packed);
+  const std::vector<std::string> expected{"one\ntwo  \n", "three\n"};
+  for (const std::string& name : std::vector<std::string>{"a.txt", "b.jsonl", "c.txt.gz", "d.jsonl.zst"}) {
+    INFO(name);
+    std::vector<std::string> documents;
+    for_each_document({folder / name}, [&](std::string_view d) { documents.emplace_back(d); });
+    CHECK(documents == expected);
+  }
+  write_whole(folder / "d.jsonl.zst", packed.substr(0, packed.size() / 2));
+  CHECK_THROWS_AS(for_each_document({folder / "d.jsonl.zst"}, [](std::string_view) {}), UserError);
+  write_whole(folder / "b.jsonl", "{\"text\": 1}\n");
+  CHECK_THROWS_WITH(for_each_document({folder / "b.jsonl"}, [](std::string_view) {}), Catch::Contains("b.jsonl:1: not a JSON object"));
+  CHECK_THROWS_WITH(list_text_files({folder / "e.pdf"}), Catch::Contains("does not exist"));
+  CHECK(list_text_files({folder.path()}).size() == 4);
+}
+
+TEST_CASE("tokenize: text comes back, documents are held out, and nothing is done twice", "[data]") {
+  const TemporaryFolder folder;
+  fs::create_directories(folder / "text");
+  for (int i = 0; i < 25; ++i) write_whole(folder / "text" / fmt::format("{:02}.txt", i), some_text(20, i));
+  const auto silent = [](const std::string&) {};
+  const TokenizeOptions options{.inputs = {folder / "text"}, .output = folder / "tokens", .vocab_size = 320, .hold_out = 10, .shard_tokens = 500};
+  const TokenizeResult result = tokenize(options, silent);
+  CHECK(result.manifest.train.documents == 23);
+  CHECK(result.manifest.validation.documents == 2);
+  CHECK(result.manifest.train.shards.size() > 1);
+  CHECK(result.manifest.vocab_size == 320);
+
+  const Tokenizer tokenizer(folder / "tokens" / "tokenizer.model");
+  for (const std::string& text : {std::string("the  union\n\n of\tpeople "), std::string(" π ≈ 3.14159 😀\r\n"), some_text(3, 99), std::string("x")})
+    CHECK(tokenizer.decode(tokenizer.encode(text)) == text);
+
+  const auto source = open_shards(folder / "tokens", 16, 320);
+  std::vector<int64_t> tokens(17);
+  source->read(0, tokens);
+  const std::vector<int32_t> first(tokens.begin(), tokens.end());
+  CHECK(some_text(20, 0).starts_with(tokenizer.decode(first)));
+  CHECK(source->tokenizer() == folder / "tokens" / "tokenizer.model");
+  CHECK_THROWS_WITH(open_shards(folder / "tokens", 16, 100), Catch::Contains("set model.vocab_size: 320"));
+
+  CHECK(tokenize(options, silent).was_complete);
+  write_whole(folder / "text" / "25.txt", "the people");
+  CHECK_FALSE(tokenize(options, silent).was_complete);
+  fs::remove(folder / "tokens" / result.manifest.train.shards[1].file);
+  CHECK_FALSE(tokenize(options, silent).was_complete);
+}
+
+TEST_CASE("tokenize: a vocabulary too large for the text is refused with a remedy", "[data]") {
+  const TemporaryFolder folder;
+  write_whole(folder / "a.txt", some_text(5, 1));
+  CHECK_THROWS_WITH(tokenize({.inputs = {folder / "a.txt"}, .output = folder / "t", .vocab_size = 30000}, [](const std::string&) {}),
+                    Catch::Contains("ask for fewer with --vocab-size"));
+  write_whole(folder / "a.txt", "  \n");
+  CHECK_THROWS_WITH(tokenize({.inputs = {folder / "a.txt"}, .output = folder / "t"}, [](const std::string&) {}),
+                    Catch::Contains("no text"));
+}
+
+}  // namespace
+}  // namespace tersor

@@ -17,6 +17,7 @@ int run(int argc, char** argv) {
   add_generate_command(app);
   add_export_command(app);
   add_import_command(app);
+  add_report_command(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

@@ -1,0 +1,20 @@
+// The report: one HTML page with the curves, the memory and the configuration of one run or several, side by side.
+// It needs no network and no server; the page itself is core/report/page.html, compiled into the program.
+//
+//   write_report({"runs/adamw", "runs/galore"}, "compare.html");
+#pragma once
+
+#include <filesystem>
+#include <vector>
+
+namespace tersor {
+
+// Reads metrics.jsonl and, where there is one, config.yaml of each run, which may still be going on. UserError when a
+// folder is not that of a run.
+void write_report(const std::vector<std::filesystem::path>& runs, const std::filesystem::path& page);
+
+// Curves with more points than this are thinned; the page says so. Each stretch of a curve keeps its extremes, and every
+// curve its first and last point.
+inline constexpr size_t kMaxCurvePoints = 2000;
+
+}  // namespace tersor

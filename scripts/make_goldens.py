@@ -4,7 +4,7 @@
     scripts/make_goldens.py            with the Python of `scripts/setup --python`
 
 tests/model/llama_golden_test.cpp rebuilds the same weights and tokens from the formulas below and compares. Weights are
-multiples of 1/1024 or 1/2048, so they are the same numbers in fp32 and in double. The double reference runs Transformers'
+multiples of 1/2048, so they are the same numbers in fp32 and in double. The double reference runs Transformers'
 code with every mention of float32 read as float64: as written, it rounds norms, softmax and rotary tables to fp32.
 """
 
@@ -47,10 +47,10 @@ def pattern(tensor_index, count):
 
 
 def fill(model):
-    """Matrices and biases p/1024, norm gains 1 + p/2048, with k counting the names in alphabetical order."""
+    """Matrices and biases p/2048, norm gains 1 + p/2048, with k counting the names in alphabetical order."""
     for k, (name, parameter) in enumerate(sorted(model.named_parameters())):
         p = torch.tensor(pattern(k, parameter.numel()), dtype=torch.float64).reshape(parameter.shape)
-        parameter.data.copy_(1 + p / 2048 if "norm" in name else p / 1024)
+        parameter.data.copy_(1 + p / 2048 if "norm" in name else p / 2048)
 
 
 def batch(vocab_size):

@@ -81,7 +81,7 @@ void fill(std::vector<Param> params) {
   for (size_t k = 0; k < params.size(); ++k) {
     const at::Tensor value = params[k].value.detach();
     const at::Tensor p = at::tensor(pattern(static_cast<int64_t>(k), value.numel())).to(at::kDouble).view(value.sizes());
-    value.copy_(params[k].name.find("norm") != std::string::npos ? 1 + p / 2048 : p / 1024);
+    value.copy_(params[k].name.find("norm") != std::string::npos ? 1 + p / 2048 : p / 2048);
   }
 }
 

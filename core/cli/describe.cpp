@@ -8,9 +8,10 @@ void print_option(const Option& option, const std::string& prefix) {
   std::string limits;
   for (const Constraint& c : option.constraints) limits += (limits.empty() ? "" : ", ") + c.text;
   const Json value = option.to_json();
-  std::string standard = option.is_required ? "required" : value.is_null() ? "absent" : value.dump();
-  if (value.is_object() && value.contains("type")) standard = value["type"].get<std::string>();
-  fmt::print("  {:<34} {}\n      {}{}; default: {}\n", prefix + option.name, option.doc, option.type_name(),
+  std::string standard = option.is_required ? "required" : value.is_null() ? "default: absent" : "default: " + value.dump();
+  if (value.is_object() && value.contains("type")) standard = "default: " + value["type"].get<std::string>();
+  if (value.is_array() && !value.empty() && value[0].is_object()) standard = "its options follow";
+  fmt::print("  {:<34} {}\n      {}{}; {}\n", prefix + option.name, option.doc, option.type_name(),
              limits.empty() ? "" : ", " + limits, standard);
 }
 
@@ -23,15 +24,17 @@ class Walker final : public FieldVisitor {
  protected:
   void visit(const Option& option) override {
     const std::string path = prefix_ + option.name;
-    const bool inside = wanted_.empty() || path == wanted_ || path.starts_with(wanted_ + ".");
+    const bool inside = wanted_.empty() || path == wanted_ || path.starts_with(wanted_ + ".") || path.starts_with(wanted_ + "[");
     if (option.type_name() == "section") {
       if (inside) fmt::print("\n{}: {}\n", path, option.doc);
       Walker inner(path + ".", wanted_);
       option.children(inner);
       found = found || inner.found || inside;
-    } else if (inside) {
-      print_option(option, prefix_);
-      found = true;
+    } else {
+      if (inside) print_option(option, prefix_);
+      Walker items(path + "[].", wanted_);
+      option.children(items);
+      found = found || items.found || inside;
     }
   }
 

@@ -1,8 +1,17 @@
 #include "core/base/error.h"
 #include "core/cli/commands.h"
+#include "core/config/node.h"
 
 namespace tersor {
 namespace {
+
+// "no command is called 'trian'; did you mean 'train'?", or nothing when the command exists.
+std::string suggest_command(const CLI::App& app, const std::string& word) {
+  std::vector<std::string> known;
+  for (const CLI::App* command : app.get_subcommands(nullptr)) known.push_back(command->get_name());
+  if (word.starts_with('-') || std::find(known.begin(), known.end(), word) != known.end()) return "";
+  return fmt::format("no command is called '{}'{}", word, did_you_mean(word, known));
+}
 
 int run(int argc, char** argv) {
   CLI::App app{"tersor: memory-efficient pretraining of language models"};
@@ -21,7 +30,10 @@ int run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? kExitDone : kExitRejected;
+    const int code = app.exit(e);
+    const std::string hint = argc > 1 && code != 0 ? suggest_command(app, argv[1]) : "";
+    if (!hint.empty()) fmt::print(stderr, "{}\n", hint);
+    return code == 0 ? kExitDone : kExitRejected;
   } catch (const UserError& e) {
     fmt::print(stderr, "{}\n", e.what());
     return kExitRejected;

@@ -267,7 +267,12 @@ class BoundOption final : public Option {
   Json schema() const override { return OptionType<T>::schema(); }
   std::string type_name() const override { return OptionType<T>::type_name(); }
   void children(FieldVisitor& v) const override {
-    if constexpr (HasFields<T>) value_.fields(v);
+    if constexpr (HasFields<T>) {
+      value_.fields(v);
+    } else if constexpr (requires { requires HasFields<typename T::value_type>; }) {
+      typename T::value_type item;  // of a list or an optional section
+      item.fields(v);
+    }
   }
 
  private:

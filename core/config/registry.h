@@ -149,6 +149,7 @@ class Choice {
     if (node.kind == ConfigNode::Kind::kMap) method_->read(node, out, type_);
   }
   [[nodiscard]] Json to_json() const {
+    if (type_.empty()) return nullptr;
     Json result = {{"type", type_}};
     result.update(detail::print_map([this](FieldVisitor& v) { method().fields(v); }));
     return result;

@@ -6,6 +6,9 @@
 //
 // The two differ where gradients are small beside ε. Weight decay is decoupled and belongs to the driver. t is kept per
 // slice where a parameter has slices that are reset on their own.
+#include <cmath>
+
+#include "kernels/adamw.h"
 #include "optim/update_rule.h"
 
 namespace tersor {
@@ -44,6 +47,12 @@ class AdamW final : public UpdateRule {
 
   Direction direction(const at::Tensor& grad, Slots& slots, const StepInfo&) const override {
     const at::Tensor& t = slots["t"].add_(1);
+    if (t.dim() == 0 && grad.is_cpu()) {
+      const kernels::AdamCoefficients c = coefficients(t);
+      at::Tensor step = at::empty_like(grad, at::MemoryFormat::Contiguous);
+      kernels::adam_direction(grad.contiguous(), slots["m"], slots["v"], c, step);
+      return {step, at::full({}, c.gain, grad.options())};
+    }
     const at::Tensor& m = slots["m"].lerp_(grad, 1 - c_.beta1);
     const at::Tensor& v = slots["v"].mul_(c_.beta2).addcmul_(grad, grad, 1 - c_.beta2);
     // In double: 1 − 0.999 has only 4 digits in fp32.
@@ -58,9 +67,33 @@ class AdamW final : public UpdateRule {
     return {at::div_out(denominator, m, denominator), gain};
   }
 
+  bool fused(const FusedStep& step) const override {
+    const RestingSlot& m = *step.find("m");
+    const RestingSlot& v = *step.find("v");
+    const at::Tensor& t = step.find("t")->parts[0];
+    const bool plain = m.parts.size() == 1 && m.parts[0].scalar_type() == at::kFloat;
+    if (t.dim() != 0 || !step.weight.is_cpu() || (!plain && m.format != "int8")) return false;
+    t.add_(1);
+    const kernels::AdamStep rest{.grad_scale = step.grad_scale, .lr = step.lr, .weight_decay = step.weight_decay};
+    if (plain)
+      kernels::adamw_step(step.weight, step.grad, m.parts[0], v.parts[0], coefficients(t), rest);
+    else
+      kernels::adamw_step_int8(step.weight, step.grad, m.parts, v.parts, coefficients(t), rest);
+    return true;
+  }
+
   bool elementwise() const override { return true; }
 
  private:
+  // For the kernels of the CPU, in whose memory t is.
+  kernels::AdamCoefficients coefficients(const at::Tensor& t) const {
+    const double steps = *t.const_data_ptr<float>();
+    const double root2 = std::sqrt(1 - std::pow(c_.beta2, steps));
+    return {.beta1 = c_.beta1, .beta2 = c_.beta2,
+            .epsilon = c_.epsilon_at == EpsilonAt::kCorrected ? root2 * c_.epsilon : c_.epsilon,
+            .gain = root2 / (1 - std::pow(c_.beta1, steps))};
+  }
+
   Config c_;
 };
 

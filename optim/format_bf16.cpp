@@ -25,11 +25,16 @@ class Bf16Format final : public StateFormat {
   };
   explicit Bf16Format(const Config& config) : config_(config) {}
 
-  std::vector<at::Tensor> encode(const at::Tensor& fp32, SlotKind, const RandomStream& random) const override {
-    if (config_.rounding == Rounding::kNearest) return {fp32.to(at::kBFloat16)};
-    at::Tensor rounded = at::empty(fp32.sizes(), fp32.options().dtype(at::kBFloat16));
-    kernels::stochastic_round(fp32, rounded, random);
-    return {rounded};
+  std::vector<at::Tensor> allocate(at::IntArrayRef shape, SlotKind, const at::TensorOptions& options) const override {
+    return {at::zeros(shape, options.dtype(at::kBFloat16))};
+  }
+  void encode(const at::Tensor& fp32, SlotKind, const RandomStream& random,
+              std::span<const at::Tensor> resting) const override {
+    at::Tensor target = resting[0];
+    if (config_.rounding == Rounding::kNearest)
+      target.copy_(fp32);
+    else
+      kernels::stochastic_round(fp32.contiguous(), target, random);
   }
   at::Tensor decode(std::span<const at::Tensor> resting, SlotKind, at::IntArrayRef) const override {
     return resting[0].to(at::kFloat);

@@ -12,8 +12,11 @@ class Fp32Format final : public StateFormat {
   };
   explicit Fp32Format(const Config&) {}
 
-  std::vector<at::Tensor> encode(const at::Tensor& fp32, SlotKind, const RandomStream&) const override {
-    return {fp32};
+  std::vector<at::Tensor> allocate(at::IntArrayRef shape, SlotKind, const at::TensorOptions& options) const override {
+    return {at::zeros(shape, options.dtype(at::kFloat))};
+  }
+  void encode(const at::Tensor& fp32, SlotKind, const RandomStream&, std::span<const at::Tensor> resting) const override {
+    resting[0].copy_(fp32);
   }
   at::Tensor decode(std::span<const at::Tensor> resting, SlotKind, at::IntArrayRef) const override {
     return resting[0];

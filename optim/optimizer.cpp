@@ -25,30 +25,26 @@ void OptimizerConfig::check(const ConfigNode& node, Diagnostics& out) const {
     return found != nullptr ? *found : node;
   };
   if (groups.empty()) out.add(place("groups"), "needs at least one group; 'match: any' takes every parameter");
-  if (update != UpdateMode::kDuringBackward) return;
-  if (clip_norm)
-    out.add(place("clip_norm"), "needs the norm of all gradients before any weight changes and cannot go with "
-                                "'update: during_backward'; remove one of them");
-  if (on_nonfinite == OnNonfinite::kSkip)
-    out.add(place("on_nonfinite"), "'skip' needs all gradients before any weight changes and cannot go with "
-                                   "'update: during_backward'; use 'stop'");
 }
 
 Optimizer::Optimizer(std::vector<Param> params, const OptimizerConfig& config, uint64_t seed)
     : params_(std::move(params)), config_(config), seed_(seed) {
-  for (const GroupConfig& group : config_.groups) {
-    rules_.push_back(group.rule.build());
-    formats_.push_back(group.state.build());
-  }
-  const std::vector<size_t> assigned = assign_groups(params_, config_.groups, rules_);
+  for (const GroupConfig& group : config_.groups)
+    methods_.push_back({group.rule.build(), group.state.build(), group.projector.build()});
+  const std::vector<size_t> assigned = assign_groups(params_, config_.groups, methods_);
   for (size_t i = 0; i < params_.size(); ++i) {
     const Param& param = params_[i];
-    const GroupConfig& group = config_.groups[assigned[i]];
-    members_.push_back({.group = assigned[i],
+    const size_t index = assigned[i];
+    const GroupConfig& group = config_.groups[index];
+    const auto before = std::count(assigned.begin(), assigned.begin() + static_cast<std::ptrdiff_t>(i), index);
+    const auto all = std::count(assigned.begin(), assigned.end(), index);
+    members_.push_back({.group = index,
+                        .place = static_cast<double>(before) / static_cast<double>(all),
                         .weight_decay = group.weight_decay.value_or(config_.weight_decay),
                         .lr_scale = group.lr_scale});
     const ParamShape shape{param.value.sizes().vec(), param.slice_axis};
-    state_.declare(param.name, rules_[assigned[i]]->slots(shape), *formats_[assigned[i]], param.value.options());
+    const SlotFormats formats{methods_[index].state.get(), methods_[index].projector.get(), group.state.type(), group.projector.type()};
+    state_.declare(param.name, rule(members_[i]).slots(shape), formats, param.value.options());
     torch::autograd::impl::set_post_acc_grad_hooks(param.value, std::make_unique<GradientHook>(*this, i));
   }
 }
@@ -63,7 +59,16 @@ void Optimizer::begin_step(const Progress& progress, double lr, int64_t num_micr
   num_micro_batches_ = num_micro_batches;
   micro_batch_ = 0;
   refused_ = false;
+  outcome_ = {};
+  two_passes_ = config_.update == UpdateMode::kDuringBackward && (config_.clip_norm || config_.on_nonfinite == OnNonfinite::kSkip);
+  measuring_ = two_passes_;
   abandon_step();
+  const Accumulate standard = config_.update == UpdateMode::kDuringBackward ? Accumulate::kCompressed : Accumulate::kFull;
+  if (config_.accumulate.value_or(standard) == Accumulate::kFull) return;
+  for (size_t i = 0; i < members_.size(); ++i) {
+    const Compression* compression = rule(members_[i]).compression();
+    members_[i].compressed = compression != nullptr && compression->applies(step_info(i), state_.open(params_[i].name, SlotKind::kHost));
+  }
 }
 
 void Optimizer::begin_micro_batch() { ++micro_batch_; }
@@ -72,70 +77,130 @@ void Optimizer::abandon_step() {
   for (Member& member : members_) {
     member.gradient.reset();
     member.square_norm.reset();
+    member.compressed = false;
   }
+}
+
+StepInfo Optimizer::step_info(size_t index) const {
+  return {.progress = progress_, .seed = seed_, .param = params_[index].name, .place = members_[index].place,
+          .num_micro_batches = num_micro_batches_};
+}
+
+at::Tensor Optimizer::compress(size_t index, at::Tensor gradient) const {
+  if (!members_[index].compressed) return gradient;
+  const Slots projectors = state_.open(params_[index].name, SlotKind::kProjector);
+  return rule(members_[index]).compression()->compress(gradient.to(at::kFloat), projectors, step_info(index));
+}
+
+// The squared norm of the step's gradient: from itself, or, where only compressed ones were added up, from their sum.
+at::Tensor Optimizer::measure(const Member& member, const at::Tensor& whole, const at::Tensor& sum) const {
+  if (member.compressed && num_micro_batches_ > 1) return rule(member).compression()->square_norm(sum, whole.sizes());
+  const at::Tensor& measured = member.compressed ? whole : sum;
+  return at::linalg_vector_norm(measured, 2, std::nullopt, false, at::kFloat).to(at::kDouble).square();
 }
 
 void Optimizer::receive_gradient(size_t index) {
   const at::NoGradGuard no_grad;
   Member& member = members_[index];
   at::Tensor& slot = params_[index].value.mutable_grad();
-  at::Tensor gradient = std::move(slot);
+  const at::Tensor whole = std::move(slot);
   slot = at::Tensor();
+  at::Tensor gradient = compress(index, whole);
   // bf16 gradients of many micro-batches would lose their sum to rounding.
   if (num_micro_batches_ > 1 && gradient.scalar_type() == at::kBFloat16) gradient = gradient.to(at::kFloat);
+  const bool last = micro_batch_ == num_micro_batches_;
+  if (last && measuring_) {  // the sum is only looked at: the gradient comes again
+    member.square_norm = measure(member, whole, member.gradient.defined() ? member.gradient + gradient : gradient);
+    return;
+  }
   if (member.gradient.defined())
     member.gradient.add_(gradient);
   else
     member.gradient = std::move(gradient);
-  if (micro_batch_ < num_micro_batches_) return;
-
-  member.square_norm = at::linalg_vector_norm(member.gradient, 2, std::nullopt, false, at::kFloat).to(at::kDouble).square();
+  if (!last) return;
+  if (!two_passes_) member.square_norm = measure(member, whole, member.gradient);
   if (config_.update != UpdateMode::kDuringBackward || refused_) return;
-  refused_ = !std::isfinite(member.square_norm.item<double>());
-  if (!refused_) update(index, 1);
+  if (!two_passes_) refused_ = !std::isfinite(member.square_norm.item<double>());
+  if (!refused_) update(index, outcome_.clip_factor);
 }
 
-double Optimizer::global_norm() const {
+// One synchronization a step: the norm of all gradients.
+void Optimizer::measure_all() {
   std::vector<at::Tensor> squares;
-  for (const Member& member : members_)
-    if (member.square_norm.defined()) squares.push_back(member.square_norm);
-  return squares.empty() ? 0 : at::stack(squares).sum().sqrt().item<double>();
+  for (const Member& member : members_) {
+    if (!member.square_norm.defined()) continue;
+    squares.push_back(member.square_norm);
+    outcome_.norm_is_estimate = outcome_.norm_is_estimate || (member.compressed && num_micro_batches_ > 1);
+  }
+  if (!squares.empty()) outcome_.grad_norm = at::stack(squares).sum().sqrt().item<double>();
+  outcome_.finite = std::isfinite(outcome_.grad_norm);
+  if (outcome_.finite && config_.clip_norm) outcome_.clip_factor = std::min(1.0, *config_.clip_norm / (outcome_.grad_norm + 1e-6));
+}
+
+bool Optimizer::begin_second_pass() {
+  if (!measuring_) return false;
+  measuring_ = false;
+  const at::NoGradGuard no_grad;
+  measure_all();
+  return outcome_.finite;
 }
 
 StepOutcome Optimizer::finish_step() {
   const at::NoGradGuard no_grad;
   TERSOR_CHECK(micro_batch_ == num_micro_batches_, "{} of {} micro-batches", micro_batch_, num_micro_batches_);
-  StepOutcome outcome{.grad_norm = global_norm()};
-  outcome.finite = std::isfinite(outcome.grad_norm);
-  if (outcome.finite && config_.update == UpdateMode::kAfterBackward) {
-    if (config_.clip_norm) outcome.clip_factor = std::min(1.0, *config_.clip_norm / (outcome.grad_norm + 1e-6));
+  TERSOR_CHECK(!measuring_, "the second pass was left out");
+  if (!two_passes_) measure_all();
+  if (outcome_.finite && config_.update == UpdateMode::kAfterBackward)
     for (size_t i = 0; i < members_.size(); ++i)
-      if (members_[i].gradient.defined()) update(i, outcome.clip_factor);
-  }
+      if (members_[i].gradient.defined()) update(i, outcome_.clip_factor);
   abandon_step();
-  return outcome;
+  return outcome_;
+}
+
+bool Optimizer::update_fused(size_t index, const at::Tensor& gradient, double clip_factor) {
+  const Param& param = params_[index];
+  const Member& member = members_[index];
+  const at::Tensor weight = param.value.detach();
+  if (!fused_ || param.packed || member.compressed || weight.scalar_type() != at::kFloat || !weight.is_contiguous()) return false;
+  return rule(member).fused({.weight = weight, .grad = gradient.contiguous(), .grad_scale = clip_factor,
+                             .lr = lr_ * member.lr_scale, .weight_decay = member.weight_decay, .slots = state_.resting(param.name)});
 }
 
 void Optimizer::update(size_t index, double clip_factor) {
   const Param& param = params_[index];
   Member& member = members_[index];
   at::Tensor gradient = member.gradient.to(at::kFloat);
-  if (clip_factor != 1) gradient = gradient.is_alias_of(member.gradient) ? gradient.mul_(clip_factor) : gradient * clip_factor;
-  const StepInfo step{.progress = progress_, .seed = seed_, .param = param.name};
-  Slots slots = state_.open(param.name);
-  const Direction direction = rules_[member.group]->direction(gradient, slots, step);
+  if (!update_fused(index, gradient, clip_factor)) {
+    if (clip_factor != 1) gradient = gradient.is_alias_of(member.gradient) ? gradient.mul_(clip_factor) : gradient * clip_factor;
+    const StepInfo step = step_info(index);
+    Slots slots = state_.open(param.name);
+    apply(param, member, member.compressed ? rule(member).compression()->direction_of(gradient, slots, step)
+                                           : rule(member).direction(gradient, slots, step), step);
+    state_.close(param.name, slots, step.random("state_rounding"));
+  }
+  member.gradient.reset();
+}
 
+// w ← (1 − ηλ)·w − η·gain·leftᵀ·value·right
+void Optimizer::apply(const Param& param, const Member& member, const Direction& direction, const StepInfo& step) const {
   const double lr = lr_ * member.lr_scale;
   at::Tensor weight = param.value.detach();
-  at::Tensor exact = weight.to(at::kFloat);  // the weight itself when it is fp32
+  at::Tensor exact = param.packed ? param.packed->unpack() : weight.to(at::kFloat);  // the weight itself when it is fp32
   if (member.weight_decay != 0) exact.mul_(1 - lr * member.weight_decay);
-  if (direction.gain.defined())
+  if (direction.left.defined() || direction.right.defined()) {
+    const at::Tensor inside = direction.gain.defined() ? direction.value * direction.gain : direction.value;
+    const at::Tensor half = direction.right.defined() && direction.left.defined() ? inside.mm(direction.right) : inside;
+    const at::Tensor& last = direction.left.defined() ? half : direction.right;
+    exact.addmm_(direction.left.defined() ? direction.left.t() : half, last, 1, -lr);
+  } else if (direction.gain.defined()) {
     exact.addcmul_(direction.value, direction.gain, -lr);
-  else
+  } else {
     exact.sub_(direction.value, lr);
-  if (!exact.is_alias_of(weight)) kernels::stochastic_round(exact, weight, step.random("weight_rounding"));
-  state_.close(param.name, slots, step.random("state_rounding"));
-  member.gradient.reset();
+  }
+  if (param.packed)
+    param.packed->pack(exact, step.random("weight_rounding"));
+  else if (!exact.is_alias_of(weight))
+    kernels::stochastic_round(exact, weight, step.random("weight_rounding"));
 }
 
 }  // namespace tersor

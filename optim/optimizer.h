@@ -5,11 +5,17 @@
 //   Optimizer optimizer(model.params(), config, seed);
 //   optimizer.begin_step(progress, lr, num_micro_batches);
 //   for (…) { optimizer.begin_micro_batch(); loss(…).backward(); }      // gradients arrive through hooks
+//   if (optimizer.begin_second_pass()) …                                // the last micro-batch once more
 //   StepOutcome outcome = optimizer.finish_step();
 //
 // With `update: during_backward` a parameter is updated the moment its gradient of the step is whole, inside the last
 // backward pass, and the gradient is freed; earlier micro-batches are added up first, so the weights that result are
-// the same as after `after_backward`.
+// those of `after_backward`. Clipping, and skipping steps that are not finite, need the norm of all gradients before the
+// first weight changes: the last micro-batch then runs twice, first only to measure. Nothing is approximated.
+//
+// Gradients are added up over micro-batches whole, or as what a rule's Compression keeps of them (`accumulate`). The sum is
+// the same up to rounding. Of compressed sums of several micro-batches the norm is an unbiased estimate: see
+// StepOutcome::norm_is_estimate.
 #pragma once
 
 #include "optim/param_groups.h"
@@ -24,6 +30,13 @@ struct EnumNames<UpdateMode> {
                                      std::pair{UpdateMode::kDuringBackward, std::string_view("during_backward")}};
 };
 
+enum class Accumulate { kFull, kCompressed };
+template <>
+struct EnumNames<Accumulate> {
+  static constexpr std::array values{std::pair{Accumulate::kFull, std::string_view("full")},
+                                     std::pair{Accumulate::kCompressed, std::string_view("compressed")}};
+};
+
 enum class OnNonfinite { kStop, kSkip };
 template <>
 struct EnumNames<OnNonfinite> {
@@ -36,6 +49,7 @@ struct OptimizerConfig {
   double weight_decay = 0;
   std::optional<double> clip_norm;
   UpdateMode update = UpdateMode::kAfterBackward;
+  std::optional<Accumulate> accumulate;
   OnNonfinite on_nonfinite = OnNonfinite::kStop;
   std::vector<GroupConfig> groups{GroupConfig{}};
   void fields(FieldVisitor& v) {
@@ -43,6 +57,8 @@ struct OptimizerConfig {
     v("weight_decay", weight_decay, at_least(0), "decoupled weight decay λ: w ← (1 − ηλ)·w before the step");
     v("clip_norm", clip_norm, positive, "largest global norm of the gradient; absent: no clipping");
     v("update", update, "when weights change; during_backward frees each gradient as soon as it is used");
+    v("accumulate", accumulate, "whether projected rules add up whole gradients or projected ones; absent: compressed with "
+                                "during_backward, else full");
     v("on_nonfinite", on_nonfinite, "what to do when a gradient is infinite or not a number; weights never change then");
     v("groups", groups, "which rule trains which parameters; the first match wins");
   }
@@ -53,6 +69,7 @@ struct StepOutcome {
   double grad_norm = 0;    // global 2-norm before clipping
   double clip_factor = 1;  // what the gradients were multiplied by
   bool finite = true;      // false: some gradient was not, and no weight changed
+  bool norm_is_estimate = false;  // of compressed sums: unbiased, off by about a per cent
 };
 
 class Optimizer {
@@ -64,10 +81,15 @@ class Optimizer {
 
   void begin_step(const Progress& progress, double lr, int64_t num_micro_batches);
   void begin_micro_batch();
+  // Whether the last micro-batch has to be run once more, now that the norm is known.
+  [[nodiscard]] bool begin_second_pass();
   // Called once all backward passes of the step are done.
   StepOutcome finish_step();
   // Forgets the gradients of a step that will not be finished. Only before the last micro-batch begins.
   void abandon_step();
+
+  // Whether rules may use their fused steps; the plain ones are what those are tested against.
+  void set_fused(bool fused) { fused_ = fused; }
 
   [[nodiscard]] const std::vector<Param>& params() const { return params_; }
   [[nodiscard]] StateStore& state() { return state_; }
@@ -76,22 +98,29 @@ class Optimizer {
  private:
   struct Member {
     size_t group = 0;
+    double place = 0;        // among the members of its group, in [0, 1)
     double weight_decay = 0;
     double lr_scale = 1;
-    at::Tensor gradient;     // accumulated, in fp32 when there are several micro-batches
-    at::Tensor square_norm;  // 0-dim, of the whole gradient
+    at::Tensor gradient;     // added up, in fp32 when there are several micro-batches; whole or compressed
+    bool compressed = false; // in this step
+    at::Tensor square_norm;  // 0-dim, of the gradient of the step
   };
   class GradientHook;
 
   void receive_gradient(size_t index);
+  [[nodiscard]] at::Tensor compress(size_t index, at::Tensor gradient) const;
+  [[nodiscard]] at::Tensor measure(const Member& member, const at::Tensor& whole, const at::Tensor& sum) const;
   void update(size_t index, double clip_factor);
-  [[nodiscard]] double global_norm() const;
+  [[nodiscard]] bool update_fused(size_t index, const at::Tensor& gradient, double clip_factor);
+  void apply(const Param& param, const Member& member, const Direction& direction, const StepInfo& step) const;
+  [[nodiscard]] StepInfo step_info(size_t index) const;
+  [[nodiscard]] const UpdateRule& rule(const Member& member) const { return *methods_[member.group].rule; }
+  void measure_all();
 
   std::vector<Param> params_;
   OptimizerConfig config_;
   uint64_t seed_;
-  std::vector<std::unique_ptr<UpdateRule>> rules_;     // one a group
-  std::vector<std::unique_ptr<StateFormat>> formats_;  // one a group
+  std::vector<GroupMethods> methods_;  // one a group
   std::vector<Member> members_;
   StateStore state_;
 
@@ -99,7 +128,11 @@ class Optimizer {
   double lr_ = 0;
   int64_t num_micro_batches_ = 0;
   int64_t micro_batch_ = 0;  // the one under way, from 1
+  bool fused_ = true;
+  bool two_passes_ = false;  // of the last micro-batch
+  bool measuring_ = false;   // the first of the two
   bool refused_ = false;     // during_backward met a gradient that is not finite
+  StepOutcome outcome_;      // of the step under way, once it has been measured
 };
 
 }  // namespace tersor

@@ -63,8 +63,22 @@ Json ParamMatch::schema() const {
                                   {"properties", {{"role", word}, {"name", word}}}}})}};
 }
 
+namespace {
+
+// Why a slot cannot rest as the group says, if there is one that cannot.
+std::optional<std::string> refused_slot(const Param& param, const GroupMethods& methods) {
+  for (const SlotSpec& spec : methods.rule->slots({param.value.sizes().vec(), param.slice_axis})) {
+    if (spec.kind == SlotKind::kExact || spec.kind == SlotKind::kHost) continue;
+    const StateFormat& format = spec.kind == SlotKind::kProjector ? *methods.projector : *methods.state;
+    if (auto why = format.refuses(spec.kind)) return why;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
 std::vector<size_t> assign_groups(const std::vector<Param>& params, const std::vector<GroupConfig>& groups,
-                                  const std::vector<std::unique_ptr<UpdateRule>>& rules) {
+                                  const std::vector<GroupMethods>& methods) {
   Diagnostics out;
   std::vector<size_t> assigned;
   std::vector<int64_t> members(groups.size(), 0);
@@ -78,10 +92,13 @@ std::vector<size_t> assign_groups(const std::vector<Param>& params, const std::v
       continue;
     }
     ++members[index];
-    if (const auto why = rules[index]->refuses(param))
-      out.add(first->match.mark(), fmt::format("optimizer.groups[{}]", index),
+    const std::string place = fmt::format("optimizer.groups[{}]", index);
+    if (const auto why = methods[index].rule->refuses(param))
+      out.add(first->match.mark(), place,
               fmt::format("{} refuses '{}' ({}): {}; give it another rule in a group before this one",
                           first->rule.type(), param.name, role_name(param.role), *why));
+    else if (const auto unfit = refused_slot(param, methods[index]); unfit && members[index] == 1)
+      out.add(first->match.mark(), place, *unfit);
   }
   for (size_t i = 0; i < groups.size(); ++i)
     if (members[i] == 0)

@@ -34,21 +34,29 @@ struct GroupConfig {
   ParamMatch match;
   Choice<update_rules> rule{"adamw"};
   Choice<state_formats> state{"fp32"};
+  Choice<state_formats> projector{"fp32"};
   double lr_scale = 1;
   std::optional<double> weight_decay;
   void fields(FieldVisitor& v) {
     v("match", match, "which parameters: any, or role and name patterns");
     v("rule", rule, "how their gradients become steps");
-    v("state", state, "how the rule's state rests between steps");
+    v("state", state, "how the rule's moments rest between steps");
+    v("projector", projector, "how the bases of projected rules rest between steps");
     v("lr_scale", lr_scale, at_least(0), "factor on the learning rate");
     v("weight_decay", weight_decay, at_least(0), "decoupled weight decay; the optimizer's own when absent");
   }
 };
 
+// The rule and the formats of a group, built.
+struct GroupMethods {
+  std::unique_ptr<UpdateRule> rule;
+  std::unique_ptr<StateFormat> state;
+  std::unique_ptr<StateFormat> projector;
+};
+
 // The group of each parameter. Throws a UserError that names every parameter no group matches, every group that matches
-// nothing, and every parameter that its rule refuses.
-[[nodiscard]] std::vector<size_t> assign_groups(const std::vector<Param>& params,
-                                                const std::vector<GroupConfig>& groups,
-                                                const std::vector<std::unique_ptr<UpdateRule>>& rules);
+// nothing, every parameter that its rule refuses, and every slot that its format refuses.
+[[nodiscard]] std::vector<size_t> assign_groups(const std::vector<Param>& params, const std::vector<GroupConfig>& groups,
+                                                const std::vector<GroupMethods>& methods);
 
 }  // namespace tersor

@@ -12,18 +12,31 @@ std::vector<int64_t> ParamShape::per_slice() const {
   return shape;
 }
 
-const at::Tensor& Slots::operator[](std::string_view name) const {
-  for (const auto& [slot, value] : values_)
-    if (slot == name) return value;
-  TERSOR_CHECK(false, "no slot called '{}'", name);
-  return values_.front().second;
+void Slots::add(std::string name, at::Tensor value) {
+  const uint32_t version = value._version();
+  values_.push_back({std::move(name), std::move(value), version});
+}
+
+const Slots::Named& Slots::find(std::string_view name) const {
+  const auto found = std::find_if(values_.begin(), values_.end(), [&](const Named& slot) { return slot.name == name; });
+  TERSOR_CHECK(found != values_.end(), "no slot called '{}'", name);
+  return *found;
+}
+
+bool Slots::contains(std::string_view name) const {
+  return std::any_of(values_.begin(), values_.end(), [&](const Named& slot) { return slot.name == name; });
+}
+
+bool Slots::written(std::string_view name) const {
+  const Named& slot = find(name);
+  return slot.value._version() != slot.version;
 }
 
 Slots Slots::scope(std::string_view prefix) const {
   Slots inner;
-  for (const auto& [slot, value] : values_)
-    if (slot.size() > prefix.size() && slot.starts_with(prefix) && slot[prefix.size()] == '.')
-      inner.add(slot.substr(prefix.size() + 1), value);
+  for (const Named& slot : values_)
+    if (slot.name.size() > prefix.size() && slot.name.starts_with(prefix) && slot.name[prefix.size()] == '.')
+      inner.values_.push_back({slot.name.substr(prefix.size() + 1), slot.value, slot.version});
   return inner;
 }
 

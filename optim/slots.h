@@ -16,7 +16,8 @@ enum class SlotKind {
   kSigned,       // first moments, momentum
   kNonNegative,  // second moments
   kProjector,    // orthonormal or random bases
-  kExact,        // counters: never rounded
+  kExact,        // counters, norms: fp32, never rounded
+  kHost,         // fp32 in host memory, readable without waiting for a device: what decides when something is due
 };
 
 struct ParamShape {
@@ -33,16 +34,26 @@ struct SlotSpec {
   SlotKind kind = SlotKind::kSigned;
 };
 
-// Slots of one parameter by name, in fp32. Copies share the tensors: write to them in place.
+// Slots of one parameter by name, in fp32. Copies share the tensors: write to them in place; to bases with copy_, which is
+// how a store knows that they have changed and must be rounded again.
 class Slots {
  public:
-  void add(std::string name, at::Tensor value) { values_.emplace_back(std::move(name), std::move(value)); }
-  [[nodiscard]] const at::Tensor& operator[](std::string_view name) const;
+  void add(std::string name, at::Tensor value);
+  [[nodiscard]] const at::Tensor& operator[](std::string_view name) const { return find(name).value; }
+  [[nodiscard]] bool contains(std::string_view name) const;
+  // Whether LibTorch has seen a write since the slot was added.
+  [[nodiscard]] bool written(std::string_view name) const;
   // The slots called "prefix.x", as "x": what a wrapping rule hands to the rule inside it.
   [[nodiscard]] Slots scope(std::string_view prefix) const;
 
  private:
-  std::vector<std::pair<std::string, at::Tensor>> values_;
+  struct Named {
+    std::string name;
+    at::Tensor value;
+    uint32_t version;
+  };
+  [[nodiscard]] const Named& find(std::string_view name) const;
+  std::vector<Named> values_;
 };
 
 // `specs` with "prefix." before every name.

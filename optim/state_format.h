@@ -13,14 +13,20 @@ class StateFormat {
  public:
   virtual ~StateFormat() = default;
 
-  // What rests for `fp32`. May alias it. `random` is for formats that round stochastically.
-  [[nodiscard]] virtual std::vector<at::Tensor> encode(const at::Tensor& fp32, SlotKind kind,
-                                                       const RandomStream& random) const = 0;
+  // What rests for a slot of this shape that is all zero: always the same number, types and shapes of tensors.
+  [[nodiscard]] virtual std::vector<at::Tensor> allocate(at::IntArrayRef shape, SlotKind kind,
+                                                         const at::TensorOptions& options) const = 0;
+  // Writes `fp32` into what rests. `random` is for formats that round stochastically.
+  virtual void encode(const at::Tensor& fp32, SlotKind kind, const RandomStream& random,
+                      std::span<const at::Tensor> resting) const = 0;
   // The fp32 tensor of that shape. May alias what rests, and then nothing needs to be encoded again.
   [[nodiscard]] virtual at::Tensor decode(std::span<const at::Tensor> resting, SlotKind kind,
                                           at::IntArrayRef shape) const = 0;
-  // Bytes that `encode` keeps for a slot of this shape.
+  // Bytes that `allocate` takes.
   [[nodiscard]] virtual int64_t bytes(at::IntArrayRef shape, SlotKind kind) const = 0;
+
+  // Why slots of this kind cannot be kept this way, if they cannot.
+  [[nodiscard]] virtual std::optional<std::string> refuses(SlotKind) const { return std::nullopt; }
 };
 
 using StateFormatRegistry = Registry<StateFormat>;

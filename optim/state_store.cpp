@@ -10,13 +10,16 @@ const StateFormat& exact_format() {
 
 }  // namespace
 
-void StateStore::declare(const std::string& param, const std::vector<SlotSpec>& specs, const StateFormat& format,
+void StateStore::declare(const std::string& param, const std::vector<SlotSpec>& specs, const SlotFormats& formats,
                          const at::TensorOptions& options) {
   std::vector<Record> records;
   for (const SlotSpec& spec : specs) {
-    const StateFormat& used = spec.kind == SlotKind::kExact ? exact_format() : format;
-    const at::Tensor zero = at::zeros(spec.shape, options.dtype(at::kFloat));
-    records.push_back({spec, &used, used.encode(zero, spec.kind, RandomStream(0))});
+    const bool exact = spec.kind == SlotKind::kExact || spec.kind == SlotKind::kHost;
+    const bool projector = spec.kind == SlotKind::kProjector;
+    const StateFormat& used = exact ? exact_format() : projector ? *formats.projector : *formats.state;
+    const at::TensorOptions where = spec.kind == SlotKind::kHost ? options.device(at::kCPU) : options;
+    records.push_back({spec, &used, exact ? "fp32" : projector ? formats.projector_name : formats.state_name,
+                       used.allocate(spec.shape, spec.kind, where.requires_grad(false))});
   }
   TERSOR_CHECK(params_.emplace(param, std::move(records)).second, "the slots of '{}' are declared twice", param);
 }
@@ -34,15 +37,29 @@ Slots StateStore::open(const std::string& param) const {
   return slots;
 }
 
+Slots StateStore::open(const std::string& param, SlotKind kind) const {
+  Slots slots;
+  for (const Record& record : records(param))
+    if (record.spec.kind == kind)
+      slots.add(record.spec.name, record.format->decode(record.resting, kind, record.spec.shape));
+  return slots;
+}
+
 void StateStore::close(const std::string& param, const Slots& slots, const RandomStream& random) {
   uint64_t index = 0;
   for (const Record& record : records(param)) {
     const at::Tensor& value = slots[record.spec.name];
     const RandomStream own = random.child(index++);
     if (value.is_alias_of(record.resting[0])) continue;  // the rule wrote into what rests
-    const std::vector<at::Tensor> encoded = record.format->encode(value, record.spec.kind, own);
-    for (size_t i = 0; i < encoded.size(); ++i) record.resting[i].copy_(encoded[i]);
+    if (record.spec.kind == SlotKind::kProjector && !slots.written(record.spec.name)) continue;
+    record.format->encode(value, record.spec.kind, own, record.resting);
   }
+}
+
+std::vector<RestingSlot> StateStore::resting(const std::string& param) const {
+  std::vector<RestingSlot> all;
+  for (const Record& record : records(param)) all.push_back({record.spec.name, record.format_name, record.resting});
+  return all;
 }
 
 int64_t StateStore::reset(const std::string& param) {

@@ -13,6 +13,7 @@
 #include "core/base/progress.h"
 #include "core/base/rng.h"
 #include "core/config/registry.h"
+#include "optim/fused_step.h"
 #include "optim/slots.h"
 
 namespace tersor {
@@ -21,16 +22,37 @@ struct StepInfo {
   Progress progress;
   uint64_t seed = 0;
   std::string_view param;  // its name: with `seed` and the step, the key of all randomness
+  double place = 0;        // of the parameter among those of its group, in [0, 1): work may be spread over steps by it
+  int64_t num_micro_batches = 1;
 
   [[nodiscard]] RandomStream random(std::string_view purpose) const {
     return random_stream(seed, purpose, param, static_cast<uint64_t>(progress.step));
   }
 };
 
-// The driver does  w −= lr · gain · value.
+// The driver does  w −= lr · gain · value,  or  w −= lr · gain · leftᵀ·value·right  where the bases are defined: the
+// product is then added to the weight as it is made, and a step of the parameter's size never exists.
 struct Direction {
-  at::Tensor value;  // shape of the parameter; may alias a slot or the gradient
+  at::Tensor value;  // shape of the parameter, or of the subspace; may alias a slot or the gradient
   at::Tensor gain;   // 0-dim, or one number a slice, broadcast over `value`; undefined means 1
+  at::Tensor left;   // (r, rows)
+  at::Tensor right;  // (r, columns)
+};
+
+// What a rule that works in a subspace can keep of a gradient before gradients are added up over micro-batches and
+// processes: a linear map that stands still in between, so that compressing each and adding is adding and compressing.
+class Compression {
+ public:
+  virtual ~Compression() = default;
+
+  // Whether this step can do without the gradient itself. `host` holds the slots of kind kHost.
+  [[nodiscard]] virtual bool applies(const StepInfo& step, const Slots& host) const = 0;
+  // `grad` (shape of the parameter, fp32) to what is added up. `projectors` holds the slots of kind kProjector.
+  [[nodiscard]] virtual at::Tensor compress(const at::Tensor& grad, const Slots& projectors, const StepInfo& step) const = 0;
+  // An unbiased estimate, 0-dim fp64, of the squared norm of the gradient (of shape `sizes`) that `compressed` was made of.
+  [[nodiscard]] virtual at::Tensor square_norm(const at::Tensor& compressed, at::IntArrayRef sizes) const = 0;
+  // The step for a compressed gradient; what UpdateRule::direction does with one that is not.
+  [[nodiscard]] virtual Direction direction_of(const at::Tensor& compressed, Slots& slots, const StepInfo& step) const = 0;
 };
 
 class UpdateRule {
@@ -44,12 +66,25 @@ class UpdateRule {
   // updated in place. Runs on the gradient's device, without synchronizing.
   [[nodiscard]] virtual Direction direction(const at::Tensor& grad, Slots& slots, const StepInfo& step) const = 0;
 
+  // Where the rule can do with less than the gradient on some steps.
+  [[nodiscard]] virtual const Compression* compression() const { return nullptr; }
+
+  // One step in one pass over weight, gradient and resting state, the same as `direction` and what the driver does with
+  // it but for the order of roundings. False, with nothing touched, where there is no such pass.
+  [[nodiscard]] virtual bool fused(const FusedStep&) const { return false; }
+
   // Whether each element's step depends on that element alone, so that rows may be split over processes.
   [[nodiscard]] virtual bool elementwise() const { return false; }
 
   // Why the rule cannot train this parameter, if it cannot.
   [[nodiscard]] virtual std::optional<std::string> refuses(const Param&) const { return std::nullopt; }
 };
+
+// What most rules for matrices refuse.
+[[nodiscard]] inline std::optional<std::string> refuse_unless_matrix(const Param& param) {
+  if (param.value.dim() == 2) return std::nullopt;
+  return "it works on matrices";
+}
 
 using UpdateRuleRegistry = Registry<UpdateRule>;
 [[nodiscard]] UpdateRuleRegistry& update_rules();

@@ -11,6 +11,12 @@ struct Progress {
   int64_t tokens_before = 0;  // trained tokens before this step
   int64_t total_steps = 0;
   int64_t total_tokens = 0;
+
+  // As it was, or will be, some steps away.
+  [[nodiscard]] Progress shifted(int64_t steps) const {
+    const int64_t per_step = tokens - tokens_before;
+    return {step + steps, tokens + steps * per_step, tokens_before + steps * per_step, total_steps, total_tokens};
+  }
 };
 
 }  // namespace tersor

@@ -107,6 +107,7 @@ void add_describe_command(CLI::App& app) {
     Json schema = {{"$schema", "http://json-schema.org/draft-07/schema#"}, {"title", "tersor run"}};
     schema.update(fields_schema(config));
     schema["properties"]["extends"] = {{"type", Json::array({"string", "array"})}, {"description", "files below this one"}};
+    for (const auto& [axis, registry] : all_registries()) schema["definitions"][axis] = axis_schema(*registry);
     schema.erase("required");  // a file may leave to another what a run needs
     fmt::print("{}\n", schema.dump(2));
   });

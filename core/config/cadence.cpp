@@ -47,9 +47,18 @@ Cadence Cadence::every(int64_t steps) {
   return cadence;
 }
 
-bool Cadence::due(const Progress& now) const {
+int64_t Cadence::period_steps(const Progress& now) const {
+  if (kind_ != Kind::kEvery) return 0;
+  const int64_t period = position(period_or_position_, now);
+  if (period_or_position_.unit != Span::Unit::kTokens) return period;
+  const int64_t per_step = std::max<int64_t>(1, now.tokens - now.tokens_before);
+  return (period + per_step - 1) / per_step;
+}
+
+bool Cadence::due(const Progress& now, double stretch) const {
   if (kind_ == Kind::kNever || now.step < 1) return false;
-  const Span& span = period_or_position_;
+  Span span = period_or_position_;
+  if (kind_ == Kind::kEvery) span.value *= stretch;
   const auto [before, current] = covered(span, now);
   const int64_t place = position(span, now);
   if (kind_ == Kind::kAt) return before < place && current >= place;

@@ -17,7 +17,10 @@ class Cadence {
   Cadence() = default;  // never
   [[nodiscard]] static Cadence every(int64_t steps);
 
-  [[nodiscard]] bool due(const Progress& now) const;
+  // With `stretch`, as if the period were that many times as long.
+  [[nodiscard]] bool due(const Progress& now, double stretch = 1) const;
+  // Steps from one time to the next; 0 when there is no next.
+  [[nodiscard]] int64_t period_steps(const Progress& now) const;
   [[nodiscard]] bool never() const { return kind_ == Kind::kNever; }
 
   void read(const ConfigNode& node, Diagnostics& out);

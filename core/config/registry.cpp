@@ -22,6 +22,21 @@ std::vector<std::string> AnyRegistry::names() const {
 
 const std::map<std::string, const AnyRegistry*>& all_registries() { return mutable_registries(); }
 
+std::vector<std::string>& registration_errors() {
+  static std::vector<std::string> errors;
+  return errors;
+}
+
+Json axis_schema(const AnyRegistry& registry) {
+  Json variants = Json::array({{{"enum", registry.names()}}});
+  for (const MethodInfo& method : registry.methods()) {
+    Json variant = method.schema();
+    variant["properties"]["type"] = {{"const", method.name}};
+    variants.push_back(std::move(variant));
+  }
+  return {{"anyOf", std::move(variants)}};
+}
+
 namespace detail {
 
 std::optional<std::string> chosen_type(const ConfigNode& node, const AnyRegistry& registry,

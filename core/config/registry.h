@@ -5,7 +5,8 @@
 //   UpdateRuleRegistry& update_rules();                                     // declared by the axis
 //   const bool registered = update_rules().add<AdamW>("adamw", "Loshchilov and Hutter 2019, arXiv:1711.05101");
 //
-// A Choice is the option that picks one: `rule: adamw` or `rule: {type: adamw, beta2: 0.95}`.
+// A Choice is the option that picks one: `rule: adamw` or `rule: {type: adamw, beta2: 0.95}`. Its default may come with
+// options of its own, which stay the defaults for as long as that method is the one chosen.
 #pragma once
 
 #include <map>
@@ -20,6 +21,7 @@ struct MethodInfo {
   std::string name;
   std::string source;  // paper and arXiv number, or one line on what it is
   std::function<void(const std::function<void(const Option&)>&)> for_each_option;  // of a fresh configuration
+  std::function<Json()> schema;
 };
 
 class AnyRegistry {
@@ -39,6 +41,12 @@ class AnyRegistry {
   std::string axis_;
   std::string doc_;
 };
+
+// What went wrong while methods added themselves, before `main` or while a plugin was loaded.
+[[nodiscard]] std::vector<std::string>& registration_errors();
+
+// The JSON schema of a choice of this axis: a name, or a map with `type` and that method's options.
+[[nodiscard]] Json axis_schema(const AnyRegistry& registry);
 
 // Every registry of the program, sorted by axis.
 [[nodiscard]] const std::map<std::string, const AnyRegistry*>& all_registries();
@@ -61,12 +69,13 @@ class Registry final : public AnyRegistry {
   using AnyMethod = Method<I, Args...>;
   using AnyRegistry::AnyRegistry;
 
-  // T has a Config with `fields` and a constructor T(Config, Args...). Two methods of one name stop the program.
+  // T has a Config with `fields` and a constructor T(Config, Args...). Of two methods with one name neither is silently
+  // preferred: see registration_errors.
   template <class T>
   bool add(const std::string& name, const std::string& source) {
     const bool fresh = entries_.emplace(name, Entry{source, [] { return std::make_unique<MethodOf<T>>(); }}).second;
-    TERSOR_CHECK(fresh, "two methods called '{}' of axis '{}'", name, axis());
-    return true;
+    if (!fresh) registration_errors().push_back(fmt::format("two methods of axis '{}' are called '{}'", axis(), name));
+    return fresh;
   }
 
   // A fresh method with default options, or nullptr when the name is unknown.
@@ -82,7 +91,11 @@ class Registry final : public AnyRegistry {
         const auto method = make();
         tersor::for_each_option([&](FieldVisitor& v) { method->fields(v); }, each);
       };
-      all.push_back({name, entry.source, std::move(visit)});
+      auto schema = [make = entry.make] {
+        const auto method = make();
+        return detail::schema_map([&](FieldVisitor& v) { method->fields(v); });
+      };
+      all.push_back({name, entry.source, std::move(visit), std::move(schema)});
     }
     return all;
   }
@@ -125,11 +138,16 @@ class Choice {
   using AnyMethod = typename RegistryType::AnyMethod;
 
   Choice() = default;
-  explicit Choice(std::string name) : type_(std::move(name)) {}
-  Choice(const Choice& other) : type_(other.type_), method_(other.method_ ? other.method_->clone() : nullptr) {}
+  explicit Choice(std::string name, std::string options = "")
+      : type_(std::move(name)), default_type_(type_), default_options_(std::move(options)) {}
+  Choice(const Choice& other)
+      : type_(other.type_), default_type_(other.default_type_), default_options_(other.default_options_),
+        method_(other.method_ ? other.method_->clone() : nullptr) {}
   Choice(Choice&&) noexcept = default;
   Choice& operator=(Choice other) noexcept {
     std::swap(type_, other.type_);
+    std::swap(default_type_, other.default_type_);
+    std::swap(default_options_, other.default_options_);
     std::swap(method_, other.method_);
     return *this;
   }
@@ -145,7 +163,7 @@ class Choice {
     const auto name = detail::chosen_type(node, registry(), type_, out);
     if (!name) return;
     type_ = *name;
-    method_ = registry().find(type_);
+    method_ = make();
     if (node.kind == ConfigNode::Kind::kMap) method_->read(node, out, type_);
   }
   [[nodiscard]] Json to_json() const {
@@ -154,27 +172,30 @@ class Choice {
     result.update(detail::print_map([this](FieldVisitor& v) { method().fields(v); }));
     return result;
   }
-  [[nodiscard]] Json schema() const {
-    Json variants = Json::array({{{"enum", registry().names()}}});
-    for (const std::string& name : registry().names()) {
-      const auto candidate = registry().find(name);
-      Json variant = detail::schema_map([&](FieldVisitor& v) { candidate->fields(v); });
-      variant["properties"]["type"] = {{"const", name}};
-      variants.push_back(std::move(variant));
-    }
-    return {{"anyOf", std::move(variants)}};
-  }
+  // By reference, because a method may hold a choice of its own axis.
+  [[nodiscard]] Json schema() const { return {{"$ref", "#/definitions/" + registry().axis()}}; }
   [[nodiscard]] std::string type_name() const { return registry().axis(); }
 
  private:
   // Defaults given by name are looked up when first needed, never during static initialisation.
   AnyMethod& method() const {
-    if (!method_) method_ = registry().find(type_);
-    TERSOR_CHECK(method_ != nullptr, "no {} called '{}'", registry().axis(), type_);
+    if (!method_) method_ = make();
     return *method_;
   }
 
+  [[nodiscard]] std::unique_ptr<AnyMethod> make() const {
+    std::unique_ptr<AnyMethod> made = registry().find(type_);
+    TERSOR_CHECK(made != nullptr, "no {} called '{}'", registry().axis(), type_);
+    if (type_ != default_type_ || default_options_.empty()) return made;
+    Diagnostics out;
+    made->read(parse_config(default_options_, "default options", out), out, type_);
+    TERSOR_CHECK(out.empty(), "the default options of '{}' are wrong", type_);
+    return made;
+  }
+
   std::string type_;
+  std::string default_type_;
+  std::string default_options_;
   mutable std::unique_ptr<AnyMethod> method_;
 };
 

@@ -1,6 +1,6 @@
 #include "core/model/llama.h"
 
-#include "core/param/initialize.h"
+#include "kernels/fill_normal.h"
 #include "kernels/linear_cross_entropy.h"
 
 namespace tersor {
@@ -53,7 +53,7 @@ Llama::Llama(const ModelConfig& config, const ParameterizationConfig& parameteri
                              .parameterization = &parameterization};
   const auto make_table = [&](const std::string& name) {
     at::Tensor table = at::empty({config.vocab_size, config.hidden_size}, options);
-    fill_normal(table, config.initializer_range, random_stream(seed, "init", name));
+    kernels::fill_normal(table, config.initializer_range, random_stream(seed, "init", name));
     return table;
   };
   embedding_ = register_parameter("embed_tokens", make_table("model.embed_tokens.weight"));

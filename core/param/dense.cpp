@@ -1,5 +1,5 @@
 // The full weight.    y = x Wᵀ        W (out, in)
-#include "core/param/initialize.h"
+#include "kernels/fill_normal.h"
 #include "core/param/parameterization.h"
 
 namespace tersor {
@@ -18,7 +18,7 @@ class Dense final : public Parameterization {
   };
   Dense(const Config&, const WeightShape& shape) : name_(shape.name) {
     weight_ = register_parameter("weight", at::empty({shape.out, shape.in}, shape.options));
-    fill_normal(weight_, shape.init_std, random_stream(shape.seed, "init", shape.name + ".weight"));
+    kernels::fill_normal(weight_, shape.init_std, random_stream(shape.seed, "init", shape.name + ".weight"));
   }
 
   at::Tensor forward(const at::Tensor& x) override { return at::linear(x, weight_); }

@@ -19,6 +19,7 @@ struct StepReport {
   double loss = 0;         // mean over the tokens of the step
   double lr = 0;
   double grad_norm = 0;    // before clipping
+  bool norm_is_estimate = false;  // of compressed sums: see optim/optimizer.h
   bool skipped = false;    // a gradient was not finite
   double tokens_per_second = 0;  // since the last logged step
   double step_ms = 0;

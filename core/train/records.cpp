@@ -57,6 +57,7 @@ class Jsonl final : public RunObserver {
     if (!s.log && !s.skipped) return;
     Json values = {{"tokens", s.progress.tokens}};
     values.update(step_values(s));
+    if (s.norm_is_estimate) values["grad_norm_is_estimate"] = true;
     if (s.skipped) values["skipped"] = true;
     write("step", s.progress.step, values);
   }

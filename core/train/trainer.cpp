@@ -149,6 +149,8 @@ bool Trainer::train_step(const Progress& progress, StepReport& report) {
     const at::Tensor part = model_->loss(batch.inputs, batch.targets, scale, config_.train.loss_chunk);
     part.backward();
     loss.add_(part.detach());
+    if (i + 1 == num_micro_batches && optimizer_->begin_second_pass())
+      model_->loss(batch.inputs, batch.targets, scale, config_.train.loss_chunk).backward();
   }
   const auto update_begin = Clock::now();
   const StepOutcome outcome = optimizer_->finish_step();
@@ -156,6 +158,7 @@ bool Trainer::train_step(const Progress& progress, StepReport& report) {
   run_timeline(Phase::kAfterUpdate, progress);
   report.loss = loss.item<double>();
   report.grad_norm = outcome.grad_norm;
+  report.norm_is_estimate = outcome.norm_is_estimate;
   report.skipped = !outcome.finite;
   report.step_ms = 1e3 * seconds_since(begin);
   return true;

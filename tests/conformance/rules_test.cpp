@@ -30,10 +30,25 @@ struct Quadratic {
   }
 };
 
-OptimizerConfig configuration(const std::string& rule, const std::string& format, const std::string& more = "") {
+// `rule` for all that it takes, AdamW for the rest.
+std::string groups_for(const std::string& rule, const std::string& format, const std::vector<Param>& params) {
   Diagnostics out;
-  const ConfigNode node = parse_config(
-      fmt::format("{{groups: [{{match: any, rule: {}, state: {}}}]{}}}", rule, format, more), "test", out);
+  Choice<update_rules> choice;
+  choice.read(*parse_config("rule: " + rule, "test", out).find("rule"), out);
+  out.throw_if_any();
+  const auto built = choice.build();
+  std::vector<std::string> taken;
+  for (const Param& param : params)
+    if (!built->refuses(param)) taken.push_back(param.name);
+  const std::string rest = taken.size() == params.size() ? "" : fmt::format(", {{match: any, rule: adamw, state: {}}}", format);
+  return fmt::format("[{{match: {{name: [{}]}}, rule: {}, state: {}}}{}]", fmt::join(taken, ", "), rule, format, rest);
+}
+
+OptimizerConfig configuration(const std::string& rule, const std::string& format, const std::string& more = "",
+                              const std::vector<Param>& params = Quadratic().params) {
+  Diagnostics out;
+  const ConfigNode node =
+      parse_config(fmt::format("{{groups: {}{}}}", groups_for(rule, format, params), more), "test", out);
   OptimizerConfig config;
   read_fields(config, node, out);
   out.throw_if_any();
@@ -42,16 +57,20 @@ OptimizerConfig configuration(const std::string& rule, const std::string& format
 
 Progress at_step(int64_t step) { return {step, step * 10, (step - 1) * 10, 100, 1000}; }
 
+StepOutcome take_step(Optimizer& optimizer, const Quadratic& problem, int64_t step, double lr, int64_t parts) {
+  const double weight = 1.0 / static_cast<double>(parts);
+  optimizer.begin_step(at_step(step), lr, parts);
+  for (int64_t i = 0; i < parts; ++i) {
+    optimizer.begin_micro_batch();
+    problem.loss(weight).backward();
+  }
+  if (optimizer.begin_second_pass()) problem.loss(weight).backward();
+  return optimizer.finish_step();
+}
+
 // Takes steps first, …, last, each from `parts` micro-batches of equal weight.
 void train(Optimizer& optimizer, const Quadratic& problem, int64_t first, int64_t last, double lr, int64_t parts = 1) {
-  for (int64_t step = first; step <= last; ++step) {
-    optimizer.begin_step(at_step(step), lr, parts);
-    for (int64_t i = 0; i < parts; ++i) {
-      optimizer.begin_micro_batch();
-      problem.loss(1.0 / static_cast<double>(parts)).backward();
-    }
-    REQUIRE(optimizer.finish_step().finite);
-  }
+  for (int64_t step = first; step <= last; ++step) REQUIRE(take_step(optimizer, problem, step, lr, parts).finite);
 }
 
 std::vector<at::Tensor> weights(const Quadratic& problem) {
@@ -66,8 +85,19 @@ void check_equal(const std::vector<at::Tensor>& a, const std::vector<at::Tensor>
 }
 
 void for_each_combination(const std::function<void(const std::string& rule, const std::string& format)>& run) {
-  for (const std::string& rule : update_rules().names())
-    for (const std::string& format : state_formats().names())
+  std::vector<std::string> rules = update_rules().names();
+  // Methods whose options lead down other paths.
+  for (const char* variant :
+       {"{type: galore, rank: 3, refresh: every 2, moments: rotate}", "{type: galore, rank: 3, refresh: every 2, side: full, scale: 1}",
+        "{type: galore, rank: 3, refresh: every 2, decomposition: subspace, stagger: true, moments: reset}",
+        "{type: galore, rank: 3, refresh: every 2, side: reverse, decomposition: randomized, lazy: {window: 2}, inner: lion, scale: 1}",
+        "{type: galore, rank: 4, refresh: every 2, scale: 1, inner: {type: galore, rank: 2, refresh: every 2, scale: 1}}", "{type: fira, rank: 3, refresh: every 2, form: paper, scale: 1}",
+        "{type: apollo, rank: 1, scaling: tensor, refresh: every 2}", "{type: apollo, rank: 3, projection: svd, refresh: every 2}",
+        "{type: sgd, momentum: 0.9, nesterov: true}", "{type: scale, momentum: 0.9, axis: output}",
+        "{type: adafactor, beta1: 0.9}", "{type: muon, scale: spectral}"})
+    rules.emplace_back(variant);
+  for (const std::string& rule : rules)
+    for (const char* format : {"fp32", "bf16", "int8", "{type: int8, min_size: 0}"})
       DYNAMIC_SECTION(rule << " with " << format << " state") { run(rule, format); }
 }
 
@@ -76,8 +106,8 @@ TEST_CASE("rules: a quadratic is descended", "[optim][conformance]") {
     const Quadratic problem;
     Optimizer optimizer(problem.params, configuration(rule, format), 1);
     const double before = problem.loss().item<double>();
-    train(optimizer, problem, 1, 60, 0.02);
-    CHECK(problem.loss().item<double>() < 0.5 * before);
+    train(optimizer, problem, 1, 100, 0.05);
+    CHECK(problem.loss().item<double>() < 0.85 * before);
   });
 }
 
@@ -86,13 +116,14 @@ TEST_CASE("rules: the bytes that are declared are the bytes that are held", "[op
     const Quadratic problem;
     const OptimizerConfig config = configuration(rule, format);
     const Optimizer optimizer(problem.params, config, 1);
-    const auto built_rule = config.groups[0].rule.build();
-    const auto built_format = config.groups[0].state.build();
     int64_t declared = 0;
-    for (const Param& param : problem.params)
-      for (const SlotSpec& spec : built_rule->slots({param.value.sizes().vec(), param.slice_axis}))
-        declared += spec.kind == SlotKind::kExact ? at::empty(spec.shape).numel() * 4
-                                                  : built_format->bytes(spec.shape, spec.kind);
+    for (const Param& param : problem.params) {
+      const GroupConfig& group = config.groups[config.groups[0].match.matches(param) ? 0 : 1];
+      for (const SlotSpec& spec : group.rule.build()->slots({param.value.sizes().vec(), param.slice_axis})) {
+        const bool exact = spec.kind == SlotKind::kExact || spec.kind == SlotKind::kHost || spec.kind == SlotKind::kProjector;
+        declared += exact ? at::empty(spec.shape).numel() * 4 : group.state.build()->bytes(spec.shape, spec.kind);
+      }
+    }
     CHECK(optimizer.state().bytes() == declared);
   });
 }
@@ -100,12 +131,20 @@ TEST_CASE("rules: the bytes that are declared are the bytes that are held", "[op
 TEST_CASE("rules: every declared slot is used", "[optim][conformance]") {
   for_each_combination([](const std::string& rule, const std::string& format) {
     const Quadratic problem;
-    Optimizer optimizer(problem.params, configuration(rule, format), 1);
-    train(optimizer, problem, 1, 2, 0.01);
-    optimizer.state().visit([](const std::string& name, const at::Tensor& value) {
-      INFO(name);
-      CHECK(value.to(at::kFloat).abs().max().item<float>() > 0);
-    });
+    const OptimizerConfig config = configuration(rule, format);
+    Optimizer optimizer(problem.params, config, 1);
+    train(optimizer, problem, 1, 12, 0.01);
+    std::map<std::string, float> largest;  // of a slot, over parameters: a residual, say, is zero where r is the short side
+    for (size_t i = 0; i < problem.params.size(); ++i) {
+      const GroupConfig& group = config.groups[config.groups[0].match.matches(problem.params[i]) ? 0 : 1];
+      const Slots slots = optimizer.state().open(problem.params[i].name);
+      for (const SlotSpec& spec : group.rule.build()->slots({problem.params[i].value.sizes().vec(), std::nullopt}))
+        largest[spec.name] = std::max(largest[spec.name], slots[spec.name].abs().max().item<float>());
+    }
+    for (const auto& [slot, value] : largest) {
+      INFO(slot);
+      CHECK((value > 0 || slot == "period"));  // which grows only once a basis has settled
+    }
   });
 }
 
@@ -136,11 +175,71 @@ TEST_CASE("rules: updating during backward gives the weights of updating after i
       const Quadratic after;
       const Quadratic during;
       Optimizer one(after.params, configuration(rule, format), 1);
-      Optimizer other(during.params, configuration(rule, format, ", update: during_backward"), 1);
+      Optimizer other(during.params, configuration(rule, format, ", update: during_backward, accumulate: full"), 1);
       train(one, after, 1, 5, 0.01, parts);
       train(other, during, 1, 5, 0.01, parts);
       check_equal(weights(after), weights(during));
     }
+  });
+}
+
+TEST_CASE("rules: clipping while updating during backward is exact", "[optim][conformance]") {
+  for_each_combination([](const std::string& rule, const std::string& format) {
+    for (const int64_t parts : {1, 4}) {
+      const Quadratic after;
+      const Quadratic during;
+      Optimizer one(after.params, configuration(rule, format, ", clip_norm: 0.7"), 1);
+      Optimizer other(during.params, configuration(rule, format, ", clip_norm: 0.7, update: during_backward, accumulate: full"), 1);
+      for (int64_t step = 1; step <= 5; ++step) {
+        const StepOutcome a = take_step(one, after, step, 0.01, parts);
+        const StepOutcome b = take_step(other, during, step, 0.01, parts);
+        CHECK(a.grad_norm == b.grad_norm);
+        CHECK(a.clip_factor < 1);
+        CHECK(a.clip_factor == b.clip_factor);
+      }
+      check_equal(weights(after), weights(during));
+    }
+  });
+}
+
+TEST_CASE("rules: compressed gradients add up to the same steps", "[optim][conformance]") {
+  for_each_combination([](const std::string& rule, const std::string& format) {
+    if (format != "fp32") return;  // a rounding that falls the other way moves an 8-bit code
+    for (const int64_t parts : {1, 4}) {
+      const Quadratic whole;
+      const Quadratic compressed;
+      Optimizer one(whole.params, configuration(rule, format, ", accumulate: full"), 1);
+      Optimizer other(compressed.params, configuration(rule, format, ", accumulate: compressed, update: during_backward"), 1);
+      for (int64_t step = 1; step <= 3; ++step) {
+        const StepOutcome a = take_step(one, whole, step, 0.003, parts);
+        const StepOutcome b = take_step(other, compressed, step, 0.003, parts);
+        CHECK_FALSE(a.norm_is_estimate);
+        // An estimate from a sketch of four rows, in matrices as small as these, is good to a quarter.
+        CHECK(std::abs(a.grad_norm - b.grad_norm) < (b.norm_is_estimate ? 0.25 : 1e-5) * a.grad_norm);
+      }
+      const auto a = weights(whole);
+      const auto b = weights(compressed);
+      // One is a product of a sum, the other a sum of products: fp32 roundings, which Adam's normalization may magnify.
+      for (size_t i = 0; i < a.size(); ++i) CHECK(at::allclose(a[i], b[i], 1e-3, 1e-4));
+    }
+  });
+}
+
+TEST_CASE("rules: a fused step is the plain step", "[optim][conformance]") {
+  for_each_combination([](const std::string& rule, const std::string& format) {
+    const Quadratic fused;
+    const Quadratic plain;
+    const std::string more = ", clip_norm: 3, weight_decay: 0.1";
+    Optimizer one(fused.params, configuration(rule, format, more), 1);
+    Optimizer other(plain.params, configuration(rule, format, more), 1);
+    other.set_fused(false);
+    train(one, fused, 1, 3, 0.01);
+    train(other, plain, 1, 3, 0.01);
+    const auto a = weights(fused);
+    const auto b = weights(plain);
+    // The same operations in another order; with 8-bit state a rounding may choose the neighbouring code.
+    const double tolerance = format.find("int8") != std::string::npos ? 2e-3 : 2e-6;
+    for (size_t i = 0; i < a.size(); ++i) CHECK(at::allclose(a[i], b[i], tolerance, tolerance));
   });
 }
 
@@ -173,7 +272,12 @@ TEST_CASE("rules: a reset parameter goes on as a fresh one and the others are un
     optimizer.state().reset("wide");
     optimizer.state().visit([&](const std::string& name, const at::Tensor& v) {
       INFO(name);
-      CHECK(at::equal(v, name.starts_with("wide/") ? at::zeros_like(v) : before.at(name)));
+      if (!name.starts_with("wide/")) CHECK(at::equal(v, before.at(name)));
+    });
+    const Slots slots = optimizer.state().open("wide");
+    optimizer.state().visit([&](const std::string& name, const at::Tensor&) {
+      const std::string slot = name.substr(5, name.find('/', 5) - 5);
+      if (name.starts_with("wide/")) CHECK(slots[slot].abs().max().item<float>() == 0);
     });
   });
 }
@@ -237,7 +341,7 @@ TEST_CASE("adamw: follows the published update", "[optim][golden]") {
     const at::Tensor w = at::tensor({1.0f, -2.0f}).requires_grad_(true);
     const std::vector<Param> params{{"w", w, Role::kVector, std::nullopt}};
     Optimizer optimizer(params, configuration(fmt::format("{{type: adamw, beta1: 0.8, beta2: 0.99, epsilon: 0.01, epsilon_at: {}}}", at),
-                                              "fp32", ", weight_decay: 0.1"), 1);
+                                              "fp32", ", weight_decay: 0.1", params), 1);
     double m[2] = {}, v[2] = {}, expected[2] = {1, -2};
     for (int t = 1; t <= 3; ++t) {
       optimizer.begin_step(at_step(t), 0.1, 1);

@@ -1,6 +1,6 @@
 #include "kernels/linear_cross_entropy.h"
 
-#include "core/param/initialize.h"
+#include "kernels/fill_normal.h"
 #include "tests/support/catch.h"
 #include "tests/support/gradcheck.h"
 
@@ -12,8 +12,8 @@ struct Problem {
   Problem(int64_t rows, int64_t width, int64_t vocab, at::ScalarType dtype) {
     hidden = at::empty({rows, width});
     weight = at::empty({vocab, width});
-    fill_normal(hidden, 1, random_stream(1, "hidden"));
-    fill_normal(weight, 0.5, random_stream(1, "weight"));
+    kernels::fill_normal(hidden, 1, random_stream(1, "hidden"));
+    kernels::fill_normal(weight, 0.5, random_stream(1, "weight"));
     hidden = hidden.to(dtype).requires_grad_(true);
     weight = weight.to(dtype).requires_grad_(true);
     targets = at::arange(rows).mul(7).remainder(vocab);

@@ -1,7 +1,7 @@
 // What every parameterization must do.
 #include "core/param/parameterization.h"
 
-#include "core/param/initialize.h"
+#include "kernels/fill_normal.h"
 #include "tests/support/catch.h"
 #include "tests/support/gradcheck.h"
 
@@ -10,7 +10,7 @@ namespace {
 
 at::Tensor normal(at::IntArrayRef shape, const std::string& name) {
   const at::Tensor x = at::empty(shape, at::kDouble);
-  fill_normal(x, 1, random_stream(1, name));
+  kernels::fill_normal(x, 1, random_stream(1, name));
   return x;
 }
 
@@ -65,7 +65,7 @@ TEST_CASE("parameterizations: initial weights depend on seed and name alone", "[
 
 TEST_CASE("initialize: the draws are normal", "[param]") {
   const at::Tensor x = at::empty({100001}, at::kFloat);
-  fill_normal(x, 2, random_stream(1, "n"));
+  kernels::fill_normal(x, 2, random_stream(1, "n"));
   // Standard errors of the moments at this size: 0.006, 0.005, and 0.001 for the share beyond two deviations.
   CHECK(std::abs(x.mean().item<double>()) < 0.03);
   CHECK(std::abs(x.std().item<double>() - 2) < 0.025);

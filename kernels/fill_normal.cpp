@@ -1,11 +1,11 @@
-#include "core/param/initialize.h"
+#include "kernels/fill_normal.h"
 
 #include <ATen/Parallel.h>
 
 #include <cmath>
 #include <numbers>
 
-namespace tersor {
+namespace tersor::kernels {
 
 void fill_normal(const at::Tensor& tensor, double std, const RandomStream& random) {
   const at::NoGradGuard no_grad;
@@ -13,7 +13,7 @@ void fill_normal(const at::Tensor& tensor, double std, const RandomStream& rando
   float* out = draws.data_ptr<float>();
   const int64_t n = draws.numel();
   at::parallel_for(0, (n + 1) / 2, 1 << 13, [&](int64_t begin, int64_t end) {
-    for (int64_t pair = begin; pair < end; ++pair) {  // Box and Muller 1958
+    for (int64_t pair = begin; pair < end; ++pair) {
       const auto index = static_cast<uint64_t>(pair);
       const double radius = std * std::sqrt(-2 * std::log(1 - random.uniform(2 * index)));
       const double angle = 2 * std::numbers::pi * random.uniform(2 * index + 1);
@@ -24,4 +24,4 @@ void fill_normal(const at::Tensor& tensor, double std, const RandomStream& rando
   tensor.copy_(draws);
 }
 
-}  // namespace tersor
+}  // namespace tersor::kernels

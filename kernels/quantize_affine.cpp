@@ -1,0 +1,125 @@
+#include "kernels/quantize_affine.h"
+
+#include <ATen/Parallel.h>
+#include <c10/util/accumulate.h>
+
+#include <cmath>
+
+#include "core/base/error.h"
+#include "kernels/quantize_blockwise.h"
+
+namespace tersor::kernels {
+namespace {
+
+constexpr float kSmallestRange = 1e-5f;
+
+struct Layout {
+  int64_t rows;
+  int64_t columns;
+  int64_t row_bytes;
+  int64_t blocks;  // in a row
+
+  Layout(at::IntArrayRef shape, int bits)
+      : columns(shape.empty() ? 1 : shape.back()), row_bytes((columns * bits + 7) / 8),
+        blocks((columns + kQuantizationBlock - 1) / kQuantizationBlock) {
+    rows = columns == 0 ? 0 : c10::multiply_integers(shape) / columns;
+  }
+};
+
+void put(uint8_t* row, int64_t column, int bits, uint8_t code) {
+  if (bits == 8) {
+    row[column] = code;
+  } else if (column % 2 == 0) {
+    row[column / 2] = code;
+  } else {
+    row[column / 2] = static_cast<uint8_t>(row[column / 2] | (code << 4));
+  }
+}
+
+uint8_t get(const uint8_t* row, int64_t column, int bits) {
+  if (bits == 8) return row[column];
+  return column % 2 == 0 ? row[column / 2] & 0xf : row[column / 2] >> 4;
+}
+
+struct BlockRange {
+  float scale;
+  float zero;
+};
+
+BlockRange range_of(const float* x, int64_t size, int levels) {
+  float low = 0;
+  float high = 0;
+  for (int64_t i = 0; i < size; ++i) {
+    low = std::min(low, x[i]);
+    high = std::max(high, x[i]);
+  }
+  const float scale = std::max(high - low, kSmallestRange) / static_cast<float>(levels);
+  return {scale, std::nearbyint(-low / scale)};
+}
+
+}  // namespace
+
+AffineQuantized AffineQuantized::zeros(at::IntArrayRef shape, int bits, const at::TensorOptions& options) {
+  const Layout l(shape, bits);
+  return {shape.vec(), bits, at::zeros({l.rows, l.row_bytes}, options.dtype(at::kByte)),
+          at::zeros({l.rows, l.blocks}, options.dtype(at::kFloat)), at::zeros({l.rows, l.blocks}, options.dtype(at::kByte))};
+}
+
+AffineQuantized AffineQuantized::from_parts(std::span<const at::Tensor> parts, at::IntArrayRef shape, int bits) {
+  return {shape.vec(), bits, parts[0], parts[1], parts[2]};
+}
+
+int64_t AffineQuantized::bytes(at::IntArrayRef shape, int bits) {
+  const Layout l(shape, bits);
+  return l.rows * (l.row_bytes + l.blocks * static_cast<int64_t>(sizeof(float) + 1));
+}
+
+void quantize_affine(const at::Tensor& x, const AffineQuantized& out, const std::optional<RandomStream>& random) {
+  TERSOR_CHECK(x.scalar_type() == at::kFloat && x.is_contiguous() && x.is_cpu() && x.sizes() == at::IntArrayRef(out.shape),
+               "contiguous fp32 on the CPU");
+  const Layout l(out.shape, out.bits);
+  const int levels = (1 << out.bits) - 1;
+  const float* in = x.const_data_ptr<float>();
+  auto* codes = out.codes.data_ptr<uint8_t>();
+  auto* scales = out.scales.data_ptr<float>();
+  auto* zeros = out.zeros_.data_ptr<uint8_t>();
+  at::parallel_for(0, l.rows, std::max<int64_t>(1, 16384 / std::max<int64_t>(1, l.columns)), [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      uint8_t* packed = codes + row * l.row_bytes;
+      for (int64_t column = 0; column < l.columns; ++column) {
+        const int64_t block = row * l.blocks + column / kQuantizationBlock;
+        if (column % kQuantizationBlock == 0) {
+          const BlockRange range = range_of(in + row * l.columns + column, std::min(kQuantizationBlock, l.columns - column), levels);
+          scales[block] = range.scale;
+          zeros[block] = static_cast<uint8_t>(range.zero);
+        }
+        const int64_t place = row * l.columns + column;
+        const float exact = in[place] / scales[block];
+        const float rounded = random ? std::floor(exact + static_cast<float>(random->uniform(static_cast<uint64_t>(place))))
+                                     : std::nearbyint(exact);
+        const float code = std::clamp(rounded + static_cast<float>(zeros[block]), 0.0f, static_cast<float>(levels));
+        put(packed, column, out.bits, static_cast<uint8_t>(code));
+      }
+    }
+  });
+}
+
+at::Tensor dequantize_affine(const AffineQuantized& q) {
+  const Layout l(q.shape, q.bits);
+  at::Tensor x = at::empty(q.shape, q.codes.options().dtype(at::kFloat));
+  float* out = x.data_ptr<float>();
+  const auto* codes = q.codes.const_data_ptr<uint8_t>();
+  const auto* scales = q.scales.const_data_ptr<float>();
+  const auto* zeros = q.zeros_.const_data_ptr<uint8_t>();
+  at::parallel_for(0, l.rows, std::max<int64_t>(1, 16384 / std::max<int64_t>(1, l.columns)), [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row)
+      for (int64_t column = 0; column < l.columns; ++column) {
+        const int64_t block = row * l.blocks + column / kQuantizationBlock;
+        const int code = get(codes + row * l.row_bytes, column, q.bits);
+        out[row * l.columns + column] = scales[block] * static_cast<float>(code - zeros[block]);
+      }
+  });
+  return x;
+}
+
+}  // namespace tersor::kernels

@@ -1,0 +1,116 @@
+// APOLLO: approximated gradient scaling.    Zhu et al. 2024, arXiv:2412.05270, Algorithm 1
+//
+//   every T steps: P ~ N(0, 1/r)                                                      P (r, short)
+//   R = P·G (or G·Pᵀ)    N = inner(R)    φ = ‖N‖ / ‖R‖   along the compressed axis, or one number for the tensor
+//   S = φ ⊙ G   limited in growth by γ       ΔW = √scale · S
+//
+// APOLLO-Mini is `rank: 1, scaling: tensor, scale: 128`. P is drawn anew from the seed at every step, so that nothing of it is
+// kept; with `projection: svd` it is GaLore's basis, and is kept. The bias correction of the inner rule multiplies the whole
+// step, so φ and the limiter see moments without it.
+//
+// Departs from the authors' code: every parameter has a P of its own (per-layer, theirs share one), and `scale` is applied
+// after the limiter, which is the same but for their 1e-8.
+#include <cmath>
+
+#include "kernels/fill_normal.h"
+#include "optim/norm_growth_limiter.h"
+#include "optim/subspace.h"
+
+namespace tersor {
+
+enum class ApolloProjection { kRandom, kSvd };
+template <>
+struct EnumNames<ApolloProjection> {
+  static constexpr std::array values{std::pair{ApolloProjection::kRandom, std::string_view("random")},
+                                     std::pair{ApolloProjection::kSvd, std::string_view("svd")}};
+};
+enum class ApolloScaling { kChannel, kTensor };
+template <>
+struct EnumNames<ApolloScaling> {
+  static constexpr std::array values{std::pair{ApolloScaling::kChannel, std::string_view("channel")},
+                                     std::pair{ApolloScaling::kTensor, std::string_view("tensor")}};
+};
+
+namespace {
+
+class Apollo final : public UpdateRule {
+ public:
+  struct Config {
+    int64_t rank = 128;
+    Cadence refresh = Cadence::every(200);
+    ApolloProjection projection = ApolloProjection::kRandom;
+    ApolloScaling scaling = ApolloScaling::kChannel;
+    double scale = 1;
+    bool limit = true;
+    double growth = 1.01;
+    Choice<update_rules> inner{"adamw", "{epsilon: 0.000001, epsilon_at: uncorrected}"};
+    void fields(FieldVisitor& v) {
+      v("rank", rank, at_least(1), "rank r of the projected gradient");
+      v("refresh", refresh, "when the projection changes (T)");
+      v("projection", projection, "random normal numbers, or the leading singular vectors of the gradient");
+      v("scaling", scaling, "one factor a channel of the long side (APOLLO), or one for the tensor (APOLLO-Mini)");
+      v("scale", scale, positive, "the step is multiplied by its square root, as the authors' code does");
+      v("limit", limit, "whether the growth of the step's norm is limited");
+      v("growth", growth, at_least(1), "γ, largest growth of the step's norm from one step to the next");
+      v("inner", inner, "rule that runs in the subspace");
+    }
+  };
+  explicit Apollo(const Config& config)
+      : c_(config), subspace_({.rank = config.rank, .refresh = config.refresh}), inner_(config.inner.build()) {}
+
+  std::vector<SlotSpec> slots(const ParamShape& shape) const override {
+    std::vector<SlotSpec> specs = prefixed("inner", inner_slots(shape.sizes));
+    if (c_.projection == ApolloProjection::kSvd)
+      for (SlotSpec& spec : subspace_.slots(shape)) specs.push_back(std::move(spec));
+    else
+      specs.push_back({"drawn_at", {}, SlotKind::kHost});
+    if (c_.limit) specs.push_back({"norm", {}, SlotKind::kExact});
+    return specs;
+  }
+
+  Direction direction(const at::Tensor& grad, Slots& slots, const StepInfo& step) const override {
+    Slots inner = slots.scope("inner");
+    const at::Tensor projected = project(grad, slots, step, inner);
+    const Direction inside = inner_->direction(projected, inner, step);
+    const std::vector<int64_t> axes = c_.scaling == ApolloScaling::kTensor ? std::vector<int64_t>{0, 1} : std::vector{axis(grad)};
+    const at::Tensor factor = at::linalg_vector_norm(inside.value, 2, axes, true) /
+                              (at::linalg_vector_norm(projected, 2, axes, true) + kNormEpsilon);
+    at::Tensor scaled = grad * factor;
+    if (c_.limit) limit_norm_growth(scaled, slots["norm"], c_.growth);
+    const at::Tensor gain = inside.gain.defined() ? inside.gain : at::ones({}, grad.options());
+    return {scaled, gain * std::sqrt(c_.scale)};
+  }
+
+  std::optional<std::string> refuses(const Param& param) const override { return refuse_unless_matrix(param); }
+
+ private:
+  static int64_t axis(const at::Tensor& grad) { return grad.size(0) < grad.size(1) ? 0 : 1; }  // the short one
+
+  std::vector<SlotSpec> inner_slots(at::IntArrayRef sizes) const {
+    if (c_.projection == ApolloProjection::kSvd) return inner_->slots({subspace_.projected_shape({sizes.vec(), {}}), {}});
+    const bool wide = sizes[0] < sizes[1];
+    return inner_->slots({{wide ? c_.rank : sizes[0], wide ? sizes[1] : c_.rank}, std::nullopt});
+  }
+
+  at::Tensor project(const at::Tensor& grad, const Slots& slots, const StepInfo& step, const Slots& inner) const {
+    if (c_.projection == ApolloProjection::kSvd) {
+      if (subspace_.due(step, slots)) subspace_.refresh(grad, slots, step, inner_slots(grad.sizes()), inner);
+      return subspace_.down(grad, slots);
+    }
+    float& drawn_at = *slots["drawn_at"].data_ptr<float>();  // the step whose draw is in use
+    if (drawn_at == 0 || c_.refresh.due(step.progress.shifted(-1))) drawn_at = static_cast<float>(step.progress.step);
+    const at::Tensor p = at::empty({c_.rank, grad.size(axis(grad))}, grad.options());
+    kernels::fill_normal(p, 1 / std::sqrt(static_cast<double>(c_.rank)),
+                         random_stream(step.seed, "apollo", step.param, static_cast<uint64_t>(drawn_at)));
+    return axis(grad) == 0 ? p.mm(grad) : grad.mm(p.t());
+  }
+
+  Config c_;
+  Subspace subspace_;
+  std::unique_ptr<UpdateRule> inner_;
+};
+
+const bool registered = update_rules().add<Apollo>("apollo", "Zhu et al. 2024, arXiv:2412.05270");
+
+}  // namespace
+}  // namespace tersor

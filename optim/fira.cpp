@@ -1,0 +1,92 @@
+// Fira: full-rank training under low-rank constraint.    Chen et al. 2024, arXiv:2410.01623, Algorithm 1
+//
+//   R = G·Qᵀ (or L·G)    N = inner(R)    φ = ‖N‖ / ‖R‖  along the compressed axis            φ: one number a row (column)
+//   S = φ ⊙ (G − α·R·Q)  limited in growth by γ                                              what the subspace leaves out
+//   ΔW = α · N·Q + S
+//
+// Q is GaLore's. The bias correction of the inner rule multiplies the whole step, so φ and the limiter see moments without it.
+//
+// `form: code` (the default) is the authors' code, whose published numbers it gives; `form: paper` is their Algorithm 1:
+// S = α · φ ⊙ (G − R·Q). The two agree where α = 1.
+#include "optim/norm_growth_limiter.h"
+#include "optim/subspace.h"
+
+namespace tersor {
+
+enum class FiraForm { kCode, kPaper };
+template <>
+struct EnumNames<FiraForm> {
+  static constexpr std::array values{std::pair{FiraForm::kCode, std::string_view("code")},
+                                     std::pair{FiraForm::kPaper, std::string_view("paper")}};
+};
+
+namespace {
+
+class Fira final : public UpdateRule {
+ public:
+  struct Config {
+    SubspaceConfig subspace;
+    double scale = 0.25;
+    double growth = 1.01;
+    FiraForm form = FiraForm::kCode;
+    Choice<update_rules> inner{"adamw", "{epsilon: 0.000001, epsilon_at: uncorrected}"};
+    void fields(FieldVisitor& v) {
+      subspace.fields(v);
+      v("scale", scale, positive, "α, applied to the update projected back");
+      v("growth", growth, at_least(1), "γ, largest growth of the residual's norm from one step to the next");
+      v("form", form, "the authors' code or their Algorithm 1; they differ where α is not 1");
+      v("inner", inner, "rule that runs in the subspace");
+    }
+    void check(const ConfigNode& node, Diagnostics& out) const {
+      if (subspace.side == Side::kFull) out.add(node, "fira scales one side and cannot go with 'side: full'; use std");
+    }
+  };
+  explicit Fira(const Config& config) : c_(config), subspace_(config.subspace), inner_(config.inner.build()) {}
+
+  std::vector<SlotSpec> slots(const ParamShape& shape) const override {
+    std::vector<SlotSpec> specs = prefixed("inner", inner_slots(shape.sizes));
+    for (SlotSpec& spec : subspace_.slots(shape)) specs.push_back(std::move(spec));
+    specs.push_back({"norm", {}, SlotKind::kExact});
+    return specs;
+  }
+
+  Direction direction(const at::Tensor& grad, Slots& slots, const StepInfo& step) const override {
+    Slots inner = slots.scope("inner");
+    if (subspace_.due(step, slots)) subspace_.refresh(grad, slots, step, inner_slots(grad.sizes()), inner);
+    const at::Tensor projected = subspace_.down(grad, slots);
+    Direction inside = inner_->direction(projected, inner, step);
+    const int64_t axis = subspace_.compressed_axis(grad.sizes());
+    const at::Tensor factor = at::linalg_vector_norm(inside.value, 2, {axis}, true) /
+                              (at::linalg_vector_norm(projected, 2, {axis}, true) + kNormEpsilon);
+    const bool paper = c_.form == FiraForm::kPaper;
+    at::Tensor residual = at::addmm(grad, left(projected, slots), right(projected, slots), 1, paper ? -1 : -c_.scale);
+    residual.mul_(factor);
+    limit_norm_growth(residual, slots["norm"], c_.growth);
+    if (paper) residual.mul_(c_.scale);
+    residual.addmm_(left(inside.value, slots), right(inside.value, slots), 1, c_.scale);
+    return {residual, inside.gain};
+  }
+
+  std::optional<std::string> refuses(const Param& param) const override { return refuse_unless_matrix(param); }
+
+ private:
+  std::vector<SlotSpec> inner_slots(at::IntArrayRef sizes) const {
+    return inner_->slots({subspace_.projected_shape({sizes.vec(), std::nullopt}), std::nullopt});
+  }
+  // The two factors whose product is `projected` taken back.
+  static at::Tensor left(const at::Tensor& projected, const Slots& slots) {
+    return slots.contains("left") ? slots["left"].t() : projected;
+  }
+  static at::Tensor right(const at::Tensor& projected, const Slots& slots) {
+    return slots.contains("left") ? projected : slots["right"];
+  }
+
+  Config c_;
+  Subspace subspace_;
+  std::unique_ptr<UpdateRule> inner_;
+};
+
+const bool registered = update_rules().add<Fira>("fira", "Chen et al. 2024, arXiv:2410.01623");
+
+}  // namespace
+}  // namespace tersor

@@ -1,0 +1,61 @@
+// Block-wise 8-bit state.    Dettmers et al. 2022, arXiv:2110.02861; the dynamic map of bitsandbytes
+//
+//   x ≈ map[code] · absmax(block)         blocks of 256 numbers within one row
+//
+// Blocks begin anew with every row, so that their borders stay where they are when rows are split over processes. Signed
+// slots have a signed map, second moments an unsigned one. Slots of fewer numbers than `min_size` stay fp32: there is
+// nothing to save, and norms and biases are the ones that are hurt.
+#include <c10/util/accumulate.h>
+
+#include "kernels/quantize_blockwise.h"
+#include "optim/state_format.h"
+
+namespace tersor {
+namespace {
+
+class Int8Format final : public StateFormat {
+ public:
+  struct Config {
+    int64_t min_size = 4096;
+    void fields(FieldVisitor& v) { v("min_size", min_size, at_least(0), "slots of fewer numbers stay fp32"); }
+  };
+  explicit Int8Format(const Config& config) : config_(config) {}
+
+  std::vector<at::Tensor> allocate(at::IntArrayRef shape, SlotKind kind, const at::TensorOptions& options) const override {
+    if (is_small(shape)) return {at::zeros(shape, options.dtype(at::kFloat))};
+    const uint8_t zero = kernels::dynamic_map(is_signed(kind)).encode(0);
+    return {at::full(shape, zero, options.dtype(at::kByte)),
+            at::zeros(kernels::block_scales_shape(shape), options.dtype(at::kFloat))};
+  }
+  void encode(const at::Tensor& fp32, SlotKind kind, const RandomStream&, std::span<const at::Tensor> resting) const override {
+    if (resting.size() == 1) {
+      resting[0].copy_(fp32);
+      return;
+    }
+    at::Tensor codes = resting[0];
+    at::Tensor scales = resting[1];
+    kernels::quantize_blockwise(fp32.contiguous(), kernels::dynamic_map(is_signed(kind)), codes, scales);
+  }
+  at::Tensor decode(std::span<const at::Tensor> resting, SlotKind kind, at::IntArrayRef) const override {
+    if (resting.size() == 1) return resting[0];
+    return kernels::dequantize_blockwise(resting[0], resting[1], kernels::dynamic_map(is_signed(kind)));
+  }
+  int64_t bytes(at::IntArrayRef shape, SlotKind) const override {
+    const int64_t numbers = c10::multiply_integers(shape);
+    if (is_small(shape)) return numbers * static_cast<int64_t>(sizeof(float));
+    return numbers + c10::multiply_integers(kernels::block_scales_shape(shape)) * static_cast<int64_t>(sizeof(float));
+  }
+
+ private:
+  static bool is_signed(SlotKind kind) { return kind != SlotKind::kNonNegative; }
+  bool is_small(at::IntArrayRef shape) const {
+    return c10::multiply_integers(shape) < std::max<int64_t>(1, config_.min_size);
+  }
+
+  Config config_;
+};
+
+const bool registered = state_formats().add<Int8Format>("int8", "block-wise 8-bit, Dettmers et al. 2022, arXiv:2110.02861");
+
+}  // namespace
+}  // namespace tersor

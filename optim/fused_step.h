@@ -1,0 +1,35 @@
+// One parameter's step with its state as it rests, for rules that can do it in a single pass.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace tersor {
+
+struct RestingSlot {
+  std::string_view name;
+  std::string_view format;            // "fp32", "int8", …
+  std::span<const at::Tensor> parts;  // as the format keeps them
+};
+
+struct FusedStep {
+  at::Tensor weight;             // fp32, contiguous, changed in place
+  at::Tensor grad;               // fp32, contiguous, not clipped yet
+  double grad_scale = 1;         // what clipping multiplies it by
+  double lr = 0;
+  double weight_decay = 0;       // decoupled: w ← (1 − lr · weight_decay) · w first
+  std::vector<RestingSlot> slots;
+
+  // nullptr when there is none.
+  [[nodiscard]] const RestingSlot* find(std::string_view name) const {
+    for (const RestingSlot& slot : slots)
+      if (slot.name == name) return &slot;
+    return nullptr;
+  }
+};
+
+}  // namespace tersor

@@ -1,0 +1,103 @@
+// GaLore: gradient low-rank projection.    Zhao et al. 2024, arXiv:2403.03507, Algorithm 2
+// Q-GaLore (lazy refresh; with `projector: int4`, `state: int8` and int8 weights).    Zhang et al. 2024, arXiv:2407.08296
+//
+//   when due:  Q ← r leading singular vectors of G on its short side           Q (r, short)
+//   R = G·Qᵀ  (or L·G)        N = inner(R)        ΔW = α · N·Q  (or Lᵀ·N)      R, N (long, r) or (r, long)
+//
+// The inner rule, AdamW unless another is named, keeps its moments in the subspace, with ε as the authors' package adds it.
+// Between refreshes gradients are compressed to R before they are added up, and beside R a sketch of what R leaves out is
+// kept, for the norm of the gradient:  ‖G‖² ≈ ‖R‖² + ‖S(G − G·QᵀQ)‖²/k,  S (k, …) normal, an unbiased estimate.
+//
+// Departs from the authors' code: the signs of singular vectors are fixed, so moments kept over a refresh mean the same on
+// every machine; the side is kept with the basis and not guessed from shapes.
+#include "kernels/fill_normal.h"
+#include "optim/subspace.h"
+
+namespace tersor {
+namespace {
+
+constexpr int64_t kSketchRows = 4;
+
+class GaLore final : public UpdateRule, public Compression {
+ public:
+  struct Config {
+    SubspaceConfig subspace;
+    double scale = 0.25;
+    Choice<update_rules> inner{"adamw", "{epsilon: 0.000001, epsilon_at: uncorrected}"};
+    void fields(FieldVisitor& v) {
+      subspace.fields(v);
+      v("scale", scale, positive, "α, applied to the update projected back");
+      v("inner", inner, "rule that runs in the subspace");
+    }
+  };
+  explicit GaLore(const Config& config) : subspace_(config.subspace), scale_(config.scale), inner_(config.inner.build()) {}
+
+  std::vector<SlotSpec> slots(const ParamShape& shape) const override {
+    std::vector<SlotSpec> specs = prefixed("inner", inner_slots(shape.sizes));
+    for (SlotSpec& spec : subspace_.slots(shape)) specs.push_back(std::move(spec));
+    return specs;
+  }
+
+  Direction direction(const at::Tensor& grad, Slots& slots, const StepInfo& step) const override {
+    if (subspace_.due(step, slots)) subspace_.refresh(grad, slots, step, inner_slots(grad.sizes()), slots.scope("inner"));
+    return step_in_subspace(subspace_.down(grad, slots), slots, step);
+  }
+
+  const Compression* compression() const override { return subspace_.config().side == Side::kFull ? nullptr : this; }
+  bool applies(const StepInfo& step, const Slots& host) const override { return !subspace_.due(step, host); }
+
+  at::Tensor compress(const at::Tensor& grad, const Slots& projectors, const StepInfo& step) const override {
+    const at::Tensor projected = subspace_.down(grad, projectors);
+    if (step.num_micro_batches == 1) return projected;  // the gradient's own norm is known
+    const int64_t axis = subspace_.compressed_axis(grad.sizes());
+    at::Tensor sketch = at::empty({kSketchRows, grad.size(axis)}, grad.options());
+    kernels::fill_normal(sketch, 1, step.random("norm_sketch"));
+    const at::Tensor& basis = projectors[axis == 0 ? "left" : "right"];
+    const at::Tensor rest = sketch - sketch.mm(basis.t()).mm(basis);  // rows of S(I − QᵀQ)
+    return at::cat({projected, axis == 0 ? rest.mm(grad) : grad.mm(rest.t())}, axis);
+  }
+
+  at::Tensor square_norm(const at::Tensor& compressed, at::IntArrayRef sizes) const override {
+    const int64_t axis = subspace_.compressed_axis(sizes);
+    const int64_t kept = compressed.size(axis) - kSketchRows;
+    const auto square = [](const at::Tensor& x) { return at::linalg_vector_norm(x).to(at::kDouble).square(); };
+    return square(compressed.narrow(axis, 0, kept)) + square(compressed.narrow(axis, kept, kSketchRows)) / kSketchRows;
+  }
+
+  Direction direction_of(const at::Tensor& compressed, Slots& slots, const StepInfo& step) const override {
+    if (step.num_micro_batches == 1) return step_in_subspace(compressed, slots, step);
+    const int64_t axis = slots.contains("left") ? 0 : 1;
+    const int64_t kept = compressed.size(axis) - kSketchRows;
+    return step_in_subspace(compressed.narrow(axis, 0, kept).contiguous(), slots, step);
+  }
+
+  std::optional<std::string> refuses(const Param& param) const override { return refuse_unless_matrix(param); }
+
+ private:
+  std::vector<SlotSpec> inner_slots(at::IntArrayRef sizes) const {
+    return inner_->slots({subspace_.projected_shape({sizes.vec(), std::nullopt}), std::nullopt});
+  }
+
+  Direction step_in_subspace(const at::Tensor& projected, Slots& slots, const StepInfo& step) const {
+    Slots inner = slots.scope("inner");
+    Direction inside = inner_->direction(projected, inner, step);
+    if (inside.left.defined() || inside.right.defined()) {  // an inner rule with a subspace of its own
+      if (inside.left.defined()) inside.value = inside.left.t().mm(inside.value);
+      if (inside.right.defined()) inside.value = inside.value.mm(inside.right);
+      inside.left = inside.right = at::Tensor();
+    }
+    inside.gain = inside.gain.defined() ? inside.gain * scale_ : at::full({}, scale_, projected.options());
+    if (slots.contains("left")) inside.left = slots["left"];
+    if (slots.contains("right")) inside.right = slots["right"];
+    return inside;
+  }
+
+  Subspace subspace_;
+  double scale_;
+  std::unique_ptr<UpdateRule> inner_;
+};
+
+const bool registered = update_rules().add<GaLore>("galore", "Zhao et al. 2024, arXiv:2403.03507");
+
+}  // namespace
+}  // namespace tersor

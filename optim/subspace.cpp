@@ -1,0 +1,162 @@
+#include "optim/subspace.h"
+
+#include "kernels/fill_normal.h"
+
+namespace tersor {
+namespace {
+
+// Singular vectors are defined up to sign: makes the entry of largest magnitude in each row positive.
+at::Tensor fix_signs(const at::Tensor& rows) {
+  const at::Tensor place = rows.abs().argmax(1, true);  // (r, 1)
+  return rows * at::where(rows.gather(1, place) < 0, -1.0, 1.0).to(rows.scalar_type());
+}
+
+// Eigenvectors of the Gram matrix in double. Squaring costs half of the 16 digits, and fp32 gradients have 7; unlike an SVD
+// it cannot fail to converge, and it takes the time of the short side alone.
+at::Tensor exact_vectors(const at::Tensor& matrix, int64_t r) {
+  const at::Tensor wide = matrix.to(at::kDouble);
+  const auto [values, vectors] = at::linalg_eigh(wide.mm(wide.t()));  // rising
+  return vectors.t().flip(0).slice(0, 0, r).to(at::kFloat);
+}
+
+at::Tensor orthonormal_columns(const at::Tensor& y) { return std::get<0>(at::linalg_qr(y)); }
+
+// Subspace iteration from `start` (rows, k); Rayleigh and Ritz order what it ends in.
+at::Tensor iterate(const at::Tensor& matrix, at::Tensor basis, int64_t iterations, int64_t r) {
+  for (int64_t i = 0; i < iterations; ++i) basis = orthonormal_columns(matrix.mm(matrix.t().mm(basis)));
+  const at::Tensor small = basis.t().mm(matrix);  // (k, columns)
+  const auto [values, vectors] = at::linalg_eigh(small.to(at::kDouble).mm(small.t().to(at::kDouble)));
+  return basis.mm(vectors.flip(1).slice(1, 0, r).to(at::kFloat)).t();
+}
+
+constexpr int64_t kOversampling = 8;
+constexpr int64_t kPowerIterations = 2;
+
+}  // namespace
+
+at::Tensor leading_left_vectors(const at::Tensor& matrix, int64_t r, Decomposition how, const at::Tensor& previous,
+                                const RandomStream& random) {
+  const int64_t rows = matrix.size(0);
+  const int64_t columns = matrix.size(1);
+  const int64_t k = std::min({r + kOversampling, rows, columns});
+  // Where nearly all vectors are wanted, or there are fewer columns than vectors, shortcuts save nothing.
+  if (how == Decomposition::kSvd || r > columns || 2 * k > rows) return fix_signs(exact_vectors(matrix, r));
+  if (how == Decomposition::kSubspace && previous.defined())
+    return fix_signs(iterate(matrix, previous.t(), 1, r).contiguous());
+  const at::Tensor test = at::empty({columns, k}, matrix.options());
+  kernels::fill_normal(test, 1, random);
+  return fix_signs(iterate(matrix, orthonormal_columns(matrix.mm(test)), kPowerIterations, r).contiguous());
+}
+
+Subspace::Sides Subspace::sides(at::IntArrayRef sizes) const {
+  const bool tall = sizes[0] >= sizes[1];
+  switch (c_.side) {
+    case Side::kStd: return {.left = !tall, .right = tall};
+    case Side::kReverse: return {.left = tall, .right = !tall};
+    case Side::kLeft: return {.left = true};
+    case Side::kRight: return {.right = true};
+    case Side::kFull: return {.left = true, .right = true};
+  }
+  return {};
+}
+
+std::vector<int64_t> Subspace::projected_shape(const ParamShape& shape) const {
+  const Sides s = sides(shape.sizes);
+  return {s.left ? std::min(c_.rank, shape.sizes[0]) : shape.sizes[0], s.right ? std::min(c_.rank, shape.sizes[1]) : shape.sizes[1]};
+}
+
+std::vector<SlotSpec> Subspace::slots(const ParamShape& shape) const {
+  const Sides s = sides(shape.sizes);
+  std::vector<SlotSpec> specs;
+  if (s.left) specs.push_back({"left", {std::min(c_.rank, shape.sizes[0]), shape.sizes[0]}, SlotKind::kProjector});
+  if (s.right) specs.push_back({"right", {std::min(c_.rank, shape.sizes[1]), shape.sizes[1]}, SlotKind::kProjector});
+  specs.push_back({"refreshes", {}, SlotKind::kHost});
+  if (!c_.lazy) return specs;
+  specs.push_back({"period", {}, SlotKind::kHost});  // in periods of `refresh`, less one
+  specs.push_back({"similarity", {c_.lazy->window}, SlotKind::kHost});
+  specs.push_back({"leading", {shape.sizes[s.left ? 0 : 1]}, SlotKind::kExact});
+  return specs;
+}
+
+bool Subspace::due(const StepInfo& step, const Slots& host) const {
+  if (*host["refreshes"].const_data_ptr<float>() == 0) return true;
+  const double stretch = c_.lazy ? 1 + *host["period"].const_data_ptr<float>() : 1;
+  const double period = static_cast<double>(c_.refresh.period_steps(step.progress)) * stretch;
+  const auto offset = c_.stagger ? static_cast<int64_t>(step.place * period) : 0;
+  return c_.refresh.due(step.progress.shifted(offset - 1), stretch);  // counted in steps done
+}
+
+void Subspace::refresh(const at::Tensor& grad, const Slots& slots, const StepInfo& step,
+                       const std::vector<SlotSpec>& inner_specs, const Slots& inner) const {
+  float& refreshes = *slots["refreshes"].data_ptr<float>();
+  const bool first = refreshes == 0;
+  Slots old_bases;
+  const auto update = [&](const char* name, const at::Tensor& matrix) {
+    const at::Tensor& basis = slots[name];
+    const at::Tensor old = first ? at::Tensor() : basis.clone();
+    basis.copy_(leading_left_vectors(matrix, basis.size(0), c_.decomposition, old, step.random(name)));
+    if (!first) old_bases.add(name, old);
+  };
+  if (slots.contains("left")) update("left", grad);
+  if (slots.contains("right")) update("right", grad.t());
+  if (c_.lazy) update_period(slots);
+  if (!first) carry_moments(old_bases, slots, inner_specs, inner);
+  refreshes += 1;
+}
+
+// Algorithm of the authors' code: the cosine enters a queue; once the queue is full and its mean high, the period doubles at
+// every refresh.
+void Subspace::update_period(const Slots& slots) const {
+  const float refreshes = *slots["refreshes"].const_data_ptr<float>();
+  const at::Tensor leading = slots[slots.contains("left") ? "left" : "right"].select(0, 0);
+  const auto similarity = slots["similarity"].view({-1});
+  if (refreshes > 0) {
+    at::Tensor cosine = at::dot(slots["leading"], leading);
+    if (c_.lazy->absolute) cosine = cosine.abs();
+    similarity.copy_(similarity.roll(-1));
+    similarity[-1] = cosine.to(at::kCPU);
+  }
+  slots["leading"].copy_(leading);
+  if (refreshes < static_cast<float>(c_.lazy->window)) return;
+  const at::Tensor mean = similarity.mean();
+  float& period = *slots["period"].data_ptr<float>();
+  if (*mean.const_data_ptr<float>() >= static_cast<float>(c_.lazy->similarity))
+    period = (1 + period) * static_cast<float>(c_.lazy->factor) - 1;
+}
+
+void Subspace::carry_moments(const Slots& old_bases, const Slots& slots, const std::vector<SlotSpec>& inner_specs,
+                             const Slots& inner) const {
+  if (c_.moments == Carry::kKeep) return;
+  for (const SlotSpec& spec : inner_specs) {
+    const at::Tensor& value = inner[spec.name];
+    if (c_.moments == Carry::kReset) {
+      value.zero_();
+      continue;
+    }
+    if (value.dim() != 2 || spec.kind == SlotKind::kHost || spec.kind == SlotKind::kProjector) continue;
+    // In the new basis a first moment has coordinates C·m; second moments of independent coordinates add up with squares.
+    const bool squares = spec.kind == SlotKind::kNonNegative;
+    const auto turn = [&](const char* name) {
+      const at::Tensor cosines = slots[name].mm(old_bases[name].t());  // (r, r)
+      return squares ? cosines.square() : cosines;
+    };
+    if (old_bases.contains("left") && value.size(0) == slots["left"].size(0)) value.copy_(turn("left").mm(value));
+    if (old_bases.contains("right") && value.size(1) == slots["right"].size(0)) value.copy_(value.mm(turn("right").t()));
+  }
+}
+
+at::Tensor Subspace::down(const at::Tensor& grad, const Slots& slots) const {
+  at::Tensor projected = grad;
+  if (slots.contains("left")) projected = slots["left"].mm(projected);
+  if (slots.contains("right")) projected = projected.mm(slots["right"].t());
+  return projected;
+}
+
+at::Tensor Subspace::up(const at::Tensor& projected, const Slots& slots) const {
+  at::Tensor whole = projected;
+  if (slots.contains("left")) whole = slots["left"].t().mm(whole);
+  if (slots.contains("right")) whole = whole.mm(slots["right"]);
+  return whole;
+}
+
+}  // namespace tersor

@@ -1,0 +1,114 @@
+// The subspace that projected rules (GaLore, Fira, APOLLO) work in: which side of a gradient is compressed, how its basis is
+// found, when it is found anew, and what becomes of the moments then.
+//
+//   G (rows, columns)      left:  R = L·G   (r, columns)     back: Lᵀ·N          L (r, rows)
+//                          right: R = G·Qᵀ  (rows, r)        back: N·Q           Q (r, columns)
+//                          full:  R = L·G·Qᵀ (r, r)          back: Lᵀ·N·Q
+//
+// Bases are orthonormal rows: leading singular vectors of the gradient, each with its largest entry made positive, so that
+// they mean the same on every machine.
+#pragma once
+
+#include "core/config/cadence.h"
+#include "optim/update_rule.h"
+
+namespace tersor {
+
+enum class Side { kStd, kReverse, kLeft, kRight, kFull };
+template <>
+struct EnumNames<Side> {
+  static constexpr std::array values{std::pair{Side::kStd, std::string_view("std")},
+                                     std::pair{Side::kReverse, std::string_view("reverse")},
+                                     std::pair{Side::kLeft, std::string_view("left")},
+                                     std::pair{Side::kRight, std::string_view("right")},
+                                     std::pair{Side::kFull, std::string_view("full")}};
+};
+
+enum class Decomposition { kSvd, kRandomized, kSubspace };
+template <>
+struct EnumNames<Decomposition> {
+  static constexpr std::array values{std::pair{Decomposition::kSvd, std::string_view("svd")},
+                                     std::pair{Decomposition::kRandomized, std::string_view("randomized")},
+                                     std::pair{Decomposition::kSubspace, std::string_view("subspace")}};
+};
+
+enum class Carry { kKeep, kRotate, kReset };
+template <>
+struct EnumNames<Carry> {
+  static constexpr std::array values{std::pair{Carry::kKeep, std::string_view("keep")},
+                                     std::pair{Carry::kRotate, std::string_view("rotate")},
+                                     std::pair{Carry::kReset, std::string_view("reset")}};
+};
+
+// Q-GaLore's lazy refresh: once the leading vector has stayed put, bases are found anew half as often.
+struct LazyConfig {
+  double similarity = 0.4;
+  double factor = 2;
+  int64_t window = 5;
+  bool absolute = false;
+  void fields(FieldVisitor& v) {
+    v("similarity", similarity, between(-1, 1), "mean cosine of successive leading vectors from which on the period grows");
+    v("factor", factor, greater_than(1), "what the period is multiplied by");
+    v("window", window, at_least(1), "how many refreshes the mean is over");
+    v("absolute", absolute, "compare without regard to sign (the authors do not)");
+  }
+};
+
+struct SubspaceConfig {
+  int64_t rank = 128;
+  Side side = Side::kStd;
+  Cadence refresh = Cadence::every(200);
+  Decomposition decomposition = Decomposition::kSvd;
+  bool stagger = false;
+  Carry moments = Carry::kKeep;
+  std::optional<LazyConfig> lazy;
+  void fields(FieldVisitor& v) {
+    v("rank", rank, at_least(1), "rank r of the projected gradient; the short side where that is smaller");
+    v("side", side, "which side is compressed; std: the shorter, reverse: the longer, full: both");
+    v("refresh", refresh, "when the basis is computed anew from the current gradient, besides before the first step (T)");
+    v("decomposition", decomposition, "svd: exact; randomized: Halko et al. 2011; subspace: iterations from the old basis");
+    v("stagger", stagger, "spread the refreshes of different parameters over the period");
+    v("moments", moments, "what becomes of moments at a refresh: stay, be turned into the new basis, or begin anew");
+    v("lazy", lazy, "refresh less often once the basis has settled (Q-GaLore)");
+  }
+};
+
+class Subspace {
+ public:
+  explicit Subspace(const SubspaceConfig& config) : c_(config) {}
+
+  [[nodiscard]] std::vector<int64_t> projected_shape(const ParamShape& shape) const;
+  // Bases and what decides when they are due.
+  [[nodiscard]] std::vector<SlotSpec> slots(const ParamShape& shape) const;
+
+  [[nodiscard]] bool due(const StepInfo& step, const Slots& host) const;
+  // Computes the bases from `grad`, and handles the moments in `inner`, whose slots are `inner_specs`. Copies one number
+  // to the host when `lazy` is set, once a refresh.
+  void refresh(const at::Tensor& grad, const Slots& slots, const StepInfo& step, const std::vector<SlotSpec>& inner_specs,
+               const Slots& inner) const;
+
+  [[nodiscard]] at::Tensor down(const at::Tensor& grad, const Slots& slots) const;
+  [[nodiscard]] at::Tensor up(const at::Tensor& projected, const Slots& slots) const;
+  // The axis of a gradient of these sizes that is compressed: 0 on the left, 1 on the right.
+  [[nodiscard]] int64_t compressed_axis(at::IntArrayRef sizes) const { return sides(sizes).left ? 0 : 1; }
+  [[nodiscard]] const SubspaceConfig& config() const { return c_; }
+
+ private:
+  struct Sides {
+    bool left = false;
+    bool right = false;
+  };
+  [[nodiscard]] Sides sides(at::IntArrayRef sizes) const;
+  void update_period(const Slots& slots) const;
+  void carry_moments(const Slots& old_bases, const Slots& slots, const std::vector<SlotSpec>& inner_specs,
+                     const Slots& inner) const;
+
+  SubspaceConfig c_;
+};
+
+// The r leading left singular vectors of `matrix` (rows, columns), as rows (r, rows). `previous` is what to begin from, or
+// undefined.
+[[nodiscard]] at::Tensor leading_left_vectors(const at::Tensor& matrix, int64_t r, Decomposition how, const at::Tensor& previous,
+                                              const RandomStream& random);
+
+}  // namespace tersor

@@ -46,6 +46,7 @@ struct BlockRange {
   float zero;
 };
 
+// Zero is a code, and both ends of the range are at most the largest and smallest one away from it: nothing saturates.
 BlockRange range_of(const float* x, int64_t size, int levels) {
   float low = 0;
   float high = 0;
@@ -53,8 +54,12 @@ BlockRange range_of(const float* x, int64_t size, int levels) {
     low = std::min(low, x[i]);
     high = std::max(high, x[i]);
   }
-  const float scale = std::max(high - low, kSmallestRange) / static_cast<float>(levels);
-  return {scale, std::nearbyint(-low / scale)};
+  const auto all = static_cast<float>(levels);
+  const float even = std::max(high - low, kSmallestRange) / all;
+  const float zero = std::clamp(std::nearbyint(-low / even), low < 0 ? 1.0f : 0.0f, high > 0 ? all - 1 : all);
+  const float below = low < 0 ? -low / zero : 0;
+  const float above = high > 0 ? high / (all - zero) : 0;
+  return {std::max({below, above, kSmallestRange / all}), zero};
 }
 
 }  // namespace

@@ -1,15 +1,15 @@
 // Evenly spaced 4- and 8-bit numbers with a scale and a zero for every 256 of a row.
 // Zhang et al. 2024 (Q-GaLore), arXiv:2407.08296, section 3.2
 //
-//   low = min(x, 0), high = max(x, 0) over a block     scale = max(high − low, tiny) / (2ᵇ − 1)     zero = round(−low / scale)
-//   code = clamp(round(x / scale) + zero, 0, 2ᵇ − 1)                                               x ≈ scale · (code − zero)
+//   low = min(x, 0), high = max(x, 0) over a block     Q = 2ᵇ − 1     zero = round(−low·Q / (high − low))
+//   scale = max(−low / zero, high / (Q − zero))        code = round(x / scale) + zero           x ≈ scale · (code − zero)
 //
 // x: fp32 (rows…, columns), contiguous · codes: uint8 (rows, ⌈columns·b / 8⌉), with 4 bits two a byte, the lower half first ·
 // scales: fp32 and zeros: uint8, both (rows, blocks). With a random stream, round goes down or up so that the expectation is
 // x. Deterministic.
 //
-// Departs from the authors' code: the range of a block always holds zero, without which a block of numbers of one sign
-// saturates; the arithmetic is fp32, where theirs rounds to bf16 before the stochastic rounding; and theirs keeps 4-bit
+// Departs from the authors' code: the range of a block always holds zero and fits into the codes, without which blocks of
+// one sign, and the largest numbers of any block, saturate; the arithmetic is fp32, where theirs rounds to bf16 before the stochastic rounding; and theirs keeps 4-bit
 // codes one a byte.
 #pragma once
 

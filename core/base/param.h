@@ -8,12 +8,16 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "core/base/rng.h"
 
 namespace tersor {
+
+struct PackedPart {
+  std::string name;
+  at::Tensor value;
+};
 
 // What a tensor is to the network: parameter groups match on it, and rules refuse by it.
 enum class Role { kMatrix, kFactor, kSparse, kVector, kEmbedding, kHead };
@@ -28,9 +32,10 @@ class PackedWeight {
  public:
   virtual ~PackedWeight() = default;
   [[nodiscard]] virtual at::Tensor unpack() const = 0;  // fp32, of the parameter's shape
-  virtual void pack(const at::Tensor& weight, const RandomStream& random) = 0;
+  // Rounds to nearest without a stream, else stochastically.
+  virtual void pack(const at::Tensor& weight, const std::optional<RandomStream>& random) = 0;
   // What is kept, by name: for checkpoints and memory plans.
-  [[nodiscard]] virtual std::vector<std::pair<std::string, at::Tensor>> parts() const = 0;
+  [[nodiscard]] virtual std::vector<PackedPart> parts() const = 0;
 };
 
 struct Param {
@@ -39,6 +44,19 @@ struct Param {
   Role role = Role::kMatrix;
   std::optional<int64_t> slice_axis;  // axis whose slices may be reset on their own
   std::shared_ptr<PackedWeight> packed = nullptr;
+
+  // What is kept of it in memory and in a checkpoint, under full names.
+  [[nodiscard]] std::vector<PackedPart> resting() const {
+    if (!packed) return {{name, value.detach()}};
+    std::vector<PackedPart> all;
+    for (PackedPart& part : packed->parts()) all.push_back({name + "." + part.name, std::move(part.value)});
+    return all;
+  }
+  [[nodiscard]] int64_t bytes() const {
+    int64_t total = 0;
+    for (const PackedPart& part : resting()) total += static_cast<int64_t>(part.value.nbytes());
+    return total;
+  }
 };
 
 }  // namespace tersor

@@ -1,4 +1,5 @@
 #include "core/cli/commands.h"
+#include "core/config/plugin.h"
 #include "core/train/run_config.h"
 
 namespace tersor {
@@ -94,13 +95,17 @@ void add_describe_command(CLI::App& app) {
     std::string name;
     bool schema = false;
     bool table = false;
+    std::vector<std::filesystem::path> plugins;
   };
   auto arguments = std::make_shared<Arguments>();
   CLI::App* command = app.add_subcommand("describe", "every option and method, with defaults and sources");
   command->add_option("name", arguments->name, "a section, an option or a method, for instance optimizer or adamw");
   command->add_flag("--schema", arguments->schema, "a JSON schema of a run's YAML, for editors");
   command->add_flag("--table", arguments->table, "the methods as a Markdown table");
+  command->add_option("--plugin", arguments->plugins, "shared libraries with methods of your own");
   command->callback([arguments] {
+    for (const std::filesystem::path& file : arguments->plugins)
+      if (const std::string wrong = load_plugin(file); !wrong.empty()) throw UserError(wrong);
     if (arguments->table) return print_table();
     if (!arguments->schema) return describe(arguments->name);
     RunConfig config;

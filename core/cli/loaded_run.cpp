@@ -18,10 +18,9 @@ LoadedRun load_run(const fs::path& place) {
   }
   const TrainerState state = open_checkpoint(checkpoint);
   Diagnostics diagnostics;
-  LoadedRun run{.checkpoint = checkpoint, .step = state.step};
   const std::string name = (checkpoint / "trainer.json").string();
-  read_fields(run.config, parse_config(to_yaml(state.config), name, diagnostics), diagnostics);
-  diagnostics.throw_if_any();
+  LoadedRun run{.config = read_run_config(parse_config(to_yaml(state.config), name, diagnostics), diagnostics),
+                .checkpoint = checkpoint, .step = state.step};
   run.config.run.init_from = checkpoint;
   run.model = build_model(run.config);
   return run;

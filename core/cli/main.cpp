@@ -1,6 +1,7 @@
 #include "core/base/error.h"
+#include "core/base/version.h"
 #include "core/cli/commands.h"
-#include "core/config/node.h"
+#include "core/config/registry.h"
 
 namespace tersor {
 namespace {
@@ -16,7 +17,7 @@ std::string suggest_command(const CLI::App& app, const std::string& word) {
 int run(int argc, char** argv) {
   CLI::App app{"tersor: memory-efficient pretraining of language models"};
   app.require_subcommand(1);
-  app.set_version_flag("--version", TERSOR_VERSION);
+  app.set_version_flag("--version", kVersion);
   app.set_help_all_flag("--help-all", "help of all commands");
   int exit_code = kExitDone;
   add_train_command(app, exit_code);
@@ -28,6 +29,7 @@ int run(int argc, char** argv) {
   add_import_command(app);
   add_report_command(app);
   try {
+    if (!registration_errors().empty()) throw InternalError(registration_errors().front());
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     const int code = app.exit(e);

@@ -46,6 +46,8 @@ class SchemaWriter final : public FieldVisitor {
     schema["description"] = option.doc;
     for (const Constraint& c : option.constraints) schema.update(c.schema);
     const Json value = option.to_json();
+    if (value.is_null() && !option.is_required)  // absent may be written out
+      schema = {{"description", option.doc}, {"anyOf", Json::array({std::move(schema), {{"type", "null"}}})}};
     if (value.is_primitive() && !value.is_null() && !option.is_required) schema["default"] = value;
     if (option.is_required) required_names.push_back(option.name);
     properties[option.name] = std::move(schema);

@@ -106,17 +106,28 @@ void load_weights(const fs::path& folder, const std::vector<Param>& params) {
     for (const auto& [name, entry] : file.entries())
       if (!is_ignored(name)) unused.insert(name);
   std::string problems;
-  for (const Param& param : params) {
-    const auto holder = std::find_if(files.begin(), files.end(), [&](const auto& f) { return f.entries().contains(param.name); });
-    unused.erase(param.name);
-    if (holder == files.end()) {
-      problems += fmt::format("\n  '{}' is missing", param.name);
-      continue;
-    }
+  const auto holder = [&](const std::string& name) {
+    return std::find_if(files.begin(), files.end(), [&](const auto& f) { return f.entries().contains(name); });
+  };
+  const auto load = [&](const std::string& name, const at::Tensor& target) {
+    unused.erase(name);
+    const auto file = holder(name);
     try {
-      holder->copy_into(param.name, param.value);
+      if (file == files.end())
+        problems += fmt::format("\n  '{}' is missing", name);
+      else
+        file->copy_into(name, target);
     } catch (const UserError& e) {
       problems += fmt::format("\n  {}", e.what());
+    }
+  };
+  for (const Param& param : params) {
+    if (param.packed && holder(param.name) != files.end()) {  // a dense weight, for instance imported
+      const at::Tensor dense = at::empty(param.value.sizes(), at::kFloat);
+      load(param.name, dense);
+      param.packed->pack(dense, std::nullopt);
+    } else {
+      for (const PackedPart& part : param.resting()) load(part.name, part.value);
     }
   }
   const bool tied = std::none_of(params.begin(), params.end(), [](const Param& p) { return p.name == "lm_head.weight"; });

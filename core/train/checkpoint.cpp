@@ -68,7 +68,8 @@ fs::path CheckpointStore::save(const CheckpointContent& content) {
   fs::remove_all(work);
   CheckpointWriter writer(work);
   NamedTensors weights;
-  for (const Param& param : content.model.params()) weights.emplace_back(param.name, param.value.detach());
+  for (const Param& param : content.model.params())
+    for (const PackedPart& part : param.resting()) weights.emplace_back(part.name, part.value);
   writer.tensors("model.safetensors", weights);
   writer.tensors("optim-00000.safetensors", state_tensors(content.optimizer));
   const Json trainer = {{"step", content.step}, {"config", content.config}};

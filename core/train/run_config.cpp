@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "core/config/plugin.h"
+
 namespace tersor {
 namespace {
 
@@ -45,13 +47,20 @@ Progress RunConfig::progress_at(int64_t step) const {
           .total_steps = total, .total_tokens = total * tokens_per_step()};
 }
 
-RunConfig read_run_config(const std::vector<std::filesystem::path>& files, const std::vector<std::string>& overrides) {
-  Diagnostics diagnostics;
-  const ConfigNode node = load_config(files, overrides, diagnostics);
+RunConfig read_run_config(const ConfigNode& node, Diagnostics& diagnostics) {
+  load_plugins(node, diagnostics);
   diagnostics.throw_if_any();
   RunConfig config;
   read_fields(config, node, diagnostics);
   diagnostics.throw_if_any();
+  return config;
+}
+
+RunConfig read_run_config(const std::vector<std::filesystem::path>& files, const std::vector<std::string>& overrides) {
+  Diagnostics diagnostics;
+  const ConfigNode node = load_config(files, overrides, diagnostics);
+  diagnostics.throw_if_any();
+  RunConfig config = read_run_config(node, diagnostics);
   // The resolved configuration is read again from the run's folder, so its paths must not depend on where it lies.
   config.run.out_dir = std::filesystem::absolute(config.run.out_dir).lexically_normal();
   return config;

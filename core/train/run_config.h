@@ -97,6 +97,7 @@ struct LogSection {
 };
 
 struct RunConfig {
+  std::vector<std::filesystem::path> plugins;
   RunSection run;
   ModelConfig model;
   ParameterizationConfig parameterization;
@@ -110,6 +111,7 @@ struct RunConfig {
   std::vector<TimelineEntry> timeline;
 
   void fields(FieldVisitor& v) {
+    v("plugins", plugins, "shared libraries with methods of your own");
     v("run", run, "the run itself");
     v("model", model, "the LLaMA decoder, in Hugging Face's names");
     v("parameterization", parameterization, "how weight matrices are stored and trained");
@@ -130,6 +132,8 @@ struct RunConfig {
   [[nodiscard]] Progress progress_at(int64_t step) const;
 };
 
+// Loads the plugins of a tree of options and reads it; for `load_config`'s result and for what a checkpoint holds.
+[[nodiscard]] RunConfig read_run_config(const ConfigNode& node, Diagnostics& diagnostics);
 // Reads, merges and checks; throws one UserError with everything that is wrong.
 [[nodiscard]] RunConfig read_run_config(const std::vector<std::filesystem::path>& files,
                                         const std::vector<std::string>& overrides);

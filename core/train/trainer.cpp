@@ -99,7 +99,7 @@ int Trainer::run() {
   observers_.push_back(make_jsonl(folder_->path()));
   if (config_.log.tensorboard) observers_.push_back(make_tensorboard(folder_->path()));
   int64_t weight_bytes = 0;
-  for (const Param& param : optimizer_->params()) weight_bytes += static_cast<int64_t>(param.value.nbytes());
+  for (const Param& param : optimizer_->params()) weight_bytes += param.bytes();
   const RunInfo info{config_, resolved_, model_->num_parameters(), first_step_, weight_bytes, optimizer_->state().bytes()};
   tell([&](RunObserver& o) { o.on_start(info); });
   timing_ = std::make_unique<Timing>();

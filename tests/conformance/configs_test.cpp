@@ -29,6 +29,30 @@ TEST_CASE("configs: every run trains three steps of a tiny version of itself", "
   }
 }
 
+TEST_CASE("configs: every method trains a tiny model, and what it saves goes on bit for bit", "[conformance]") {
+  for (const fs::path& file : shipped("method")) {
+    INFO(file.string());
+    const testing::TemporaryFolder folder;
+    const std::string name = "optimizer.clip_norm=1";
+    // The words of tiny_config, below the method's file.
+    const auto config = [&](const std::string& run, const std::string& steps) {
+      RunConfig tiny = testing::tiny_config(folder.path(), {"run.name=" + run, "optimizer=~", "train.steps=" + steps, "run.resume=auto"});
+      Json json = fields_to_json(tiny);
+      json.erase("optimizer");
+      json.erase("parameterization");
+      write_whole(folder / "base.yaml", to_yaml(json));
+      return read_run_config({folder / "base.yaml", file}, {name});
+    };
+    REQUIRE(testing::train(config("whole", "6")) == kExitDone);
+    RunConfig again = config("resumed", "6");
+    fs::create_directories(again.folder() / "checkpoints");
+    fs::copy(folder / "whole" / "checkpoints" / "step-00000003", again.folder() / "checkpoints" / "step-00000003");
+    REQUIRE(testing::train(again) == kExitDone);
+    CHECK(testing::checkpoint_sums(folder / "whole" / "checkpoints" / "step-00000006") ==
+          testing::checkpoint_sums(folder / "resumed" / "checkpoints" / "step-00000006"));
+  }
+}
+
 TEST_CASE("configs: every model has the size in its name", "[conformance]") {
   for (const fs::path& file : shipped("model")) {
     const RunConfig config = read_run_config({file}, {"data.source=synthetic"});

@@ -1,4 +1,4 @@
-// The entry point of the test program.
+// The entry point of the test program. TERSOR_PLUGINS=./libmine.so:… puts methods of one's own under the same tests.
 #ifdef TERSOR_CATCH2_V2
 #define CATCH_CONFIG_RUNNER
 #include <catch2/catch.hpp>
@@ -6,4 +6,20 @@
 #include <catch2/catch_session.hpp>
 #endif
 
-int main(int argc, char** argv) { return Catch::Session().run(argc, argv); }
+#include <cstdlib>
+#include <iostream>
+#include <sstream>
+
+#include "core/config/plugin.h"
+
+int main(int argc, char** argv) {
+  const char* plugins = std::getenv("TERSOR_PLUGINS");
+  std::istringstream files(plugins != nullptr ? plugins : "");
+  for (std::string file; std::getline(files, file, ':');) {
+    if (const std::string wrong = tersor::load_plugin(file); !wrong.empty()) {
+      std::cerr << wrong << "\n";
+      return 1;
+    }
+  }
+  return Catch::Session().run(argc, argv);
+}

@@ -1,0 +1,48 @@
+// A rule from outside, as a user would add it: installed headers, a library of its own, a line in YAML.
+#include <cstdlib>
+
+#include "tests/support/catch.h"
+#include "tests/support/tiny_run.h"
+
+namespace tersor {
+namespace {
+
+namespace fs = std::filesystem;
+
+int shell(const std::string& command, const fs::path& log) {
+  const int status = std::system(fmt::format("({}) >>'{}' 2>&1", command, log.string()).c_str());
+  return WEXITSTATUS(status);
+}
+
+TEST_CASE("plugin: a rule from outside is built, described, trained with, and resumed", "[plugin][slow]") {
+  const testing::TemporaryFolder folder;
+  const fs::path log = folder / "log";
+  const std::string build_folder = fs::path(TERSOR_PROGRAM).parent_path().string();
+  const std::string prefix = (folder / "installed").string();
+  const std::string plugin_folder = (folder / "plugin").string();
+  INFO(log.string());
+  REQUIRE(shell(fmt::format("cmake --install '{}' --prefix '{}'", build_folder, prefix), log) == 0);
+  REQUIRE(shell(fmt::format("cmake -S '{}/tests/plugin' -B '{}' -DCMAKE_PREFIX_PATH='{}' && cmake --build '{}'", TERSOR_SOURCE_DIR,
+                            plugin_folder, prefix, plugin_folder), log) == 0);
+
+  const RunConfig config = testing::tiny_config(folder / "out");
+  RunConfig copy = config;
+  Json json = fields_to_json(copy);
+  json["plugins"] = Json::array({"plugin/libsignum.so"});  // relative to the file
+  json["optimizer"]["groups"] = Json::array({{{"match", "any"}, {"rule", {{"type", "signum"}, {"beta", 0.8}}}}});
+  write_whole(folder / "mine.yaml", to_yaml(json));
+  const std::string program = prefix + "/bin/tersor";
+  CHECK(shell(fmt::format("'{}' describe signum --plugin '{}/libsignum.so'", program, plugin_folder), log) == kExitDone);
+  CHECK(shell(fmt::format("'{}' train '{}'", program, (folder / "mine.yaml").string()), log) == kExitDone);
+  CHECK(shell(fmt::format("'{}' train '{}' run.resume=auto train.steps=9", program, (folder / "mine.yaml").string()), log) == kExitDone);
+  CHECK(shell(fmt::format("'{}' eval '{}'", program, config.folder().string()), log) == kExitDone);
+  CHECK(testing::records(config.folder(), "step").size() == 9);
+  const std::string text = read_text(log);
+  CHECK(text.find("β, decay of the momentum") != std::string::npos);
+  CHECK(shell(fmt::format("'{}' train '{}' 'plugins=[{}/nothing.so]'", program, (folder / "mine.yaml").string(), plugin_folder), log) ==
+        kExitRejected);
+  CHECK(shell(fmt::format("'{}' train '{}' 'plugins=[{}]'", program, (folder / "mine.yaml").string(), log.string()), log) == kExitRejected);
+}
+
+}  // namespace
+}  // namespace tersor

@@ -7,9 +7,10 @@
 
 namespace tersor::kernels {
 
-void fill_normal(const at::Tensor& tensor, double std, const RandomStream& random) {
+void fill_normal(const at::Tensor& x, double std, const RandomStream& random) {
+  if (x.is_meta()) return;  // a shape without numbers
   const at::NoGradGuard no_grad;
-  at::Tensor draws = at::empty(tensor.sizes(), at::kFloat);
+  at::Tensor draws = at::empty(x.sizes(), at::kFloat);
   float* out = draws.data_ptr<float>();
   const int64_t n = draws.numel();
   at::parallel_for(0, (n + 1) / 2, 1 << 13, [&](int64_t begin, int64_t end) {
@@ -21,7 +22,7 @@ void fill_normal(const at::Tensor& tensor, double std, const RandomStream& rando
       if (2 * pair + 1 < n) out[2 * pair + 1] = static_cast<float>(radius * std::sin(angle));
     }
   });
-  tensor.copy_(draws);
+  x.copy_(draws);
 }
 
 }  // namespace tersor::kernels

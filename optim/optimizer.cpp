@@ -28,9 +28,7 @@ void OptimizerConfig::check(const ConfigNode& node, Diagnostics& out) const {
 }
 
 Optimizer::Optimizer(std::vector<Param> params, const OptimizerConfig& config, uint64_t seed)
-    : params_(std::move(params)), config_(config), seed_(seed) {
-  for (const GroupConfig& group : config_.groups)
-    methods_.push_back({group.rule.build(), group.state.build(), group.projector.build()});
+    : params_(std::move(params)), config_(config), seed_(seed), methods_(build_methods(config.groups)) {
   const std::vector<size_t> assigned = assign_groups(params_, config_.groups, methods_);
   for (size_t i = 0; i < params_.size(); ++i) {
     const Param& param = params_[i];

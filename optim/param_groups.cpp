@@ -81,14 +81,14 @@ std::vector<size_t> assign_groups(const std::vector<Param>& params, const std::v
                                   const std::vector<GroupMethods>& methods) {
   Diagnostics out;
   std::vector<size_t> assigned;
+  std::vector<std::string> unmatched;
   std::vector<int64_t> members(groups.size(), 0);
   for (const Param& param : params) {
     const auto first = std::find_if(groups.begin(), groups.end(), [&](const GroupConfig& g) { return g.match.matches(param); });
     const auto index = static_cast<size_t>(first - groups.begin());
     assigned.push_back(index);
     if (first == groups.end()) {
-      out.add(Mark{}, "optimizer.groups",
-              fmt::format("no group matches '{}' ({}): end with a group 'match: any'", param.name, role_name(param.role)));
+      unmatched.push_back(fmt::format("'{}' ({})", param.name, role_name(param.role)));
       continue;
     }
     ++members[index];
@@ -100,12 +100,26 @@ std::vector<size_t> assign_groups(const std::vector<Param>& params, const std::v
     else if (const auto unfit = refused_slot(param, methods[index]); unfit && members[index] == 1)
       out.add(first->match.mark(), place, *unfit);
   }
+  if (!unmatched.empty())
+    out.add(groups.front().match.mark(), "optimizer.groups",
+            fmt::format("no group matches {}{}: end with a group 'match: any'", unmatched.front(),
+                        unmatched.size() > 1 ? fmt::format(" and {} other parameters", unmatched.size() - 1) : ""));
   for (size_t i = 0; i < groups.size(); ++i)
     if (members[i] == 0)
       out.add(groups[i].match.mark(), fmt::format("optimizer.groups[{}].match", i),
               "matches no parameter that an earlier group has not taken; mend the pattern or remove the group");
   out.throw_if_any();
   return assigned;
+}
+
+std::vector<GroupMethods> build_methods(const std::vector<GroupConfig>& groups) {
+  std::vector<GroupMethods> methods;
+  for (const GroupConfig& group : groups) methods.push_back({group.rule.build(), group.state.build(), group.projector.build()});
+  return methods;
+}
+
+void check_groups(const std::vector<Param>& params, const std::vector<GroupConfig>& groups) {
+  (void)assign_groups(params, groups, build_methods(groups));
 }
 
 }  // namespace tersor

@@ -59,4 +59,8 @@ struct GroupMethods {
 [[nodiscard]] std::vector<size_t> assign_groups(const std::vector<Param>& params, const std::vector<GroupConfig>& groups,
                                                 const std::vector<GroupMethods>& methods);
 
+// Throws what assign_groups finds, for parameters that need not be allocated.
+void check_groups(const std::vector<Param>& params, const std::vector<GroupConfig>& groups);
+[[nodiscard]] std::vector<GroupMethods> build_methods(const std::vector<GroupConfig>& groups);
+
 }  // namespace tersor

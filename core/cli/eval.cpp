@@ -37,7 +37,7 @@ void add_eval_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("eval", "validation loss and perplexity of a run or a checkpoint");
   command->add_option("run", arguments->run, "folder of a run or of a checkpoint")->required();
   command->add_option("--data", arguments->data, "other token shards than those of the run");
-  command->add_option("--tokens", arguments->tokens, "how many tokens; as the run says when absent");
+  command->add_option("--tokens", arguments->tokens, "how many tokens; as the run says when absent")->check(CLI::PositiveNumber);
   command->callback([arguments] { eval(*arguments); });
 }
 

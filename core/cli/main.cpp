@@ -32,16 +32,21 @@ int run(int argc, char** argv) {
     if (!registration_errors().empty()) throw InternalError(registration_errors().front());
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
-    const int code = app.exit(e);
-    const std::string hint = argc > 1 && code != 0 ? suggest_command(app, argv[1]) : "";
-    if (!hint.empty()) fmt::print(stderr, "{}\n", hint);
-    return code == 0 ? kExitDone : kExitRejected;
+    const std::string hint = argc > 1 ? suggest_command(app, argv[1]) : "";
+    if (!hint.empty()) {
+      fmt::print(stderr, "{}\n", hint);
+      return kExitRejected;
+    }
+    return app.exit(e) == 0 ? kExitDone : kExitRejected;
   } catch (const UserError& e) {
     fmt::print(stderr, "{}\n", e.what());
     return kExitRejected;
   } catch (const InternalError& e) {
     fmt::print(stderr, "internal error: {}\n", e.what());
     return kExitInternal;
+  } catch (const c10::Error& e) {
+    fmt::print(stderr, "error: {}\n", e.what_without_backtrace());
+    return kExitFailed;
   } catch (const std::exception& e) {
     fmt::print(stderr, "error: {}\n", e.what());
     return kExitFailed;

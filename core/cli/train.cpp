@@ -22,9 +22,14 @@ Sorted sort_words(const std::vector<std::string>& words) {
     const std::string& word = words[i];
     if (word.find('=') != std::string::npos) {
       sorted.overrides.push_back(word);
-    } else if (word.starts_with("--")) {
+    } else if (word.starts_with("--") && word.find('.') != std::string::npos) {
       if (i + 1 == words.size()) throw user_error("{} needs a value", word);
       sorted.overrides.push_back(word + "=" + words[++i]);
+    } else if (word.starts_with("-")) {
+      throw user_error("unknown flag '{}'{} (flags: --dry-run, --help, and --section.option=value)", word,
+                       did_you_mean(word, {"--dry-run", "--help"}));
+    } else if (word.find('.') != std::string::npos && i + 1 < words.size() && !std::filesystem::exists(word) && !word.ends_with("ml")) {
+      throw user_error("'{}' is no file; did you mean '{}={}'?", word, word, words[i + 1]);
     } else {
       sorted.files.emplace_back(word);
     }
@@ -32,10 +37,20 @@ Sorted sort_words(const std::vector<std::string>& words) {
   return sorted;
 }
 
-int train(const TrainArguments& arguments) {
+// As a shell reads it back.
+std::string quoted(const std::string& word) {
+  constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./=,:%+@";
+  if (!word.empty() && word.find_first_not_of(kPlain) == std::string::npos) return word;
+  std::string inside;
+  for (const char c : word) inside += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return "'" + inside + "'";
+}
+
+int train(const std::string& program, const TrainArguments& arguments) {
   const auto [files, overrides] = sort_words(arguments.words);
   if (files.empty()) throw user_error("name at least one configuration file, for instance configs/run/quickstart.yaml");
   const RunConfig config = read_run_config(files, overrides);
+  validate(config);
   if (arguments.dry_run) {
     RunConfig copy = config;
     fmt::print("{}", to_yaml(fields_to_json(copy)));
@@ -44,10 +59,8 @@ int train(const TrainArguments& arguments) {
   Trainer trainer(config);
   const int code = trainer.run();
   if (code == kExitStopped) {
-    std::string command = "tersor train";
-    for (const std::string& word : arguments.words)
-      if (word.find("run.resume") == std::string::npos) command += " " + word;
-    fmt::print("go on with: {} run.resume=auto\n", command);
+    // All options, from wherever it is typed.
+    fmt::print("go on with: {} train {} run.resume=auto\n", quoted(program), quoted((config.folder() / "config.yaml").string()));
   }
   return code;
 }
@@ -62,7 +75,7 @@ void add_train_command(CLI::App& app, int& exit_code) {
   command->footer("tersor train configs/run/quickstart.yaml optimizer.lr=0.003 run.resume=auto");
   command->callback([command, arguments, &exit_code] {
     arguments->words = command->remaining();
-    exit_code = train(*arguments);
+    exit_code = train(command->get_parent()->get_name(), *arguments);
   });
 }
 

@@ -88,6 +88,7 @@ std::optional<std::string> Cadence::parse(const std::string& text) {
       fmt::format("must be a cadence (never, every 200, every 10M tokens, at 80%, every 200 from 10% until 80%), not '{}'", text);
   text_ = text;
   if (text == "never") return std::nullopt;
+  if (!text.empty() && std::isdigit(static_cast<unsigned char>(text[0])) != 0) return parse("every " + text);  // as log.every
   std::map<std::string, std::string> parts;
   std::istringstream words(text);
   std::string keyword;

@@ -17,6 +17,9 @@ class Reader final : public FieldVisitor {
     known.push_back(option.name);
     const ConfigNode* value = node_.find(option.name);
     if (value != nullptr && value->kind != Kind::kNull) return option.read(*value, out_);
+    // Nothing is a value only where nothing is the default: else a section left empty would undo the one below it.
+    if (value != nullptr && !option.is_required && !option.to_json().is_null())
+      return out_.add(*value, "is empty; give it a value, or remove the line");
     if (!option.is_required) return;
     const std::string path = node_.path.empty() ? option.name : node_.path + "." + option.name;
     out_.add(node_.mark, path, fmt::format("is required: {}", option.doc));

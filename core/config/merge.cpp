@@ -31,8 +31,12 @@ class FileLoader {
     }
     std::ifstream stream(file);
     std::stringstream text;
-    if (!std::filesystem::is_regular_file(file) || !(text << stream.rdbuf())) {
-      const std::string why = fmt::format("configuration file '{}' cannot be read", file.string());
+    text << stream.rdbuf();  // of an empty file: nothing, and that is a configuration too
+    if (!std::filesystem::is_regular_file(file) || !stream.is_open()) {
+      const std::string_view what = !std::filesystem::exists(file)        ? "does not exist"
+                                    : std::filesystem::is_directory(file) ? "is a folder"
+                                                                          : "cannot be read";
+      const std::string why = fmt::format("configuration file '{}' {}", file.string(), what);
       diagnostics_.add(from, from.line > 0 ? "extends" : "", why);
       return result;
     }
@@ -60,6 +64,7 @@ class FileLoader {
     if (entry == root.entries.end()) return names;
     if (entry->value.kind == Kind::kScalar) names.push_back(entry->value);
     if (entry->value.kind == Kind::kSequence) names = entry->value.items;
+    if (names.empty()) diagnostics_.add(entry->value, "extends: must be the name of a file or a list of names");
     for (const ConfigNode& name : names)
       if (name.kind != Kind::kScalar)
         diagnostics_.add(name, "must be the name of a file or a list of names");
@@ -106,7 +111,7 @@ class Override {
     }
     const std::string path(rest.substr(0, equals));
     const std::string text = "value: " + std::string(rest.substr(equals + 1));
-    ConfigNode parsed = parse_config(text, "command line", diagnostics_);
+    ConfigNode parsed = parse_config(text, text_, diagnostics_);
     ConfigNode* value = parsed.find("value");
     if (value == nullptr) return;
     set_marks(*value, mark_);
@@ -129,6 +134,11 @@ class Override {
       child = element(node, key, whole);
       if (child == nullptr) return;
     } else {
+      if (!key.empty() && key.find_first_not_of("0123456789") == std::string::npos) {
+        diagnostics_.add(mark_, whole, fmt::format("'{}' is not written in any file, so it has no element {}; give the whole list",
+                                                   node.path, key));
+        return;
+      }
       if (node.kind != Kind::kMap) node = {.kind = Kind::kMap, .mark = mark_, .path = node.path};
       child = node.find(key);
       if (child == nullptr) {

@@ -17,7 +17,10 @@ class TreeBuilder {
 
   ConfigNode build(const std::string& text) {
     try {
-      return convert(YAML::Load(text), "");
+      const std::vector<YAML::Node> documents = YAML::LoadAll(text);
+      if (documents.size() > 1)
+        diagnostics_.add(mark(documents[1].Mark()), "", "begins a second YAML document; a file holds one");
+      return documents.empty() ? ConfigNode{.mark = Mark{file_, 1, 1}} : convert(documents[0], "");
     } catch (const YAML::Exception& e) {
       diagnostics_.add(mark(e.mark), "", "cannot be read as YAML: " + e.msg);
       return ConfigNode{.kind = ConfigNode::Kind::kMap, .mark = mark(e.mark)};
@@ -30,7 +33,19 @@ class TreeBuilder {
   }
 
   ConfigNode convert(const YAML::Node& yaml, const std::string& path) {
+    constexpr int kDeepest = 64;
     ConfigNode node;
+    if (depth_ >= kDeepest) {
+      diagnostics_.add(mark(yaml.Mark()), "", "is nested too deeply, or contains itself");
+      return node;
+    }
+    ++depth_;
+    fill(node, yaml, path);
+    --depth_;
+    return node;
+  }
+
+  void fill(ConfigNode& node, const YAML::Node& yaml, const std::string& path) {
     node.mark = mark(yaml.Mark());
     node.path = path;
     if (yaml.IsScalar()) {
@@ -45,7 +60,6 @@ class TreeBuilder {
       node.kind = ConfigNode::Kind::kMap;
       for (const auto& entry : yaml) add_entry(node, entry.first, entry.second);
     }
-    return node;
   }
 
   void add_entry(ConfigNode& node, const YAML::Node& key, const YAML::Node& value) {
@@ -67,6 +81,7 @@ class TreeBuilder {
 
   std::shared_ptr<const std::string> file_;
   Diagnostics& diagnostics_;
+  int depth_ = 0;
 };
 
 size_t edit_distance(std::string_view a, std::string_view b) {
@@ -147,7 +162,7 @@ ConfigNode parse_config(const std::string& text, const std::string& name,
 
 std::string did_you_mean(std::string_view word, const std::vector<std::string>& known) {
   const std::string* best = nullptr;
-  size_t best_distance = std::max<size_t>(2, word.size() / 3) + 1;
+  size_t best_distance = std::min(std::max<size_t>(2, word.size() / 3) + 1, word.size());
   for (const std::string& candidate : known) {
     const size_t distance = edit_distance(word, candidate);
     if (distance < best_distance) {

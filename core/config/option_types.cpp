@@ -73,9 +73,9 @@ Json number(double value) {
 
 void OptionType<bool>::read(const ConfigNode& node, bool& value, Diagnostics& out) {
   if (!is_scalar(node, "true or false", out)) return;
-  if (node.scalar == "true" || node.scalar == "yes" || node.scalar == "on")
+  if (node.scalar == "true" || node.scalar == "True" || node.scalar == "yes" || node.scalar == "on")
     value = true;
-  else if (node.scalar == "false" || node.scalar == "no" || node.scalar == "off")
+  else if (node.scalar == "false" || node.scalar == "False" || node.scalar == "no" || node.scalar == "off")
     value = false;
   else
     complain(node, "true or false", out);

@@ -164,7 +164,8 @@ class Choice {
     if (!name) return;
     type_ = *name;
     method_ = make();
-    if (node.kind == ConfigNode::Kind::kMap) method_->read(node, out, type_);
+    ConfigNode named{.kind = ConfigNode::Kind::kMap, .mark = node.mark, .path = node.path};  // `rule: adamw` is an empty map
+    method_->read(node.kind == ConfigNode::Kind::kMap ? node : named, out, type_);
   }
   [[nodiscard]] Json to_json() const {
     if (type_.empty()) return nullptr;

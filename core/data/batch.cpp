@@ -2,11 +2,21 @@
 
 namespace tersor {
 
-Batch read_batch(const TokenSource& source, const SampleOrder& order, int64_t first, int64_t rows, int64_t sequence_length) {
-  const at::Tensor tokens = at::empty({rows, sequence_length + 1}, at::kLong);
-  for (int64_t row = 0; row < rows; ++row)
-    source.read(order.window(first + row), {tokens.data_ptr<int64_t>() + row * (sequence_length + 1), static_cast<size_t>(sequence_length + 1)});
+Batch read_windows(const TokenSource& source, const std::vector<int64_t>& windows, int64_t sequence_length) {
+  const int64_t width = sequence_length + 1;
+  const at::Tensor tokens = at::empty({static_cast<int64_t>(windows.size()), width}, at::kLong);
+  int64_t* row = tokens.data_ptr<int64_t>();
+  for (const int64_t window : windows) {
+    source.read(window, {row, static_cast<size_t>(width)});
+    row += width;
+  }
   return {tokens.slice(1, 0, sequence_length).contiguous(), tokens.slice(1, 1).contiguous()};
+}
+
+Batch read_batch(const TokenSource& source, const SampleOrder& order, int64_t first, int64_t rows, int64_t sequence_length) {
+  std::vector<int64_t> windows;
+  for (int64_t row = 0; row < rows; ++row) windows.push_back(order.window(first + row));
+  return read_windows(source, windows, sequence_length);
 }
 
 }  // namespace tersor

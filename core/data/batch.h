@@ -17,4 +17,7 @@ struct Batch {
 [[nodiscard]] Batch read_batch(const TokenSource& source, const SampleOrder& order, int64_t first, int64_t rows,
                                int64_t sequence_length);
 
+// The windows that are named.
+[[nodiscard]] Batch read_windows(const TokenSource& source, const std::vector<int64_t>& windows, int64_t sequence_length);
+
 }  // namespace tersor

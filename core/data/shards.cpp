@@ -35,8 +35,10 @@ class Shards final : public TokenSource {
       total_ += shard.size();
     }
     if (size() < 1)
-      throw user_error("'{}' holds {} {} tokens, too few for one window of {}", config.path.string(), total_, info.split,
-                       info.sequence_length + 1);
+      throw user_error("'{}' holds {} {} tokens, too few for one window of {}; {}", config.path.string(), total_, info.split,
+                       info.sequence_length + 1,
+                       info.split == "train" ? "shorten data.sequence_length"
+                                             : "tokenize again with a smaller --hold-out, or set evaluation.every=never");
   }
 
   int64_t size() const override { return (total_ - 1) / info_.sequence_length; }

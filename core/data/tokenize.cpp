@@ -141,7 +141,10 @@ TokenizeResult tokenize(const TokenizeOptions& options, const std::function<void
   Manifest manifest{.tokenizer = "tokenizer.model", .made_from = describe_inputs(options, files)};
   if (!options.force && is_complete(options.output, manifest.made_from)) return {Manifest::read(options.output), true};
 
-  fs::create_directories(options.output);
+  if (!options.tokenizer.empty()) (void)Tokenizer(options.tokenizer);  // before anything is written
+  std::error_code error;
+  fs::create_directories(options.output, error);
+  if (error) throw user_error("'{}' cannot be created: {}", options.output.string(), error.message());
   fs::remove(options.output / Manifest::kFile);  // until all shards are whole there is no manifest
   const fs::path model = options.output / manifest.tokenizer;
   if (options.tokenizer.empty()) {
@@ -168,7 +171,12 @@ TokenizeResult tokenize(const TokenizeOptions& options, const std::function<void
   encoder.flush();
   manifest.train = train.finish();
   manifest.validation = validation.finish();
-  if (manifest.train.tokens == 0) throw user_error("the inputs hold no text to train on");
+  if (manifest.train.tokens == 0) throw user_error("no text is left to train on: the inputs hold {} documents, and --hold-out {} takes every {}th for "
+                     "validation", number, options.hold_out, options.hold_out);
+  if (options.hold_out > 0 && manifest.validation.documents == 0)
+    say(fmt::format("there are only {} documents, so none of them became validation: use a smaller --hold-out, or train with "
+                    "evaluation.every=never",
+                    number));
   manifest.write(options.output);
   return {manifest, false};
 }

@@ -43,7 +43,8 @@ std::string write_safetensors(const std::filesystem::path& file, const NamedTens
                               const std::map<std::string, std::string>& metadata) {
   const std::string header = make_header(tensors, metadata);
   const auto length = static_cast<uint64_t>(header.size());
-  std::ofstream stream(file, std::ios::binary | std::ios::trunc);
+  const std::filesystem::path temporary = file.string() + ".tmp";  // whole or not there
+  std::ofstream stream(temporary, std::ios::binary | std::ios::trunc);
   Sha256 sum;
   const auto put = [&](const void* data, size_t size) {
     stream.write(static_cast<const char*>(data), static_cast<std::streamsize>(size));
@@ -56,8 +57,12 @@ std::string write_safetensors(const std::filesystem::path& file, const NamedTens
     put(plain.const_data_ptr(), plain.nbytes());
   }
   stream.close();
-  if (!stream) throw user_error("'{}' cannot be written; is the disk full?", file.string());
-  sync_to_disk(file);
+  if (!stream) {
+    std::filesystem::remove(temporary);
+    throw user_error("'{}' cannot be written; is the disk full?", file.string());
+  }
+  sync_to_disk(temporary);
+  std::filesystem::rename(temporary, file);
   return sum.hex();
 }
 

@@ -19,7 +19,7 @@ using torch::autograd::variable_list;
 
 class Int8Weight final : public PackedWeight {
  public:
-  explicit Int8Weight(at::IntArrayRef shape) : packed_(kernels::AffineQuantized::zeros(shape, 8, at::TensorOptions())) {}
+  Int8Weight(at::IntArrayRef shape, const at::TensorOptions& options) : packed_(kernels::AffineQuantized::zeros(shape, 8, options)) {}
 
   at::Tensor unpack() const override { return kernels::dequantize_affine(packed_); }
   void pack(const at::Tensor& weight, const std::optional<RandomStream>& random) override {
@@ -56,10 +56,10 @@ class Int8 final : public Parameterization {
   struct Config {
     void fields(FieldVisitor&) {}
   };
-  Int8(const Config&, const WeightShape& shape) : name_(shape.name), weight_(std::make_shared<Int8Weight>(at::IntArrayRef{shape.out, shape.in})) {
-    const at::Tensor dense = at::empty({shape.out, shape.in}, at::kFloat);
+  Int8(const Config&, const WeightShape& shape) : name_(shape.name), weight_(std::make_shared<Int8Weight>(at::IntArrayRef{shape.out, shape.in}, shape.options)) {
+    const at::Tensor dense = at::empty({shape.out, shape.in}, shape.options.dtype(at::kFloat));
     kernels::fill_normal(dense, shape.init_std, random_stream(shape.seed, "init", shape.name + ".weight"));
-    weight_->pack(dense, std::nullopt);
+    if (!dense.is_meta()) weight_->pack(dense, std::nullopt);
     handle_ = register_parameter("weight", at::zeros({1}, shape.options).expand({shape.out, shape.in}));
   }
 

@@ -53,7 +53,7 @@ void remove_checkpoint(const fs::path& folder) {
 
 }  // namespace
 
-CheckpointStore::CheckpointStore(fs::path folder, int64_t keep) : folder_(std::move(folder)), keep_(keep) {
+void CheckpointStore::remove_unfinished() {
   fs::create_directories(folder_);
   for (const auto& entry : fs::directory_iterator(folder_))
     if (entry.is_directory() && entry.path().filename().string().starts_with("step-") && !is_committed(entry.path()))
@@ -66,6 +66,22 @@ fs::path CheckpointStore::save(const CheckpointContent& content) {
   if (is_committed(target)) return target;
   const fs::path work = folder_ / (name + kUnfinished);
   fs::remove_all(work);
+  try {
+    write_files(content, work);
+  } catch (...) {
+    fs::remove_all(work);  // a full disk is not left full
+    throw;
+  }
+  fs::remove_all(target);
+  fs::rename(work, target);
+  sync_to_disk(folder_);
+  write_whole(folder_ / "latest", name + "\n");
+  const std::vector<fs::path> saved = all();
+  for (size_t i = 0; i + static_cast<size_t>(keep_) < saved.size(); ++i) remove_checkpoint(saved[i]);
+  return target;
+}
+
+void CheckpointStore::write_files(const CheckpointContent& content, const fs::path& work) {
   CheckpointWriter writer(work);
   NamedTensors weights;
   for (const Param& param : content.model.params())
@@ -78,17 +94,11 @@ fs::path CheckpointStore::save(const CheckpointContent& content) {
   writer.text("config.json", hugging_face_config(content.model.config(), dtype).dump(2) + "\n");
   if (!content.tokenizer.empty()) writer.text("tokenizer.model", read_text(content.tokenizer));
   writer.commit();
-  fs::remove_all(target);
-  fs::rename(work, target);
-  sync_to_disk(folder_);
-  write_whole(folder_ / "latest", name + "\n");
-  const std::vector<fs::path> saved = all();
-  for (size_t i = 0; i + static_cast<size_t>(keep_) < saved.size(); ++i) remove_checkpoint(saved[i]);
-  return target;
 }
 
 std::vector<fs::path> CheckpointStore::all() const {
   std::vector<fs::path> saved;
+  if (!fs::exists(folder_)) return saved;
   for (const auto& entry : fs::directory_iterator(folder_))
     if (entry.is_directory() && entry.path().filename().string().starts_with("step-") && is_committed(entry.path()) &&
         entry.path().extension() != kUnfinished)
@@ -104,10 +114,10 @@ std::optional<fs::path> CheckpointStore::latest() const {
 }
 
 TrainerState open_checkpoint(const fs::path& checkpoint) {
-  if (!is_committed(checkpoint)) throw user_error("'{}' is not a whole checkpoint", checkpoint.string());
+  if (!is_committed(checkpoint)) throw user_error("'{}' is neither the folder of a run nor a whole checkpoint", checkpoint.string());
   const std::string remedy = fmt::format("remove '{}' to go on from the checkpoint before it", checkpoint.string());
   const Json manifest = Json::parse(read_text(checkpoint / "manifest.json"), nullptr, false);
-  if (!manifest.is_object() || manifest.value("format", 0) != kFormat)
+  if (!manifest.is_object() || !manifest.contains("files") || !manifest["files"].is_object() || manifest.value("format", 0) != kFormat)
     throw user_error("'{}' has a manifest that this version of tersor cannot read; {}", checkpoint.string(), remedy);
   for (const auto& [name, entry] : manifest["files"].items()) {
     const fs::path file = checkpoint / name;
@@ -128,14 +138,15 @@ void load_checkpoint(const fs::path& checkpoint, const Llama& model, const Optim
     const auto found = state.entries().find(name);
     if (found == state.entries().end() || found->second.dtype != value.scalar_type())
       throw user_error("'{}' holds no state '{}' of this type: the run was saved with other rules or state formats; "
-                       "set run.resume=overwrite to begin anew, or run.init_from='{}' to keep the weights alone",
+                       "put them back, or keep the weights alone with run.name=another run.init_from='{}'",
                        checkpoint.string(), name, checkpoint.string());
     state.copy_into(name, value);
     unused.erase(name);
   });
   if (!unused.empty())
-    throw user_error("'{}' holds state '{}' that no rule of this configuration uses; the run was saved with other rules",
-                     checkpoint.string(), *unused.begin());
+    throw user_error("'{}' holds state '{}' that no rule of this configuration uses: the run was saved with other rules or state "
+                     "formats; put them back, or keep the weights alone with run.name=another run.init_from='{}'",
+                     checkpoint.string(), *unused.begin(), checkpoint.string());
 }
 
 }  // namespace tersor

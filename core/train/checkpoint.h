@@ -24,8 +24,11 @@ struct CheckpointContent {
 
 class CheckpointStore {
  public:
-  // Removes what an interrupted save has left behind.
-  CheckpointStore(std::filesystem::path folder, int64_t keep);
+  // Changes nothing: others may be reading or writing there.
+  CheckpointStore(std::filesystem::path folder, int64_t keep) : folder_(std::move(folder)), keep_(keep) {}
+
+  // Removes what an interrupted save has left behind. Only for the process that trains in the folder.
+  void remove_unfinished();
 
   // Saves and removes checkpoints beyond the newest `keep`. Returns the folder.
   std::filesystem::path save(const CheckpointContent& content);
@@ -35,6 +38,8 @@ class CheckpointStore {
   [[nodiscard]] std::vector<std::filesystem::path> all() const;
 
  private:
+  static void write_files(const CheckpointContent& content, const std::filesystem::path& work);
+
   std::filesystem::path folder_;
   int64_t keep_;
 };

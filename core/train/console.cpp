@@ -2,6 +2,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <chrono>
+
 #include "core/train/observer.h"
 
 namespace tersor {
@@ -15,6 +17,7 @@ std::string human(double value) {
 
 std::string human_bytes(int64_t bytes) {
   const auto value = static_cast<double>(bytes);
+  if (bytes < 1 << 20) return fmt::format("{:.0f} KiB", value / 0x1.0p10);
   return bytes >= 1 << 30 ? fmt::format("{:.1f} GiB", value / 0x1.0p30) : fmt::format("{:.0f} MiB", value / 0x1.0p20);
 }
 
@@ -36,13 +39,16 @@ class Console final : public RunObserver {
   }
 
   void on_step(const StepReport& s) override {
-    if (s.skipped) line(fmt::format("step {}: a gradient is not finite; the step is skipped", s.progress.step));
+    if (s.skipped && !s.stops) line(fmt::format("step {}: a gradient is not finite; the step is skipped", s.progress.step));
     const std::string text =
-        fmt::format("step {}/{} | loss {:.4f} | lr {:.1e} | gnorm {:.2f} | mem {} | {} tok/s | eta {}", s.progress.step,
-                    s.progress.total_steps, s.loss, s.lr, s.grad_norm, human_bytes(s.peak_bytes), human(s.tokens_per_second),
-                    duration(s.eta_seconds));
+        fmt::format("step {}/{} | loss {:.4f} | eta {} | {} tok/s | lr {:.1e} | gnorm {:.2f} | mem {}", s.progress.step,
+                    s.progress.total_steps, s.loss, duration(s.eta_seconds), human(s.tokens_per_second), s.lr, s.grad_norm,
+                    human_bytes(s.peak_bytes));
     if (s.log) line(text);
-    if (terminal_) bar(s.progress, text);
+    const auto now = std::chrono::steady_clock::now();
+    if (!terminal_ || (!s.log && now - drawn_ < std::chrono::milliseconds(100))) return;
+    drawn_ = now;
+    bar(s.progress, text);
   }
 
   void on_action(const Progress& now, const ActionReport& a) override {
@@ -62,8 +68,14 @@ class Console final : public RunObserver {
  private:
   // A line that stays; the bar, if there is one, is drawn again below it.
   void line(const std::string& text) {
-    fmt::print("{}{}\n", terminal_ ? "\r\x1b[K" : "", text);
+    put(fmt::format("{}{}\n", terminal_ ? "\r\x1b[K" : "", text));
+  }
+
+  // A reader that has gone away, as `tee` at Ctrl-C, is no reason to stop.
+  static void put(const std::string& text) {
+    std::fputs(text.c_str(), stdout);
     std::fflush(stdout);
+    std::clearerr(stdout);
   }
 
   void bar(const Progress& now, const std::string& text) const {
@@ -74,10 +86,10 @@ class Console final : public RunObserver {
     std::string drawn;
     for (int i = 0; i < kCells; ++i) drawn += i < full ? "█" : "░";
     const auto room = static_cast<size_t>(std::max(0, width - kCells - 2));
-    fmt::print("\r\x1b[K{} {}", drawn, text.substr(0, room));
-    std::fflush(stdout);
+    put(fmt::format("\r\x1b[K{} {}", drawn, text.substr(0, room)));
   }
 
+  std::chrono::steady_clock::time_point drawn_;
   const bool terminal_ = isatty(STDOUT_FILENO) == 1;
 };
 

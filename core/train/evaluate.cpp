@@ -12,13 +12,15 @@ EvalReport evaluate(Llama& model, const TokenSource& source, int64_t tokens, int
   const at::NoGradGuard no_grad;
   const auto begin = std::chrono::steady_clock::now();
   const int64_t windows = std::min(source.size(), (tokens + sequence_length - 1) / sequence_length);
-  const SampleOrder order(Order::kSequential, 0, source.size());
   double sum = 0;
   double sum_of_means = 0;
   int64_t batches = 0;
   for (int64_t first = 0; first < windows; first += rows, ++batches) {
     const int64_t count = std::min(rows, windows - first);
-    const Batch batch = read_batch(source, order, first, count, sequence_length);
+    std::vector<int64_t> chosen;
+    for (int64_t i = first; i < first + count; ++i)
+      chosen.push_back(static_cast<int64_t>(static_cast<__int128>(i) * source.size() / windows));
+    const Batch batch = read_windows(source, chosen, sequence_length);
     const double loss = model.loss(batch.inputs, batch.targets, 1, loss_chunk).item<double>();
     sum += loss;
     sum_of_means += loss / static_cast<double>(count * sequence_length);

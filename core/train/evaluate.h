@@ -5,7 +5,7 @@
 
 namespace tersor {
 
-// Windows 0 … n of `source`, enough for `tokens`, in batches of `rows`. The mean is over tokens, not over batches.
+// Windows spread evenly over `source`, enough for `tokens`, in batches of `rows`. The mean is over tokens, not over batches.
 [[nodiscard]] EvalReport evaluate(Llama& model, const TokenSource& source, int64_t tokens, int64_t rows,
                                   int64_t sequence_length, int64_t loss_chunk);
 

@@ -21,6 +21,7 @@ struct StepReport {
   double grad_norm = 0;    // before clipping
   bool norm_is_estimate = false;  // of compressed sums: see optim/optimizer.h
   bool skipped = false;    // a gradient was not finite
+  bool stops = false;      // and the run ends for it
   double tokens_per_second = 0;  // since the last logged step
   double step_ms = 0;
   double data_ms = 0;

@@ -4,6 +4,7 @@
 #include <fstream>
 
 #include "core/base/files.h"
+#include "core/base/log.h"
 #include "core/report/tensorboard.h"
 #include "core/train/observer.h"
 
@@ -87,10 +88,17 @@ class Jsonl final : public RunObserver {
     Json record = {{"type", type}, {"step", step}};
     record.update(values);
     stream_ << record.dump() << std::endl;  // flushed: a record is not lost with the process
+    if (stream_) return;
+    if (!failed_) log().warn("'{}' cannot be written to; is the disk full? Records are being lost", file_.string());
+    failed_ = true;
+    stream_.clear();
+    stream_ << "\n";  // so that the next record stands on a line of its own
+    stream_.clear();
   }
 
   fs::path file_;
   std::ofstream stream_;
+  bool failed_ = false;
 };
 
 class Tensorboard final : public RunObserver {

@@ -20,6 +20,7 @@ class ResetMoments final : public Action {
       numbers += context.optimizer.state().reset(param.name);
       ++params;
     }
+    if (params == 0) throw user_error("timeline: reset_moments matches no parameter; mend its 'match' or remove it");
     return fmt::format("zeroed {} numbers of {} of {} parameters", numbers, params, context.optimizer.params().size());
   }
 

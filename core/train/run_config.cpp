@@ -24,13 +24,17 @@ void TrainSection::check(const ConfigNode& node, Diagnostics& out) const {
   if (global_batch_size % micro_batch_size != 0)
     out.add(nearest(node, {"micro_batch_size"}),
             fmt::format("must divide global_batch_size: {} is not a multiple of {}", global_batch_size, micro_batch_size));
+  constexpr double kMost = 1e15;
+  if (steps.unit == Span::Unit::kSteps && (steps.value < 1 || steps.value != std::floor(steps.value)))
+    out.add(nearest(node, {"steps"}), fmt::format("must be a whole number of steps, not {}", steps.value));
+  if (steps.value > kMost) out.add(nearest(node, {"steps"}), fmt::format("{} is more than any run can count", steps.value));
   if (steps.unit == Span::Unit::kFraction) out.add(nearest(node, {"steps"}), "must be a number of steps or of tokens");
 }
 
 void RunConfig::check(const ConfigNode& node, Diagnostics& out) const {
   if (data.sequence_length > model.max_position_embeddings)
     out.add(nearest(node, {"data", "sequence_length"}),
-            fmt::format("data.sequence_length {} is longer than model.max_position_embeddings {}; raise that or shorten this",
+            fmt::format("{} is longer than model.max_position_embeddings {}; raise that or shorten this",
                         data.sequence_length, model.max_position_embeddings));
   if (run.name.empty() || run.name.find('/') != std::string::npos || run.name.starts_with('.'))
     out.add(nearest(node, {"run", "name"}), fmt::format("'{}' cannot be the name of a folder", run.name));

@@ -33,11 +33,11 @@ struct RunSection {
   std::filesystem::path init_from;
   void fields(FieldVisitor& v) {
     v("name", name, "the run's folder inside out_dir");
-    v("out_dir", out_dir, "where runs are kept");
+    v("out_dir", out_dir, "where runs are kept; relative to the file that says so, or, by default, to where tersor is started");
     v("seed", seed, at_least(0), "of all randomness: initial weights, order of the data, rounding");
     v("resume", resume, "what to do when the run exists: refuse, go on from its last checkpoint, or begin anew");
     v("dtype", dtype, "weights and compute; bf16 weights are updated with stochastic rounding");
-    v("threads", threads, at_least(0), "CPU threads; 0 takes one a core");
+    v("threads", threads, between(0, 1024), "CPU threads; 0 takes one a core");
     v("init_from", init_from, "folder with model.safetensors to start from: an import, an export or a checkpoint");
   }
 };
@@ -115,12 +115,12 @@ struct RunConfig {
     v("run", run, "the run itself");
     v("model", model, "the LLaMA decoder, in Hugging Face's names");
     v("parameterization", parameterization, "how weight matrices are stored and trained");
-    v("data", data, "tokens");
+    v("data", data, "training and validation tokens, and the windows that are cut from them");
     v("optimizer", optimizer, "how weights are updated");
     v("schedule", schedule, "the learning rate over the run");
     v("train", train, "how long and in what portions");
-    v("evaluation", evaluation, "validation");
-    v("checkpoint", checkpoint, "saving");
+    v("evaluation", evaluation, "when and on how much the validation loss is measured");
+    v("checkpoint", checkpoint, "when the run is saved and how many saves are kept");
     v("log", log, "what is written down");
     v("timeline", timeline, "actions at chosen steps");
   }

@@ -30,12 +30,18 @@ bool is_free(const std::string& option) { return option.starts_with("run.") && !
 RunFolder::RunFolder(const RunConfig& config) : path_(config.folder()) {
   std::error_code error;
   fs::create_directories(path_, error);
-  if (error) throw user_error("'{}' cannot be created: {}; choose another run.out_dir", path_.string(), error.message());
+  if (error) throw user_error("run.out_dir: '{}' cannot be created: {}; choose another run.out_dir", path_.string(), error.message());
   lock_ = std::make_unique<Lock>(path_);
   if (config.run.resume == Resume::kOverwrite) {
+    const fs::path& start = config.run.init_from;
+    if (!start.empty() && !fs::relative(fs::absolute(start), fs::absolute(path_)).string().starts_with(".."))
+      throw user_error("run.init_from '{}' lies in the run that run.resume=overwrite would remove; choose another run.name",
+                       start.string());
     for (const char* part : {"checkpoints", "tb", "metrics.jsonl", "config.yaml", "report.html"}) fs::remove_all(path_ / part);
   }
   checkpoints_ = std::make_unique<CheckpointStore>(path_ / "checkpoints", config.checkpoint.keep);
+  fs::create_directories(path_ / "checkpoints");
+  checkpoints_->remove_unfinished();
   if (config.run.resume == Resume::kNever && fs::exists(path_ / "metrics.jsonl"))
     throw user_error("'{}' holds a run already: go on with run.resume=auto, begin anew with run.resume=overwrite, or choose "
                      "another run.name",

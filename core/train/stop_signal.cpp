@@ -21,7 +21,7 @@ void set_handlers(void (*handler)(int)) {
   action.sa_handler = handler;
   sigemptyset(&action.sa_mask);
   action.sa_flags = SA_RESTART;  // writing a file is not interrupted
-  for (const int signal : {SIGINT, SIGTERM}) sigaction(signal, &action, nullptr);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaction(signal, &action, nullptr);
 }
 
 }  // namespace
@@ -29,8 +29,12 @@ void set_handlers(void (*handler)(int)) {
 StopSignal::StopSignal() {
   g_requested = 0;
   set_handlers(&handle);
+  std::signal(SIGPIPE, SIG_IGN);
 }
-StopSignal::~StopSignal() { set_handlers(SIG_DFL); }
+StopSignal::~StopSignal() {
+  set_handlers(SIG_DFL);
+  std::signal(SIGPIPE, SIG_DFL);
+}
 
 bool StopSignal::requested() { return g_requested != 0; }
 

@@ -1,4 +1,5 @@
-// SIGINT and SIGTERM ask a run to save and stop; a second one ends the process at once.
+// SIGINT, SIGTERM and SIGHUP ask a run to save and stop; a second one ends the process at once. While this lives, output
+// that nobody reads any more does not end the process.
 #pragma once
 
 namespace tersor {

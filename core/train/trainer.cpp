@@ -33,6 +33,18 @@ int64_t peak_resident_bytes() {
   return 0;
 }
 
+// Memory that can be had without swapping; 0 when the system does not say.
+double available_bytes() {
+  std::ifstream info("/proc/meminfo");
+  for (std::string word; info >> word;) {
+    if (word != "MemAvailable:") continue;
+    double kilobytes = 0;
+    info >> kilobytes;
+    return kilobytes * 1024;
+  }
+  return 0;
+}
+
 }  // namespace
 
 struct Trainer::Timing {
@@ -41,6 +53,22 @@ struct Trainer::Timing {
   int64_t window_steps = 0;
   double rate = 0;  // steps a second over the last window
 };
+
+void validate(const RunConfig& config) {
+  constexpr double kGiB = 0x1.0p30;
+  const ModelConfig& m = config.model;
+  const auto hidden = static_cast<double>(m.hidden_size);
+  const double block = hidden * static_cast<double>(m.head_width() * (2 * m.num_attention_heads + 2 * m.kv_heads()) + 3 * m.intermediate_size);
+  const double numbers = hidden * static_cast<double>(m.vocab_size) * 2 + block * static_cast<double>(m.num_hidden_layers);
+  const double needed = numbers * (config.run.dtype == Dtype::kBf16 ? 2 : 4);
+  const double available = available_bytes();
+  if (available > 0 && needed > available)
+    throw user_error("model: its weights alone take {:.1f} GiB, and {:.1f} GiB of memory are free; choose a smaller model", needed / kGiB,
+                     available / kGiB);
+  const at::ScalarType type = config.run.dtype == Dtype::kBf16 ? at::kBFloat16 : at::kFloat;
+  const Llama shapes(m, config.parameterization, at::TensorOptions(type).device(at::kMeta), 0);
+  check_groups(shapes.params(), config.optimizer.groups);
+}
 
 std::shared_ptr<Llama> build_model(const RunConfig& config) {
   const at::ScalarType type = config.run.dtype == Dtype::kBf16 ? at::kBFloat16 : at::kFloat;
@@ -52,11 +80,12 @@ std::shared_ptr<Llama> build_model(const RunConfig& config) {
 
 Trainer::Trainer(const RunConfig& config) : config_(config), resolved_(fields_to_json(config_)) {
   if (config_.run.threads > 0) at::set_num_threads(static_cast<int>(config_.run.threads));
+  validate(config_);
   build_sources();
+  folder_ = std::make_unique<RunFolder>(config_);
   model_ = build_model(config_);
   optimizer_ = std::make_unique<Optimizer>(model_->params(), config_.optimizer, static_cast<uint64_t>(config_.run.seed));
   timeline_ = std::make_unique<Timeline>(config_.timeline);
-  folder_ = std::make_unique<RunFolder>(config_);
   resume();
 }
 
@@ -112,12 +141,15 @@ int Trainer::run() {
       finish("stopped", step - 1, kExitStopped);
       return kExitStopped;
     }
+    report.stops = report.skipped && (config_.optimizer.on_nonfinite == OnNonfinite::kStop || ++consecutive_skips_ >= kMaxConsecutiveSkips);
     report_step(report);
-    if (report.skipped && (config_.optimizer.on_nonfinite == OnNonfinite::kStop || ++consecutive_skips_ >= kMaxConsecutiveSkips)) {
-      finish("failed", step, kExitFailed);
-      throw user_error("step {}: a gradient is infinite or not a number. The last checkpoint is whole; lower optimizer.lr, set "
-                       "optimizer.clip_norm, or let such steps pass with optimizer.on_nonfinite=skip (at most {} in a row)",
-                       step, kMaxConsecutiveSkips);
+    if (report.stops) {
+      const auto saved = folder_->checkpoints().latest();
+      log().error("step {}: a gradient is infinite or not a number, and the run ends. {} Lower optimizer.lr, set optimizer.clip_norm, or "
+                  "let such steps pass with optimizer.on_nonfinite=skip (at most {} in a row)",
+                  step, saved ? fmt::format("The last checkpoint is '{}'.", saved->string()) : "There is no checkpoint yet.",
+                  kMaxConsecutiveSkips);
+      return finish("failed", step, kExitFailed);
     }
     if (!report.skipped) consecutive_skips_ = 0;
     const bool last = step == total;

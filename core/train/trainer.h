@@ -1,6 +1,6 @@
 // The training loop. One step:
 //
-//   1 rate of the step   2 micro-batches: forward, loss, backward   3 timeline before the update   4 norm, gate, clip
+//   1 rate of the step   2 timeline before the update   3 micro-batches: forward, loss, backward   4 norm, gate, clip
 //   5 rules, weights, decay   6 timeline after the update   7 observers, evaluation, checkpoint
 //
 // A checkpoint is only ever taken at 7, and every random number and position is a function of the step, so a resumed run
@@ -50,6 +50,10 @@ class Trainer {
   int64_t last_saved_ = -1;
   int64_t consecutive_skips_ = 0;
 };
+
+// Finds, without allocating the model, what no single option can tell: parameters that no group matches or that their rule
+// refuses, and weights that do not fit into memory. UserError.
+void validate(const RunConfig& config);
 
 // The model of a configuration, with fresh weights or those of run.init_from.
 [[nodiscard]] std::shared_ptr<Llama> build_model(const RunConfig& config);

@@ -113,7 +113,7 @@ TEST_CASE("config: every mistake is reported at once, each with its place", "[co
 TEST_CASE("config: malformed values are refused", "[config]") {
   for (const std::string text : {"count: 1.5", "count: ten", "count: '3'", "inner: {scale: nan}", "memory: 3 apples",
                                  "span: 10 miles", "count: [1]", "count: {a: 1}", "maybe: -1", "count: 1, 2", "- 1",
-                                 "count: 1\ncount: 2", "a: [", "when: every 0", "when: at", "when: every 5 every 6"})
+                                 "count: 1\ncount: 2", "a: [", "when: every 0", "when: 0", "count:", "inner:", "a: &x {b: *x}", "count: 1\n---\ncount: 2", "when: at", "when: every 5 every 6"})
     CHECK_FALSE(errors_of(text).empty());
 }
 

@@ -30,16 +30,18 @@ TEST_CASE("dynamic map: the nearest entry is found for every number", "[kernels]
   for (const bool with_sign : {true, false}) {
     const kernels::DynamicMap& map = kernels::dynamic_map(with_sign);
     const RandomStream random = random_stream(3, "map");
-    for (uint64_t i = 0; i < 200000; ++i) {
+    int wrong = 0;
+    for (uint64_t i = 0; i < 50000; ++i) {
       const double magnitude = std::pow(10.0, -8 * random.uniform(2 * i));
       const auto x = static_cast<float>(with_sign && random.uniform(2 * i + 1) < 0.5 ? -magnitude : magnitude);
       const uint8_t code = map.encode(x);
       float nearest = 10;
       for (const float value : map.values()) nearest = std::min(nearest, std::abs(value - x));
       const bool kept_sign = x < 0 && std::abs(x) < 1e-6f;  // a negative number does not become zero
-      CHECK((std::abs(map.decode(code) - x) <= nearest * 1.0001f || kept_sign));
-      if (x < 0) CHECK(map.decode(code) < 0);
+      if (std::abs(map.decode(code) - x) > nearest * 1.0001f && !kept_sign) ++wrong;
+      if (x < 0 && map.decode(code) >= 0) ++wrong;
     }
+    CHECK(wrong == 0);
   }
 }
 

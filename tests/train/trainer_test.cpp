@@ -63,7 +63,7 @@ TEST_CASE("trainer: bf16 follows fp32", "[train]") {
 TEST_CASE("trainer: a gradient that is not finite stops the run before weights change, or is skipped", "[train]") {
   const TemporaryFolder folder;
   const std::vector<std::string> broken{"optimizer.lr=1e30", "optimizer.clip_norm=~", "evaluation.every=never", "schedule={type: constant, warmup: 0}"};
-  CHECK_THROWS_WITH(testing::train(tiny_config(folder.path(), broken)), Catch::Contains("a gradient is infinite or not a number"));
+  CHECK(testing::train(tiny_config(folder.path(), broken)) == kExitFailed);
   CHECK(records(folder / "tiny", "end").begin()->second["status"] == "failed");
 }
 

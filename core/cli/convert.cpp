@@ -1,5 +1,6 @@
 // export and import: Hugging Face's format, both ways.
 #include "core/base/files.h"
+#include "core/base/log.h"
 #include "core/cli/commands.h"
 #include "core/cli/loaded_run.h"
 #include "core/interop/hugging_face.h"
@@ -16,14 +17,25 @@ struct ConvertArguments {
   bool force = false;
 };
 
-void create_output(const ConvertArguments& a, const char* file) {
-  if (fs::exists(a.to / file) && !a.force) throw user_error("'{}' exists; --force replaces it", (a.to / file).string());
-  fs::create_directories(a.to);
+// Whether the target may be written to. It is created when there is something to write, not before.
+void check_output(const ConvertArguments& a, std::initializer_list<const char*> files) {
+  if (fs::exists(a.to) && !fs::is_directory(a.to)) throw user_error("'{}' is not a folder; choose another", a.to.string());
+  if (fs::exists(a.to) && fs::equivalent(a.from, a.to)) throw user_error("'{}' is both source and target; choose another folder", a.to.string());
+  if (fs::exists(a.to / "COMMITTED")) throw user_error("'{}' is a checkpoint; choose another folder", a.to.string());
+  for (const char* file : files)
+    if (fs::exists(a.to / file) && !a.force) throw user_error("'{}' exists; --force replaces it", (a.to / file).string());
+}
+
+void create_output(const ConvertArguments& a) {
+  std::error_code error;
+  fs::create_directories(a.to, error);
+  if (error) throw user_error("'{}' cannot be created: {}; choose another folder", a.to.string(), error.message());
 }
 
 void export_run(const ConvertArguments& a) {
   const LoadedRun run = load_run(a.from);
-  create_output(a, "model.safetensors");
+  check_output(a, {"model.safetensors", "config.json"});
+  create_output(a);
   const std::string dtype = run.config.run.dtype == Dtype::kBf16 ? "bfloat16" : "float32";
   write_safetensors(a.to / "model.safetensors", dense_weights(*run.model), {{"format", "pt"}});
   write_whole(a.to / "config.json", hugging_face_config(run.config.model, dtype).dump(2) + "\n");
@@ -33,16 +45,21 @@ void export_run(const ConvertArguments& a) {
 }
 
 void import_model(const ConvertArguments& a) {
+  if (!fs::is_directory(a.from)) throw user_error("'{}' is not a folder with config.json and model.safetensors", a.from.string());
   ModelConfig config = read_hugging_face_config(a.from);
-  Diagnostics diagnostics;
-  config.check(ConfigNode{}, diagnostics);
+  Diagnostics diagnostics;  // the limits that YAML is held to
+  ModelConfig checked;
+  read_fields(checked, parse_config(to_yaml(fields_to_json(config)), (a.from / "config.json").string(), diagnostics), diagnostics);
   diagnostics.throw_if_any();
-  create_output(a, "model.yaml");
+  check_output(a, {"model.yaml", "model.safetensors"});
   // Loading is the check that every tensor is there and fits.
   const ParameterizationConfig dense;
   const Llama model(config, dense, at::TensorOptions(at::kFloat), 0);
   load_weights(a.from, model.params());
+  create_output(a);
   write_safetensors(a.to / "model.safetensors", dense_weights(model), {{"format", "pt"}});
+  if (fs::exists(a.from / "tokenizer.json") && !fs::exists(a.from / "tokenizer.model"))
+    log().warn("'{}' is not taken over: only SentencePiece models (tokenizer.model) are", (a.from / "tokenizer.json").string());
   if (fs::exists(a.from / "tokenizer.model")) write_whole(a.to / "tokenizer.model", read_text(a.from / "tokenizer.model"));
   const Json yaml = {{"model", fields_to_json(config)}, {"run", {{"init_from", "."}}}};
   write_whole(a.to / "model.yaml", "# Imported; in a run's file: extends: model.yaml\n" + to_yaml(yaml));

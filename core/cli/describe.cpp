@@ -88,6 +88,13 @@ void print_table() {
     for (const MethodInfo& method : registry->methods()) fmt::print("| {} | `{}` | {} |\n", axis, method.name, method.source);
 }
 
+// A file may leave to another what a run needs, so nothing is required of one.
+void require_nothing(Json& schema) {
+  if (schema.is_object() && schema.contains("required") && schema["required"].is_array()) schema.erase("required");
+  if (schema.is_structured())
+    for (Json& inside : schema) require_nothing(inside);
+}
+
 }  // namespace
 
 void add_describe_command(CLI::App& app) {
@@ -111,9 +118,10 @@ void add_describe_command(CLI::App& app) {
     RunConfig config;
     Json schema = {{"$schema", "http://json-schema.org/draft-07/schema#"}, {"title", "tersor run"}};
     schema.update(fields_schema(config));
-    schema["properties"]["extends"] = {{"type", Json::array({"string", "array"})}, {"description", "files below this one"}};
+    schema["properties"]["extends"] = {{"anyOf", Json::array({{{"type", "string"}}, {{"type", "array"}, {"items", {{"type", "string"}}}}})},
+                                       {"description", "files below this one"}};
     for (const auto& [axis, registry] : all_registries()) schema["definitions"][axis] = axis_schema(*registry);
-    schema.erase("required");  // a file may leave to another what a run needs
+    require_nothing(schema);
     fmt::print("{}\n", schema.dump(2));
   });
 }

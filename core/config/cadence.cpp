@@ -116,7 +116,7 @@ std::optional<std::string> Cadence::parse(const std::string& text) {
 }
 
 Json Cadence::schema() const {
-  return {{"type", "string"}, {"pattern", "^(never|at .+|every .+)$"}};
+  return {{"type", Json::array({"string", "integer"})}, {"pattern", "^(never|at .+|every .+|[0-9].*)$"}};
 }
 
 }  // namespace tersor

@@ -9,8 +9,15 @@ namespace {
 
 namespace fs = std::filesystem;
 
+void check_whole(const Json& json, const char* key, int64_t) {
+  if (!json[key].is_number_integer()) throw user_error("config.json: {} is {}, which is not a whole number", key, json[key].dump());
+}
+template <class T>
+void check_whole(const Json&, const char*, const T&) {}
+
 template <class T>
 void take(const Json& json, const char* key, T& value) {
+  if (json.contains(key) && !json[key].is_null()) check_whole(json, key, T{});
   if (json.contains(key) && !json[key].is_null()) value = json[key].get<T>();
 }
 
@@ -29,10 +36,15 @@ std::vector<SafetensorsFile> open_weights(const fs::path& folder) {
     const Json json = Json::parse(read_text(index), nullptr, false);
     if (!json.is_object() || !json.contains("weight_map")) throw user_error("'{}' has no weight_map", index.string());
     std::set<std::string> names;
-    for (const auto& [tensor, file] : json["weight_map"].items()) names.insert(file.get<std::string>());
+    for (const auto& [tensor, file] : json["weight_map"].items()) {
+      if (!file.is_string()) throw user_error("'{}': the file of '{}' is {}, which is no name", index.string(), tensor, file.dump());
+      names.insert(file.get<std::string>());
+    }
     for (const std::string& name : names) files.emplace_back(folder / name);
   } else {
-    throw user_error("'{}' holds no model.safetensors", folder.string());
+    throw user_error("'{}' holds neither model.safetensors nor model.safetensors.index.json; of a run, name a checkpoint; other formats "
+                     "become safetensors with Transformers' save_pretrained",
+                     folder.string());
   }
   return files;
 }
@@ -45,10 +57,12 @@ ModelConfig read_hugging_face_config(const fs::path& folder) {
   const fs::path file = folder / "config.json";
   const Json json = Json::parse(read_text(file), nullptr, false);
   if (!json.is_object()) throw user_error("'{}' is not JSON", file.string());
-  const std::string architecture = json.value("model_type", "unknown");
-  if (architecture != "llama") throw user_error("'{}' is of type '{}'; only 'llama' can be imported", file.string(), architecture);
-  if (json.value("hidden_act", "silu") != "silu")
-    throw user_error("'{}': hidden_act '{}' is not supported; only silu is", file.string(), json["hidden_act"].dump());
+  if (!json.contains("model_type") || json["model_type"] != "llama")
+    throw user_error("'{}' is of type {}; only \"llama\" can be imported", file.string(), json.value("model_type", Json("unknown")).dump());
+  if (json.contains("hidden_act") && json["hidden_act"] != "silu")
+    throw user_error("'{}': hidden_act {} is not supported; only silu is", file.string(), json["hidden_act"].dump());
+  for (const char* key : {"vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"})
+    if (!json.contains(key)) throw user_error("'{}' does not say {}", file.string(), key);
   ModelConfig config;
   try {
     Json rope = json.value("rope_parameters", Json::object());  // Transformers 5 keeps θ there
@@ -115,6 +129,8 @@ void load_weights(const fs::path& folder, const std::vector<Param>& params) {
     try {
       if (file == files.end())
         problems += fmt::format("\n  '{}' is missing", name);
+      else if (target.is_floating_point() && !c10::isFloatingType(file->entries().at(name).dtype))
+        problems += fmt::format("\n  '{}' holds whole numbers; only floating-point weights can be loaded (dequantize the model first)", name);
       else
         file->copy_into(name, target);
     } catch (const UserError& e) {

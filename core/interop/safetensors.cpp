@@ -91,12 +91,13 @@ void SafetensorsFile::parse_header() {
     const std::string type = value.at("dtype");
     const auto known = std::find_if(kTypes.begin(), kTypes.end(), [&](const auto& t) { return t.second == type; });
     if (known == kTypes.end()) throw user_error("'{}': tensor '{}' has type {}, which is not supported", name, key, type);
-    Entry entry{.dtype = known->first, .shape = value.at("shape"), .begin = data + value.at("data_offsets").at(0).get<size_t>(),
-                .end = data + value.at("data_offsets").at(1).get<size_t>()};
+    const auto begin = value.at("data_offsets").at(0).get<uint64_t>();
+    const auto end = value.at("data_offsets").at(1).get<uint64_t>();
+    if (begin > end || end > bytes.size() - data)
+      throw user_error("'{}' is cut off: tensor '{}' ends at byte {} of {}", name, key, end, bytes.size() - data);
+    Entry entry{.dtype = known->first, .shape = value.at("shape"), .begin = data + begin, .end = data + end};
     size_t expected = c10::elementSize(entry.dtype);
     for (const int64_t size : entry.shape) expected *= static_cast<size_t>(size);
-    if (entry.end > bytes.size() || entry.begin > entry.end)
-      throw user_error("'{}' is cut off: tensor '{}' ends at byte {} of {}", name, key, entry.end, bytes.size());
     if (entry.end - entry.begin != expected)
       throw user_error("'{}' is damaged: tensor '{}' takes {} bytes, its shape needs {}", name, key, entry.end - entry.begin, expected);
     entries_.emplace(key, std::move(entry));

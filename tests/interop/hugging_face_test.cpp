@@ -1,0 +1,94 @@
+#include "core/interop/hugging_face.h"
+
+#include <cstring>
+
+#include "tests/support/catch.h"
+#include "tests/support/tiny_run.h"
+
+namespace tersor {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::TemporaryFolder;
+
+RunConfig tiny() { return testing::tiny_config("unused"); }
+
+void write_model(const fs::path& folder, const Llama& model) {
+  fs::create_directories(folder);
+  write_safetensors(folder / "model.safetensors", dense_weights(model), {{"format", "pt"}});
+  write_whole(folder / "config.json", hugging_face_config(model.config(), "float32").dump());
+}
+
+TEST_CASE("hugging_face: a model goes out and comes back bit for bit", "[interop]") {
+  const TemporaryFolder folder;
+  const RunConfig config = tiny();
+  const auto model = build_model(config);
+  write_model(folder.path(), *model);
+  const ModelConfig read = read_hugging_face_config(folder.path());
+  CHECK(read.num_key_value_heads == config.model.num_key_value_heads);
+  const Llama again(read, config.parameterization, at::TensorOptions(at::kFloat), 9);
+  load_weights(folder.path(), again.params());
+  const auto before = model->params();
+  const auto after = again.params();
+  REQUIRE(before.size() == after.size());
+  for (size_t i = 0; i < before.size(); ++i) CHECK(at::equal(before[i].value, after[i].value));
+}
+
+TEST_CASE("hugging_face: what would silently be another model is refused", "[interop]") {
+  const TemporaryFolder folder;
+  const auto model = build_model(tiny());
+  write_model(folder.path(), *model);
+  const Json whole = Json::parse(read_text(folder / "config.json"));
+  const auto with = [&](const std::function<void(Json&)>& change) {
+    Json json = whole;
+    change(json);
+    write_whole(folder / "config.json", json.dump());
+    try {
+      (void)read_hugging_face_config(folder.path());
+    } catch (const UserError& e) {
+      return std::string(e.what());
+    }
+    return std::string();
+  };
+  CHECK(with([](Json&) {}).empty());
+  CHECK(with([](Json& j) { j.erase("num_attention_heads"); }).find("does not say num_attention_heads") != std::string::npos);
+  CHECK(with([](Json& j) { j["hidden_size"] = 32.5; }).find("not a whole number") != std::string::npos);
+  CHECK(with([](Json& j) { j["model_type"] = 7; }).find("only \"llama\"") != std::string::npos);
+  CHECK(with([](Json& j) { j["hidden_act"] = nullptr; }).find("hidden_act null") != std::string::npos);
+  CHECK(with([](Json& j) { j["rope_scaling"] = {{"rope_type", "llama3"}}; }).find("rope scaling 'llama3'") != std::string::npos);
+}
+
+TEST_CASE("hugging_face: whole numbers are not weights", "[interop]") {
+  const TemporaryFolder folder;
+  const auto model = build_model(tiny());
+  NamedTensors weights = dense_weights(*model);
+  weights[0].second = weights[0].second.to(at::kChar);
+  write_safetensors(folder / "model.safetensors", weights);
+  CHECK_THROWS_WITH(load_weights(folder.path(), model->params()), Catch::Contains("holds whole numbers"));
+}
+
+TEST_CASE("safetensors: offsets outside the file are refused, however large", "[interop]") {
+  const TemporaryFolder folder;
+  for (const char* offsets : {"[0, 400]", "[18446744073709551608, 18446744073709551612]", "[8, 4]"}) {
+    std::string header = fmt::format(R"({{"x":{{"dtype":"F32","shape":[1],"data_offsets":{}}}}})", offsets);
+    header.append((8 - header.size() % 8) % 8, ' ');
+    const uint64_t length = header.size();
+    std::string bytes(sizeof(length), '\0');
+    std::memcpy(bytes.data(), &length, sizeof(length));
+    write_whole(folder / "x.safetensors", bytes + header + std::string(16, 'x'));
+    CHECK_THROWS_AS(SafetensorsFile(folder / "x.safetensors"), UserError);
+  }
+}
+
+TEST_CASE("checkpoints: looking at a run leaves a save that is under way alone", "[train]") {
+  const TemporaryFolder folder;
+  fs::create_directories(folder / "checkpoints" / "step-00000004.unfinished");
+  CheckpointStore store(folder / "checkpoints", 2);
+  CHECK_FALSE(store.latest().has_value());
+  CHECK(fs::exists(folder / "checkpoints" / "step-00000004.unfinished"));
+  store.remove_unfinished();
+  CHECK_FALSE(fs::exists(folder / "checkpoints" / "step-00000004.unfinished"));
+}
+
+}  // namespace
+}  // namespace tersor

@@ -12,6 +12,13 @@
 
 #include "core/config/plugin.h"
 
+#ifdef __SANITIZE_THREAD__
+// LibTorch and the runtime of OpenMP are not instrumented, so the barriers of their loops cannot be seen.
+extern "C" const char* __tsan_default_suppressions() {
+  return "race:libtorch_cpu.so\nrace:libgomp.so\nrace:at::internal::invoke_parallel\n";
+}
+#endif
+
 int main(int argc, char** argv) {
   const char* plugins = std::getenv("TERSOR_PLUGINS");
   std::istringstream files(plugins != nullptr ? plugins : "");

@@ -69,7 +69,7 @@ struct StepOutcome {
   double grad_norm = 0;    // global 2-norm before clipping
   double clip_factor = 1;  // what the gradients were multiplied by
   bool finite = true;      // false: some gradient was not, and no weight changed
-  bool norm_is_estimate = false;  // of compressed sums: unbiased, off by about a per cent
+  bool norm_is_estimate = false;  // of compressed sums: unbiased; see optim/README.md
 };
 
 class Optimizer {

@@ -50,8 +50,8 @@ int train(const std::string& program, const TrainArguments& arguments) {
   const auto [files, overrides] = sort_words(arguments.words);
   if (files.empty()) throw user_error("name at least one configuration file, for instance configs/run/quickstart.yaml");
   const RunConfig config = read_run_config(files, overrides);
-  validate(config);
   if (arguments.dry_run) {
+    validate(config);  // as the trainer does
     RunConfig copy = config;
     fmt::print("{}", to_yaml(fields_to_json(copy)));
     return kExitDone;

@@ -82,10 +82,10 @@ Trainer::Trainer(const RunConfig& config) : config_(config), resolved_(fields_to
   if (config_.run.threads > 0) at::set_num_threads(static_cast<int>(config_.run.threads));
   validate(config_);
   build_sources();
-  folder_ = std::make_unique<RunFolder>(config_);
   model_ = build_model(config_);
   optimizer_ = std::make_unique<Optimizer>(model_->params(), config_.optimizer, static_cast<uint64_t>(config_.run.seed));
   timeline_ = std::make_unique<Timeline>(config_.timeline);
+  folder_ = std::make_unique<RunFolder>(config_);  // last: run.resume=overwrite removes the old run, so all else must stand
   resume();
 }
 

@@ -29,6 +29,13 @@ void OptimizerConfig::check(const ConfigNode& node, Diagnostics& out) const {
 
 Optimizer::Optimizer(std::vector<Param> params, const OptimizerConfig& config, uint64_t seed)
     : params_(std::move(params)), config_(config), seed_(seed), methods_(build_methods(config.groups)) {
+  attach();
+}
+
+Optimizer::~Optimizer() { detach(); }
+
+// Gives every parameter its group, its slots and its hook.
+void Optimizer::attach() {
   const std::vector<size_t> assigned = assign_groups(params_, config_.groups, methods_);
   for (size_t i = 0; i < params_.size(); ++i) {
     const Param& param = params_[i];
@@ -42,13 +49,42 @@ Optimizer::Optimizer(std::vector<Param> params, const OptimizerConfig& config, u
                         .lr_scale = group.lr_scale});
     const ParamShape shape{param.value.sizes().vec(), param.slice_axis};
     const SlotFormats formats{methods_[index].state.get(), methods_[index].projector.get(), group.state.type(), group.projector.type()};
-    state_.declare(param.name, rule(members_[i]).slots(shape), formats, param.value.options());
+    state_.declare(param.name, shape, rule(members_[i]).slots(shape), formats, param.value.options());
     torch::autograd::impl::set_post_acc_grad_hooks(param.value, std::make_unique<GradientHook>(*this, i));
   }
 }
 
-Optimizer::~Optimizer() {
+void Optimizer::detach() {
   for (const Param& param : params_) torch::autograd::impl::set_post_acc_grad_hooks(param.value, nullptr);
+}
+
+void Optimizer::replace_params(std::vector<Param> params, const std::map<std::string, Inheritance>& inherited) {
+  detach();
+  const StateStore old = std::exchange(state_, {});
+  const std::vector<Param> before = std::exchange(params_, std::move(params));
+  members_.clear();
+  attach();
+  for (const Param& param : params_) {
+    const auto named = inherited.find(param.name);
+    const auto same = std::find_if(before.begin(), before.end(), [&](const Param& p) { return p.name == param.name; });
+    if (named != inherited.end())
+      state_.inherit(param.name, old, named->second);
+    else if (same != before.end() && same->value.sizes() == param.value.sizes())
+      state_.inherit(param.name, old, {.from = param.name});
+    const Param& own = param;
+    if (frozen_.contains(own.name)) own.value.set_requires_grad(false);
+  }
+  std::erase_if(frozen_, [&](const std::string& name) { return !state_.contains(name); });
+}
+
+void Optimizer::set_frozen(const std::string& param, bool frozen) {
+  const auto found = std::find_if(params_.begin(), params_.end(), [&](const Param& p) { return p.name == param; });
+  TERSOR_CHECK(found != params_.end(), "no parameter '{}'", param);
+  found->value.set_requires_grad(!frozen);
+  if (frozen)
+    frozen_.insert(param);
+  else
+    frozen_.erase(param);
 }
 
 void Optimizer::begin_step(const Progress& progress, double lr, int64_t num_micro_batches) {
@@ -101,8 +137,10 @@ void Optimizer::receive_gradient(size_t index) {
   const at::NoGradGuard no_grad;
   Member& member = members_[index];
   at::Tensor& slot = params_[index].value.mutable_grad();
-  const at::Tensor whole = std::move(slot);
+  at::Tensor whole = std::move(slot);
   slot = at::Tensor();
+  if (const at::Tensor& mask = params_[index].mask; mask.defined())  // selected, not multiplied: what is masked may be anything
+    whole = at::where(mask, whole, at::zeros({}, whole.options()));
   at::Tensor gradient = compress(index, whole);
   // bf16 gradients of many micro-batches would lose their sum to rounding.
   if (num_micro_batches_ > 1 && gradient.scalar_type() == at::kBFloat16) gradient = gradient.to(at::kFloat);
@@ -159,7 +197,7 @@ bool Optimizer::update_fused(size_t index, const at::Tensor& gradient, double cl
   const Param& param = params_[index];
   const Member& member = members_[index];
   const at::Tensor weight = param.value.detach();
-  if (!fused_ || param.packed || member.compressed || weight.scalar_type() != at::kFloat || !weight.is_contiguous()) return false;
+  if (!fused_ || param.packed || param.mask.defined() || member.compressed || weight.scalar_type() != at::kFloat || !weight.is_contiguous()) return false;
   return rule(member).fused({.weight = weight, .grad = gradient.contiguous(), .grad_scale = clip_factor,
                              .lr = lr_ * member.lr_scale, .weight_decay = member.weight_decay, .slots = state_.resting(param.name)});
 }
@@ -184,6 +222,7 @@ void Optimizer::apply(const Param& param, const Member& member, const Direction&
   const double lr = lr_ * member.lr_scale;
   at::Tensor weight = param.value.detach();
   at::Tensor exact = param.packed ? param.packed->unpack() : weight.to(at::kFloat);  // the weight itself when it is fp32
+  const at::Tensor still = param.mask.defined() ? exact.clone() : at::Tensor();
   if (member.weight_decay != 0) exact.mul_(1 - lr * member.weight_decay);
   if (direction.left.defined() || direction.right.defined()) {
     const at::Tensor inside = direction.gain.defined() ? direction.value * direction.gain : direction.value;
@@ -195,6 +234,7 @@ void Optimizer::apply(const Param& param, const Member& member, const Direction&
   } else {
     exact.sub_(direction.value, lr);
   }
+  if (still.defined()) exact.copy_(at::where(param.mask, exact, still));
   if (param.packed)
     param.packed->pack(exact, step.random("weight_rounding"));
   else if (!exact.is_alias_of(weight))

@@ -18,6 +18,8 @@
 // StepOutcome::norm_is_estimate.
 #pragma once
 
+#include <set>
+
 #include "optim/param_groups.h"
 #include "optim/state_store.h"
 
@@ -91,6 +93,15 @@ class Optimizer {
   // Whether rules may use their fused steps; the plain ones are what those are tested against.
   void set_fused(bool fused) { fused_ = fused; }
 
+  // Takes on another set of parameters, between steps: after growth, or after weights have changed how they are stored. A
+  // parameter takes its state from where `inherited` says, else from the one that had its name if that was of its sizes,
+  // else it begins anew.
+  void replace_params(std::vector<Param> params, const std::map<std::string, Inheritance>& inherited = {});
+
+  // Frozen parameters receive no gradient and stand still; their state waits.
+  void set_frozen(const std::string& param, bool frozen);
+  [[nodiscard]] const std::set<std::string>& frozen() const { return frozen_; }
+
   [[nodiscard]] const std::vector<Param>& params() const { return params_; }
   [[nodiscard]] StateStore& state() { return state_; }
   [[nodiscard]] const StateStore& state() const { return state_; }
@@ -107,6 +118,8 @@ class Optimizer {
   };
   class GradientHook;
 
+  void attach();
+  void detach();
   void receive_gradient(size_t index);
   [[nodiscard]] at::Tensor compress(size_t index, at::Tensor gradient) const;
   [[nodiscard]] at::Tensor measure(const Member& member, const at::Tensor& whole, const at::Tensor& sum) const;
@@ -123,6 +136,7 @@ class Optimizer {
   std::vector<GroupMethods> methods_;  // one a group
   std::vector<Member> members_;
   StateStore state_;
+  std::set<std::string> frozen_;
 
   Progress progress_;
   double lr_ = 0;

@@ -104,10 +104,6 @@ std::vector<size_t> assign_groups(const std::vector<Param>& params, const std::v
     out.add(groups.front().match.mark(), "optimizer.groups",
             fmt::format("no group matches {}{}: end with a group 'match: any'", unmatched.front(),
                         unmatched.size() > 1 ? fmt::format(" and {} other parameters", unmatched.size() - 1) : ""));
-  for (size_t i = 0; i < groups.size(); ++i)
-    if (members[i] == 0)
-      out.add(groups[i].match.mark(), fmt::format("optimizer.groups[{}].match", i),
-              "matches no parameter that an earlier group has not taken; mend the pattern or remove the group");
   out.throw_if_any();
   return assigned;
 }
@@ -118,8 +114,17 @@ std::vector<GroupMethods> build_methods(const std::vector<GroupConfig>& groups) 
   return methods;
 }
 
-void check_groups(const std::vector<Param>& params, const std::vector<GroupConfig>& groups) {
-  (void)assign_groups(params, groups, build_methods(groups));
+void check_groups(const std::vector<std::vector<Param>>& stages, const std::vector<GroupConfig>& groups) {
+  const std::vector<GroupMethods> methods = build_methods(groups);
+  std::vector<int64_t> members(groups.size(), 0);
+  for (const std::vector<Param>& params : stages)
+    for (const size_t group : assign_groups(params, groups, methods)) ++members[group];
+  Diagnostics out;
+  for (size_t i = 0; i < groups.size(); ++i)
+    if (members[i] == 0)
+      out.add(groups[i].match.mark(), fmt::format("optimizer.groups[{}].match", i),
+              "matches no parameter that an earlier group has not taken; mend the pattern or remove the group");
+  out.throw_if_any();
 }
 
 }  // namespace tersor

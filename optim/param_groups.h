@@ -54,13 +54,14 @@ struct GroupMethods {
   std::unique_ptr<StateFormat> projector;
 };
 
-// The group of each parameter. Throws a UserError that names every parameter no group matches, every group that matches
-// nothing, every parameter that its rule refuses, and every slot that its format refuses.
+// The group of each parameter. Throws a UserError that names every parameter no group matches, every parameter that its rule
+// refuses, and every slot that its format refuses.
 [[nodiscard]] std::vector<size_t> assign_groups(const std::vector<Param>& params, const std::vector<GroupConfig>& groups,
                                                 const std::vector<GroupMethods>& methods);
 
-// Throws what assign_groups finds, for parameters that need not be allocated.
-void check_groups(const std::vector<Param>& params, const std::vector<GroupConfig>& groups);
+// Throws what assign_groups finds, and every group that matches nothing in any of the sets of parameters that a model will
+// have one after the other. They need not be allocated.
+void check_groups(const std::vector<std::vector<Param>>& stages, const std::vector<GroupConfig>& groups);
 [[nodiscard]] std::vector<GroupMethods> build_methods(const std::vector<GroupConfig>& groups);
 
 }  // namespace tersor

@@ -10,8 +10,8 @@ const StateFormat& exact_format() {
 
 }  // namespace
 
-void StateStore::declare(const std::string& param, const std::vector<SlotSpec>& specs, const SlotFormats& formats,
-                         const at::TensorOptions& options) {
+void StateStore::declare(const std::string& param, const ParamShape& shape, const std::vector<SlotSpec>& specs,
+                         const SlotFormats& formats, const at::TensorOptions& options) {
   std::vector<Record> records;
   for (const SlotSpec& spec : specs) {
     const bool exact = spec.kind == SlotKind::kExact || spec.kind == SlotKind::kHost;
@@ -21,10 +21,10 @@ void StateStore::declare(const std::string& param, const std::vector<SlotSpec>& 
     records.push_back({spec, &used, exact ? "fp32" : projector ? formats.projector_name : formats.state_name,
                        used.allocate(spec.shape, spec.kind, where.requires_grad(false))});
   }
-  TERSOR_CHECK(params_.emplace(param, std::move(records)).second, "the slots of '{}' are declared twice", param);
+  TERSOR_CHECK(params_.emplace(param, State{shape, std::move(records)}).second, "the slots of '{}' are declared twice", param);
 }
 
-const std::vector<StateStore::Record>& StateStore::records(const std::string& param) const {
+const StateStore::State& StateStore::state(const std::string& param) const {
   const auto found = params_.find(param);
   TERSOR_CHECK(found != params_.end(), "no state for '{}'", param);
   return found->second;
@@ -62,15 +62,86 @@ std::vector<RestingSlot> StateStore::resting(const std::string& param) const {
   return all;
 }
 
-int64_t StateStore::reset(const std::string& param) {
-  const Slots slots = open(param);
-  int64_t numbers = 0;
-  for (const Record& record : records(param)) {
-    slots[record.spec.name].zero_();
-    numbers += slots[record.spec.name].numel();
+namespace {
+
+bool is_moment(const SlotSpec& spec) { return spec.kind == SlotKind::kSigned || spec.kind == SlotKind::kNonNegative; }
+
+// Of a slot with the slices of a parameter of that shape: those slices; else undefined.
+at::Tensor slices_of(const at::Tensor& value, const ParamShape& shape, const std::vector<int64_t>& slices) {
+  if (!shape.slice_axis) return {};
+  const int64_t axis = *shape.slice_axis;
+  const bool sliced = value.dim() == static_cast<int64_t>(shape.sizes.size()) && value.size(axis) == shape.sizes[static_cast<size_t>(axis)];
+  if (!sliced) return {};
+  at::Tensor chosen = at::zeros({value.size(axis)}, at::kBool);
+  for (const int64_t slice : slices) chosen[slice] = true;
+  std::vector<int64_t> across(static_cast<size_t>(value.dim()), 1);
+  across[static_cast<size_t>(axis)] = value.size(axis);
+  return chosen.view(across).to(value.device());
+}
+
+// Where a moment stays, by `leading`, the first moment: bool, of its shape.
+at::Tensor survivors(const at::Tensor& leading, const Reset& what, const RandomStream& random) {
+  const int64_t numbers = leading.numel();
+  const auto count = static_cast<int64_t>(what.share * static_cast<double>(numbers));
+  at::Tensor stays = at::zeros({numbers}, at::kBool);
+  if (what.keep == Reset::Keep::kLargest) {
+    stays.index_fill_(0, std::get<1>(leading.abs().flatten().topk(count)).cpu(), true);
+  } else {
+    bool* flags = stays.data_ptr<bool>();
+    for (int64_t i = 0; i < numbers; ++i) flags[i] = random.uniform(static_cast<uint64_t>(i)) < what.share;
   }
-  close(param, slots, RandomStream(0));
-  return numbers;
+  return stays.view(leading.sizes()).to(leading.device());
+}
+
+}  // namespace
+
+ResetCount StateStore::reset(const std::string& param, const Reset& what, const RandomStream& random) {
+  const State& own = state(param);
+  const Slots slots = open(param);
+  ResetCount count;
+  std::map<std::vector<int64_t>, at::Tensor> stays;  // by shape: moments of one shape lose the same places
+  for (const Record& record : own.records) {
+    const at::Tensor& value = slots[record.spec.name];
+    const bool partly = what.keep != Reset::Keep::kNothing;
+    if (partly && !is_moment(record.spec)) continue;
+    count.numbers += value.numel();
+    const int64_t before = value.count_nonzero().item<int64_t>();
+    if (!what.slices.empty()) {
+      const at::Tensor chosen = slices_of(value, own.shape, what.slices);
+      if (chosen.defined()) value.masked_fill_(chosen, 0);
+    } else if (partly) {
+      const auto [place, fresh] = stays.try_emplace(record.spec.shape);
+      if (fresh) place->second = survivors(value, what, random.child(stays.size()));
+      value.masked_fill_(place->second.logical_not(), 0);
+    } else {
+      value.zero_();
+    }
+    count.zeroed += before - value.count_nonzero().item<int64_t>();
+  }
+  close(param, slots, random);
+  return count;
+}
+
+void StateStore::inherit(const std::string& param, const StateStore& old, const Inheritance& from) {
+  const State& own = state(param);
+  const State& source = old.state(from.from);
+  for (const Record& record : own.records) {
+    const auto match = std::find_if(source.records.begin(), source.records.end(),
+                                    [&](const Record& r) { return r.spec.name == record.spec.name; });
+    if (match == source.records.end()) continue;
+    const bool whole = match->spec.shape == source.shape.sizes && record.spec.shape == own.shape.sizes;
+    if (match->spec.shape == record.spec.shape && (!whole || !from.index.defined())) {
+      if (match->format_name == record.format_name && match->resting.size() == record.resting.size()) {
+        for (size_t i = 0; i < record.resting.size(); ++i) record.resting[i].copy_(match->resting[i]);
+      } else {
+        record.format->encode(match->format->decode(match->resting, match->spec.kind, match->spec.shape), record.spec.kind, RandomStream(0), record.resting);
+      }
+    } else if (whole && from.index.defined()) {
+      const at::Tensor flat = match->format->decode(match->resting, match->spec.kind, match->spec.shape).flatten();
+      const at::Tensor taken = at::where(from.index >= 0, flat.index_select(0, from.index.clamp_min(0)), at::zeros({}, flat.options()));
+      record.format->encode(taken.view(record.spec.shape), record.spec.kind, RandomStream(0), record.resting);
+    }
+  }
 }
 
 int64_t StateStore::bytes() const {
@@ -80,8 +151,8 @@ int64_t StateStore::bytes() const {
 }
 
 void StateStore::visit(const std::function<void(const std::string&, const at::Tensor&)>& each) const {
-  for (const auto& [param, records] : params_) {
-    for (const Record& record : records) {
+  for (const auto& [param, own] : params_) {
+    for (const Record& record : own.records) {
       const std::string name = param + "/" + record.spec.name;
       const bool parts = record.resting.size() > 1;
       for (size_t i = 0; i < record.resting.size(); ++i)

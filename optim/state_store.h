@@ -18,10 +18,29 @@ struct SlotFormats {
   std::string projector_name;
 };
 
+// What of a parameter's state is forgotten.
+struct Reset {
+  enum class Keep { kNothing, kRandom, kLargest };
+  Keep keep = Keep::kNothing;
+  double share = 0;               // how much of the moments stays, at random or the largest by first moment
+  std::vector<int64_t> slices{};  // only these, along the parameter's slice axis; empty: all
+};
+
+struct ResetCount {
+  int64_t zeroed = 0;
+  int64_t numbers = 0;  // all that were looked at
+};
+
+// Where a parameter's state comes from when the set of parameters changes.
+struct Inheritance {
+  std::string from;  // the old name
+  at::Tensor index;  // (numel) int64, of each number its place in the old parameter, −1: none; undefined: the same place
+};
+
 class StateStore {
  public:
   // Allocates the slots of one parameter, all zero. The formats must outlive the store.
-  void declare(const std::string& param, const std::vector<SlotSpec>& specs, const SlotFormats& formats,
+  void declare(const std::string& param, const ParamShape& shape, const std::vector<SlotSpec>& specs, const SlotFormats& formats,
                const at::TensorOptions& options);
 
   // The slots in fp32, for one call of a rule; `close` puts to rest what the rule wrote. `random` draws the rounding.
@@ -32,8 +51,13 @@ class StateStore {
   // The slots as they rest.
   [[nodiscard]] std::vector<RestingSlot> resting(const std::string& param) const;
 
-  // Zeroes every slot of one parameter and returns how many numbers that were.
-  int64_t reset(const std::string& param);
+  // Zeroes what `what` says. Where moments are partly kept, counters and bases stay, and one choice of places holds for all
+  // moments: a first moment over a second that was zeroed would be a step without bound.
+  ResetCount reset(const std::string& param, const Reset& what = {}, const RandomStream& random = RandomStream(0));
+
+  // Takes over the state of a parameter of `old`, slot by slot, where names, shapes and formats allow it; the rest stays zero.
+  void inherit(const std::string& param, const StateStore& old, const Inheritance& from);
+  [[nodiscard]] bool contains(const std::string& param) const { return params_.contains(param); }
 
   [[nodiscard]] int64_t bytes() const;
 
@@ -47,9 +71,14 @@ class StateStore {
     std::string format_name;
     std::vector<at::Tensor> resting;
   };
-  [[nodiscard]] const std::vector<Record>& records(const std::string& param) const;
+  struct State {
+    ParamShape shape;
+    std::vector<Record> records;
+  };
+  [[nodiscard]] const State& state(const std::string& param) const;
+  [[nodiscard]] const std::vector<Record>& records(const std::string& param) const { return state(param).records; }
 
-  std::map<std::string, std::vector<Record>> params_;
+  std::map<std::string, State> params_;
 };
 
 }  // namespace tersor

@@ -55,7 +55,7 @@ void import_model(const ConvertArguments& a) {
   // Loading is the check that every tensor is there and fits.
   const ParameterizationConfig dense;
   const Llama model(config, dense, at::TensorOptions(at::kFloat), 0);
-  load_weights(a.from, model.params());
+  load_weights(a.from, model);
   create_output(a);
   write_safetensors(a.to / "model.safetensors", dense_weights(model), {{"format", "pt"}});
   if (fs::exists(a.from / "tokenizer.json") && !fs::exists(a.from / "tokenizer.model"))

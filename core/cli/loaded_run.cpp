@@ -20,9 +20,10 @@ LoadedRun load_run(const fs::path& place) {
   Diagnostics diagnostics;
   const std::string name = (checkpoint / "trainer.json").string();
   LoadedRun run{.config = read_run_config(parse_config(to_yaml(state.config), name, diagnostics), diagnostics),
-                .checkpoint = checkpoint, .step = state.step};
-  run.config.run.init_from = checkpoint;
-  run.model = build_model(run.config);
+                .checkpoint = checkpoint, .step = state.position.step};
+  run.config.model = state.structure.model;
+  run.model = build_model(run.config, state.structure);
+  load_weights(checkpoint, *run.model);
   return run;
 }
 

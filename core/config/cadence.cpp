@@ -7,21 +7,28 @@
 namespace tersor {
 namespace {
 
-// A span as a position in the run, in the unit in which `due` compares: steps, or tokens for token spans.
-int64_t position(const Span& span, const Progress& now) {
+// A span as a position in the run, in the unit in which `due` compares: tokens, compute, or steps for all else. Whole
+// numbers, exact up to 2^53.
+double position(const Span& span, const Progress& now) {
   const double share = span.unit == Span::Unit::kFraction ? static_cast<double>(now.total_steps) : 1;
-  return std::max<int64_t>(1, static_cast<int64_t>(std::ceil(span.value * share - 1e-9)));
+  return std::max(1.0, std::ceil(span.value * share - 1e-9));
 }
 
+// What `due` compares: shares of a run are counted in steps.
+Span::Unit counted_in(const Span& span) { return span.unit == Span::Unit::kFraction ? Span::Unit::kSteps : span.unit; }
+
 struct Interval {
-  int64_t before;  // exclusive
-  int64_t now;     // inclusive
+  double before;  // exclusive
+  double now;     // inclusive
 };
 
 // What this step covers, in the unit of the span.
 Interval covered(const Span& span, const Progress& now) {
-  if (span.unit == Span::Unit::kTokens) return {now.tokens_before, now.tokens};
-  return {now.step - 1, now.step};
+  switch (counted_in(span)) {
+    case Span::Unit::kTokens: return {static_cast<double>(now.tokens_before), static_cast<double>(now.tokens)};
+    case Span::Unit::kFlops: return {now.flops_before, now.flops};
+    default: return {static_cast<double>(now.step - 1), static_cast<double>(now.step)};
+  }
 }
 
 bool reached(const Span& span, const Progress& now) { return covered(span, now).now >= position(span, now); }
@@ -40,6 +47,17 @@ std::optional<Span> parse_span(const std::string& text) {
 
 }  // namespace
 
+int64_t steps_in(const Span& span, const Progress& progress) {
+  switch (span.unit) {
+    case Span::Unit::kSteps: return static_cast<int64_t>(std::llround(span.value));
+    case Span::Unit::kFraction: return std::llround(span.value * static_cast<double>(progress.total_steps));
+    case Span::Unit::kTokens:
+      return static_cast<int64_t>(std::ceil(span.value * static_cast<double>(progress.total_steps) / static_cast<double>(progress.total_tokens)));
+    case Span::Unit::kFlops: return static_cast<int64_t>(std::ceil(span.value / std::max(1.0, progress.flops - progress.flops_before)));
+  }
+  return 0;
+}
+
 Cadence Cadence::every(int64_t steps) {
   Cadence cadence;
   const auto wrong = cadence.parse(fmt::format("every {}", steps));
@@ -49,10 +67,8 @@ Cadence Cadence::every(int64_t steps) {
 
 int64_t Cadence::period_steps(const Progress& now) const {
   if (kind_ != Kind::kEvery) return 0;
-  const int64_t period = position(period_or_position_, now);
-  if (period_or_position_.unit != Span::Unit::kTokens) return period;
-  const int64_t per_step = std::max<int64_t>(1, now.tokens - now.tokens_before);
-  return (period + per_step - 1) / per_step;
+  const auto [before, current] = covered(period_or_position_, now);
+  return static_cast<int64_t>(std::ceil(position(period_or_position_, now) / std::max(1.0, current - before)));
 }
 
 bool Cadence::due(const Progress& now, double stretch) const {
@@ -60,14 +76,14 @@ bool Cadence::due(const Progress& now, double stretch) const {
   Span span = period_or_position_;
   if (kind_ == Kind::kEvery) span.value *= stretch;
   const auto [before, current] = covered(span, now);
-  const int64_t place = position(span, now);
+  const double place = position(span, now);
   if (kind_ == Kind::kAt) return before < place && current >= place;
   if (from_ && !reached(*from_, now)) return false;
   if (until_ && passed(*until_, now)) return false;
-  const bool same_unit = from_ && (from_->unit == Span::Unit::kTokens) == (span.unit == Span::Unit::kTokens);
-  const int64_t origin = same_unit ? position(*from_, now) : 0;
+  const bool same_unit = from_ && counted_in(*from_) == counted_in(span);
+  const double origin = same_unit ? position(*from_, now) : 0;
   if (origin > 0 && before < origin && current >= origin) return true;
-  return (current - origin) / place > (std::max(before, origin) - origin) / place;
+  return std::floor((current - origin) / place) > std::floor((std::max(before, origin) - origin) / place);
 }
 
 void Cadence::read(const ConfigNode& node, Diagnostics& out) {

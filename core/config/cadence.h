@@ -1,9 +1,9 @@
-// When something happens: "every 200", "every 10M tokens", "at 1000", "at 80%", "every 200 from 10% until 80%", "never".
+// When something happens: "every 200", "every 10M tokens", "at 1000", "at 80%", "at 1e15 flops", "every 200 from 10% until 80%", "never".
 //
 //   Cadence save = Cadence::every(1000);
 //   if (save.due(progress)) …
 //
-// A position in tokens is reached at the first step that has seen that many. Counting starts at step 1: "every 200" is
+// A position in tokens or compute is reached at the first step that has seen that much. Counting starts at step 1: "every 200" is
 // due at 200, 400, …; with "from 1000", at 1000, 1200, …  "until" is inclusive.
 #pragma once
 
@@ -11,6 +11,9 @@
 #include "core/config/fields.h"
 
 namespace tersor {
+
+// Steps in a span of the run.
+[[nodiscard]] int64_t steps_in(const Span& span, const Progress& progress);
 
 class Cadence {
  public:

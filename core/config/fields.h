@@ -57,9 +57,9 @@ struct Bytes {
   int64_t value = 0;
 };
 
-// A stretch of a run: "2000" or "2000 steps", "10M tokens", "10%" of the run.
+// A stretch of a run: "2000" or "2000 steps", "10M tokens", "10%" of the steps, "1e15 flops" of training compute.
 struct Span {
-  enum class Unit { kSteps, kTokens, kFraction };
+  enum class Unit { kSteps, kTokens, kFraction, kFlops };
   double value = 0;
   Unit unit = Unit::kSteps;
 };

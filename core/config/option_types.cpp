@@ -151,7 +151,7 @@ Json OptionType<Bytes>::schema() { return {{"type", Json::array({"integer", "str
 std::string OptionType<Bytes>::type_name() { return "bytes"; }
 
 void OptionType<Span>::read(const ConfigNode& node, Span& value, Diagnostics& out) {
-  constexpr std::string_view kWanted = "steps (2000), tokens (10M tokens) or a share of the run (10%)";
+  constexpr std::string_view kWanted = "steps (2000), tokens (10M tokens), a share of the run (10%) or compute (1e15 flops)";
   if (!is_scalar(node, kWanted, out)) return;
   auto q = parse_quantity(node.scalar);
   if (!q || !std::isfinite(q->number)) return complain(node, kWanted, out);
@@ -164,6 +164,8 @@ void OptionType<Span>::read(const ConfigNode& node, Span& value, Diagnostics& ou
     value = {q->number, Span::Unit::kSteps};
   else if (q->unit == "token" || q->unit == "tokens")
     value = {q->number, Span::Unit::kTokens};
+  else if (q->unit == "flop" || q->unit == "flops")
+    value = {q->number, Span::Unit::kFlops};
   else
     complain(node, kWanted, out);
 }
@@ -173,11 +175,12 @@ Json OptionType<Span>::to_json(const Span& value) {
     case Span::Unit::kSteps: return number(value.value);
     case Span::Unit::kTokens: return text + " tokens";
     case Span::Unit::kFraction: return text + "%";
+    case Span::Unit::kFlops: return text + " flops";
   }
   return nullptr;
 }
 Json OptionType<Span>::schema() { return {{"type", Json::array({"number", "string"})}}; }
-std::string OptionType<Span>::type_name() { return "steps | tokens | %"; }
+std::string OptionType<Span>::type_name() { return "steps | tokens | % | flops"; }
 
 void read_enum(const ConfigNode& node, const std::vector<std::string>& names, Diagnostics& out,
                const std::function<void(size_t)>& set) {

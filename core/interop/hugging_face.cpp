@@ -113,56 +113,101 @@ Json hugging_face_config(const ModelConfig& c, std::string_view dtype) {
           {"torch_dtype", dtype}};
 }
 
-void load_weights(const fs::path& folder, const std::vector<Param>& params) {
-  const std::vector<SafetensorsFile> files = open_weights(folder);
-  std::set<std::string> unused;
-  for (const SafetensorsFile& file : files)
-    for (const auto& [name, entry] : file.entries())
-      if (!is_ignored(name)) unused.insert(name);
-  std::string problems;
-  const auto holder = [&](const std::string& name) {
-    return std::find_if(files.begin(), files.end(), [&](const auto& f) { return f.entries().contains(name); });
-  };
-  const auto load = [&](const std::string& name, const at::Tensor& target) {
-    unused.erase(name);
-    const auto file = holder(name);
+namespace {
+
+// The files of a folder and what is wrong with them as the weights of a model.
+class WeightLoader {
+ public:
+  explicit WeightLoader(const fs::path& folder) : folder_(folder), files_(open_weights(folder)) {
+    for (const SafetensorsFile& file : files_)
+      for (const auto& [name, entry] : file.entries())
+        if (!is_ignored(name)) unused_.insert(name);
+  }
+
+  [[nodiscard]] const SafetensorsFile::Entry* find(const std::string& name) const {
+    for (const SafetensorsFile& file : files_)
+      if (const auto found = file.entries().find(name); found != file.entries().end()) return &found->second;
+    return nullptr;
+  }
+  void load(const std::string& name, const at::Tensor& target) {
+    unused_.erase(name);
+    const auto file = std::find_if(files_.begin(), files_.end(), [&](const auto& f) { return f.entries().contains(name); });
     try {
-      if (file == files.end())
-        problems += fmt::format("\n  '{}' is missing", name);
+      if (file == files_.end())
+        problems_ += fmt::format("\n  '{}' is missing", name);
       else if (target.is_floating_point() && !c10::isFloatingType(file->entries().at(name).dtype))
-        problems += fmt::format("\n  '{}' holds whole numbers; only floating-point weights can be loaded (dequantize the model first)", name);
+        problems_ += fmt::format("\n  '{}' holds whole numbers; only floating-point weights can be loaded (dequantize the model first)", name);
       else
         file->copy_into(name, target);
     } catch (const UserError& e) {
-      problems += fmt::format("\n  {}", e.what());
-    }
-  };
-  for (const Param& param : params) {
-    if (param.packed && holder(param.name) != files.end()) {  // a dense weight, for instance imported
-      const at::Tensor dense = at::empty(param.value.sizes(), at::kFloat);
-      load(param.name, dense);
-      param.packed->pack(dense, std::nullopt);
-    } else {
-      for (const PackedPart& part : param.resting()) load(part.name, part.value);
+      problems_ += fmt::format("\n  {}", e.what());
     }
   }
-  const bool tied = std::none_of(params.begin(), params.end(), [](const Param& p) { return p.name == "lm_head.weight"; });
-  if (tied) unused.erase("lm_head.weight");  // some writers keep the tied copy
-  for (const std::string& name : unused) problems += fmt::format("\n  '{}' is not a tensor of this model", name);
-  if (!problems.empty()) throw user_error("the weights of '{}' do not fit the model:{}", folder.string(), problems);
+  void load(const Param& param) {
+    for (const PackedPart& part : param.resting()) load(part.name, part.value);
+  }
+  void load(const Linear& linear) {
+    Parameterization& weight = linear.weight();
+    const std::string dense_name = linear.name() + ".weight";
+    const std::vector<PackedPart> parts = tensors_of(weight);
+    const bool own = std::any_of(parts.begin(), parts.end(), [&](const PackedPart& part) { return part.name == dense_name; });
+    if (!own && find(dense_name) != nullptr) {
+      const at::Tensor dense = at::empty({linear.shape().out, linear.shape().in}, at::kFloat);
+      load(dense_name, dense);
+      weight.assign(dense);
+    } else {
+      weight.resize_like([&](const std::string& part) -> std::optional<std::vector<int64_t>> {
+        const auto* entry = find(linear.name() + "." + part);
+        return entry == nullptr ? std::nullopt : std::optional(entry->shape);
+      });
+      for (const PackedPart& part : tensors_of(weight)) load(part.name, part.value);
+      weight.restored();
+    }
+    if (linear.bias().defined()) load(linear.name() + ".bias", linear.bias().detach());
+  }
+  void drop(const std::string& name) { unused_.erase(name); }
+  void throw_if_any() {
+    for (const std::string& name : unused_) problems_ += fmt::format("\n  '{}' is not a tensor of this model", name);
+    if (!problems_.empty()) throw user_error("the weights of '{}' do not fit the model:{}", folder_.string(), problems_);
+  }
+
+ private:
+  fs::path folder_;
+  std::vector<SafetensorsFile> files_;
+  std::set<std::string> unused_;
+  std::string problems_;
+};
+
+// The names of all tensors that belong to linear layers.
+std::set<std::string> names_of_linears(const Llama& model) {
+  std::set<std::string> names;
+  for (const auto& linear : model.linears())
+    for (const Param& param : linear->params()) names.insert(param.name);
+  return names;
+}
+
+}  // namespace
+
+void load_weights(const fs::path& folder, const Llama& model) {
+  const at::NoGradGuard no_grad;
+  WeightLoader loader(folder);
+  const std::set<std::string> of_linears = names_of_linears(model);
+  for (const Param& param : model.params())
+    if (!of_linears.contains(param.name)) loader.load(param);
+  for (const auto& linear : model.linears()) loader.load(*linear);
+  if (model.config().tie_word_embeddings) loader.drop("lm_head.weight");  // some writers keep the tied copy
+  loader.throw_if_any();
 }
 
 NamedTensors dense_weights(const Llama& model) {
-  std::map<std::string, at::Tensor> materialized;
-  std::set<std::string> parts;
-  for (const auto& linear : model.linears()) {
-    materialized[linear->name() + ".weight"] = linear->weight().materialize();
-    for (const Param& param : linear->weight().params()) parts.insert(param.name);
-  }
   NamedTensors all;
+  for (const auto& linear : model.linears()) {
+    all.emplace_back(linear->name() + ".weight", linear->weight().materialize());
+    if (linear->bias().defined()) all.emplace_back(linear->name() + ".bias", linear->bias().detach());
+  }
+  const std::set<std::string> of_linears = names_of_linears(model);
   for (const Param& param : model.params())
-    if (!parts.contains(param.name)) all.emplace_back(param.name, param.value.detach());
-  for (const auto& [name, weight] : materialized) all.emplace_back(name, weight);
+    if (!of_linears.contains(param.name)) all.emplace_back(param.name, param.value.detach());
   std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   return all;
 }

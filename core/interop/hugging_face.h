@@ -13,8 +13,9 @@ namespace tersor {
 [[nodiscard]] Json hugging_face_config(const ModelConfig& config, std::string_view dtype);
 
 // Fills the weights of a model from the folder's model.safetensors, or from the shards that
-// model.safetensors.index.json names. All that is missing, unexpected or misshapen is reported at once.
-void load_weights(const std::filesystem::path& folder, const std::vector<Param>& params);
+// model.safetensors.index.json names. A weight that the model stores in another way may come dense, and is then stored as
+// near to that as it can be. All that is missing, unexpected or misshapen is reported at once.
+void load_weights(const std::filesystem::path& folder, const Llama& model);
 
 // Dense weights, in the order of the network: every parameterization materialized.
 [[nodiscard]] NamedTensors dense_weights(const Llama& model);

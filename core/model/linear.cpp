@@ -3,15 +3,37 @@
 #include "core/base/pattern.h"
 
 namespace tersor {
-Linear::Linear(const BuildContext& context, const std::string& name, int64_t in, int64_t out, bool bias) : name_(name) {
-  const WeightShape shape{.name = name, .out = out, .in = in, .options = context.options,
-                          .init_std = context.init_std, .seed = context.seed};
-  const std::vector<std::string>& targets = context.parameterization->targets;
-  const bool target = std::any_of(targets.begin(), targets.end(), [&](const std::string& p) { return fits_pattern(p, name); });
-  const Choice<parameterizations> dense("dense");
-  weight_ = (target ? context.parameterization->method : dense).build(shape);
-  register_module("weight", weight_);
+
+bool ParameterizationConfig::matches(const std::string& name) const {
+  return std::any_of(targets.begin(), targets.end(), [&](const std::string& p) { return fits_pattern(p, name); });
+}
+
+Linear::Linear(const BuildContext& context, const std::string& name, int64_t in, int64_t out, bool bias)
+    : shape_{.name = name, .out = out, .in = in, .options = context.options, .init_std = context.init_std, .seed = context.seed} {
+  Choice<parameterizations> method("dense");
+  for (const ParameterizationConfig& config : context.parameterizations)
+    if (config.matches(name)) method = config.method;
+  weight_ = register_module("weight", std::shared_ptr<Parameterization>(method.build(shape_)));
   if (bias) bias_ = register_parameter("bias", at::zeros({out}, context.options));
+}
+
+void Linear::reparameterize(const Choice<parameterizations>& method) {
+  const at::NoGradGuard no_grad;
+  std::shared_ptr<Parameterization> fresh = method.build(shape_);
+  if (!shape_.options.device().is_meta()) fresh->assign(weight_->materialize());
+  weight_ = replace_module("weight", std::move(fresh));
+}
+
+void Linear::copy_from(const Linear& other) {
+  const at::NoGradGuard no_grad;
+  copy_weight(*other.weight_, *weight_);
+  if (bias_.defined()) bias_.copy_(other.bias_);
+}
+
+void Linear::zero_output() {
+  const at::NoGradGuard no_grad;
+  weight_->assign(at::zeros({shape_.out, shape_.in}, shape_.options));
+  if (bias_.defined()) bias_.zero_();
 }
 
 at::Tensor Linear::forward(const at::Tensor& x) {
@@ -21,7 +43,7 @@ at::Tensor Linear::forward(const at::Tensor& x) {
 
 std::vector<Param> Linear::params() const {
   std::vector<Param> all = weight_->params();
-  if (bias_.defined()) all.push_back({name_ + ".bias", bias_, Role::kVector, std::nullopt});
+  if (bias_.defined()) all.push_back({shape_.name + ".bias", bias_, Role::kVector, std::nullopt});
   return all;
 }
 

@@ -13,6 +13,7 @@ struct ParameterizationConfig {
     v("targets", targets, "patterns of names such as *.self_attn.* or *.mlp.up_proj; others are dense");
     v("method", method, "how a matching weight is stored, trained and applied");
   }
+  [[nodiscard]] bool matches(const std::string& name) const;
 };
 
 // What every layer needs to make its parameters.
@@ -20,7 +21,7 @@ struct BuildContext {
   at::TensorOptions options;
   double init_std = 0.02;
   uint64_t seed = 0;
-  const ParameterizationConfig* parameterization = nullptr;
+  std::vector<ParameterizationConfig> parameterizations;  // of those that match a weight the last one holds
 };
 
 class Linear final : public torch::nn::Module {
@@ -29,11 +30,20 @@ class Linear final : public torch::nn::Module {
 
   [[nodiscard]] at::Tensor forward(const at::Tensor& x);  // (…, in) → (…, out)
   [[nodiscard]] std::vector<Param> params() const;
-  [[nodiscard]] Parameterization& weight() { return *weight_; }
-  [[nodiscard]] const std::string& name() const { return name_; }
+  [[nodiscard]] Parameterization& weight() const { return *weight_; }
+  [[nodiscard]] const std::string& name() const { return shape_.name; }
+  [[nodiscard]] const WeightShape& shape() const { return shape_; }
+  [[nodiscard]] const at::Tensor& bias() const { return bias_; }
+
+  // Stores the weight in another way from now on, as near to what it was as that can hold.
+  void reparameterize(const Choice<parameterizations>& method);
+  // Takes all tensors of another layer of the same kind and sizes.
+  void copy_from(const Linear& other);
+  // Makes the output zero; whatever can still learn from there stays as it is.
+  void zero_output();
 
  private:
-  std::string name_;
+  WeightShape shape_;
   std::shared_ptr<Parameterization> weight_;
   at::Tensor bias_;  // (out) or undefined
 };

@@ -1,5 +1,7 @@
 #include "core/model/llama.h"
 
+#include <utility>
+
 #include "kernels/fill_normal.h"
 #include "kernels/linear_cross_entropy.h"
 
@@ -46,31 +48,71 @@ std::vector<Param> Block::params() const {
   return all;
 }
 
-Llama::Llama(const ModelConfig& config, const ParameterizationConfig& parameterization, const at::TensorOptions& options,
-             uint64_t seed)
-    : config_(config) {
-  const BuildContext context{.options = options, .init_std = config.initializer_range, .seed = seed,
-                             .parameterization = &parameterization};
+std::array<std::shared_ptr<Linear>, 2> Block::outputs() const { return {attention_->linears().back(), mlp_->linears().back()}; }
+
+void Block::copy_from(const Block& other) {
+  const at::NoGradGuard no_grad;
+  attention_norm_->param().value.copy_(other.attention_norm_->param().value);
+  mlp_norm_->param().value.copy_(other.mlp_norm_->param().value);
+  const auto own = linears();
+  const auto others = other.linears();
+  for (size_t i = 0; i < own.size(); ++i) own[i]->copy_from(*others[i]);
+}
+
+Llama::Llama(const Structure& structure, const at::TensorOptions& options, uint64_t seed)
+    : structure_(structure), options_(options), seed_(seed) {
+  const ModelConfig& c = config();
   const auto make_table = [&](const std::string& name) {
-    at::Tensor table = at::empty({config.vocab_size, config.hidden_size}, options);
-    kernels::fill_normal(table, config.initializer_range, random_stream(seed, "init", name));
+    at::Tensor table = at::empty({c.vocab_size, c.hidden_size}, options);
+    kernels::fill_normal(table, c.initializer_range, random_stream(seed, "init", name));
     return table;
   };
   embedding_ = register_parameter("embed_tokens", make_table("model.embed_tokens.weight"));
-  for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
-    blocks_.push_back(std::make_shared<Block>(context, fmt::format("model.layers.{}", i), config));
-    register_module(fmt::format("layer_{}", i), blocks_.back());
+  for (int64_t i = 0; i < c.num_hidden_layers; ++i) blocks_.push_back(register_module(fmt::format("layer_{}", i), make_block(i)));
+  norm_ = register_module("norm", std::make_shared<RmsNorm>("model.norm", c.hidden_size, c.rms_norm_eps, options));
+  if (!c.tie_word_embeddings) head_ = register_parameter("lm_head", make_table("lm_head.weight"));
+}
+
+std::shared_ptr<Block> Llama::make_block(int64_t index) const {
+  const BuildContext context{.options = options_, .init_std = config().initializer_range, .seed = seed_,
+                             .parameterizations = structure_.parameterizations};
+  return std::make_shared<Block>(context, fmt::format("model.layers.{}", index), config());
+}
+
+std::vector<std::string> Llama::reparameterize(const ParameterizationConfig& config) {
+  structure_.parameterizations.push_back(config);
+  std::vector<std::string> changed;
+  for (const auto& linear : linears()) {
+    if (!config.matches(linear->name())) continue;
+    linear->reparameterize(config.method);
+    changed.push_back(linear->name());
   }
-  norm_ = register_module("norm", std::make_shared<RmsNorm>("model.norm", config.hidden_size, config.rms_norm_eps, options));
-  if (!config.tie_word_embeddings) head_ = register_parameter("lm_head", make_table("lm_head.weight"));
+  return changed;
+}
+
+void Llama::grow(const std::vector<BlockSource>& sources) {
+  const auto depth = static_cast<int64_t>(sources.size());
+  const std::vector<std::shared_ptr<Block>> old = std::exchange(blocks_, {});
+  structure_.model.num_hidden_layers = depth;
+  for (int64_t i = 0; i < depth; ++i) {
+    const BlockSource& source = sources[static_cast<size_t>(i)];
+    const std::string name = fmt::format("layer_{}", i);
+    std::shared_ptr<Block> block = make_block(i);
+    if (!options_.device().is_meta()) {
+      block->copy_from(*old[static_cast<size_t>(source.block)]);
+      if (source.zero_output)
+        for (const auto& output : block->outputs()) output->zero_output();
+    }
+    blocks_.push_back(i < static_cast<int64_t>(old.size()) ? replace_module(name, block) : register_module(name, block));
+  }
 }
 
 at::Tensor Llama::hidden(const at::Tensor& tokens) {
   const int64_t length = tokens.size(1);
-  TERSOR_CHECK(length <= config_.max_position_embeddings, "{} positions, and the model knows {}", length,
-               config_.max_position_embeddings);
+  TERSOR_CHECK(length <= config().max_position_embeddings, "{} positions, and the model knows {}", length,
+               config().max_position_embeddings);
   if (!rotary_.cos.defined() || rotary_.cos.size(0) < length)
-    rotary_ = rotary_tables(length, config_.head_width(), config_.rope_theta, embedding_.options().requires_grad(false));
+    rotary_ = rotary_tables(length, config().head_width(), config().rope_theta, embedding_.options().requires_grad(false));
   const RotaryTables rotary{rotary_.cos.slice(0, 0, length), rotary_.sin.slice(0, 0, length)};
   at::Tensor x = at::embedding(embedding_, tokens);  // (B, L, hidden)
   for (const auto& block : blocks_) x = block->forward(x, rotary);
@@ -96,13 +138,28 @@ std::vector<Param> Llama::params() const {
   for (const auto& block : blocks_)
     for (Param& param : block->params()) all.push_back(std::move(param));
   all.push_back(norm_->param());
-  if (!config_.tie_word_embeddings) all.push_back({"lm_head.weight", head_, Role::kHead, std::nullopt});
+  if (!config().tie_word_embeddings) all.push_back({"lm_head.weight", head_, Role::kHead, std::nullopt});
+  return all;
+}
+
+std::vector<PackedPart> Llama::tensors() const {
+  std::vector<PackedPart> all;
+  for (const Param& param : params())
+    for (PackedPart& part : param.resting()) all.push_back(std::move(part));
+  for (const auto& linear : linears())
+    for (PackedPart& part : linear->weight().kept()) all.push_back(std::move(part));
   return all;
 }
 
 int64_t Llama::num_parameters() const {
   int64_t total = 0;
   for (const Param& param : params()) total += param.value.numel();
+  return total;
+}
+
+int64_t Llama::num_active() const {
+  int64_t total = head().numel();
+  for (const auto& linear : linears()) total += linear->weight().num_active();
   return total;
 }
 

@@ -27,6 +27,9 @@ class Block final : public torch::nn::Module {
   [[nodiscard]] at::Tensor forward(const at::Tensor& x, const RotaryTables& rotary);  // (B, L, hidden) → the same
   [[nodiscard]] std::vector<Param> params() const;
   [[nodiscard]] std::vector<std::shared_ptr<Linear>> linears() const;
+  // Those that write into the residual stream.
+  [[nodiscard]] std::array<std::shared_ptr<Linear>, 2> outputs() const;
+  void copy_from(const Block& other);
 
  private:
   std::shared_ptr<RmsNorm> attention_norm_, mlp_norm_;
@@ -34,10 +37,29 @@ class Block final : public torch::nn::Module {
   std::shared_ptr<Mlp> mlp_;
 };
 
+// All that decides which tensors a model has, but for sizes that change during training. It changes with growth and when
+// weights are stored in another way, and is saved with the weights.
+struct Structure {
+  ModelConfig model;
+  std::vector<ParameterizationConfig> parameterizations{ParameterizationConfig{}};  // of those that match the last holds
+  void fields(FieldVisitor& v) {
+    v("model", model, "sizes of the decoder");
+    v("parameterizations", parameterizations, "how weights are stored, the last match first");
+  }
+};
+
+// Where a block of a deeper model comes from.
+struct BlockSource {
+  int64_t block = 0;         // of the model before
+  bool zero_output = false;  // its two outputs are zeroed, so that it changes nothing at first
+};
+
 class Llama final : public torch::nn::Module {
  public:
+  Llama(const Structure& structure, const at::TensorOptions& options, uint64_t seed);
   Llama(const ModelConfig& config, const ParameterizationConfig& parameterization, const at::TensorOptions& options,
-        uint64_t seed);
+        uint64_t seed)
+      : Llama(Structure{config, {parameterization}}, options, seed) {}
 
   // tokens (B, L) int64 → (B, L, hidden), after the final norm. A sequence may be at most max_position_embeddings long.
   [[nodiscard]] at::Tensor hidden(const at::Tensor& tokens);
@@ -48,14 +70,27 @@ class Llama final : public torch::nn::Module {
 
   // Every trained tensor once, in the order of the network.
   [[nodiscard]] std::vector<Param> params() const;
+  // What a checkpoint holds: the trained tensors as they rest, and what weights keep besides.
+  [[nodiscard]] std::vector<PackedPart> tensors() const;
+
+  // From now on stores the matching weights in another way. Returns the names of those.
+  std::vector<std::string> reparameterize(const ParameterizationConfig& config);
+  // Takes on as many blocks as `sources` has, each a copy of its own.
+  void grow(const std::vector<BlockSource>& sources);
   [[nodiscard]] std::vector<std::shared_ptr<Linear>> linears() const;
   [[nodiscard]] int64_t num_parameters() const;
-  [[nodiscard]] const ModelConfig& config() const { return config_; }
+  // Numbers that take part in a matrix product: all weights of the blocks, and the head.
+  [[nodiscard]] int64_t num_active() const;
+  [[nodiscard]] const ModelConfig& config() const { return structure_.model; }
+  [[nodiscard]] const Structure& structure() const { return structure_; }
 
  private:
-  [[nodiscard]] const at::Tensor& head() const { return config_.tie_word_embeddings ? embedding_ : head_; }
+  [[nodiscard]] std::shared_ptr<Block> make_block(int64_t index) const;
+  [[nodiscard]] const at::Tensor& head() const { return config().tie_word_embeddings ? embedding_ : head_; }
 
-  ModelConfig config_;
+  Structure structure_;
+  at::TensorOptions options_;
+  uint64_t seed_;
   at::Tensor embedding_;  // (vocab, hidden)
   at::Tensor head_;       // (vocab, hidden); undefined when tied
   std::vector<std::shared_ptr<Block>> blocks_;

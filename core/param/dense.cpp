@@ -4,11 +4,6 @@
 
 namespace tersor {
 
-ParameterizationRegistry& parameterizations() {
-  static ParameterizationRegistry registry("parameterization", "how a weight matrix is stored, trained and applied");
-  return registry;
-}
-
 namespace {
 
 class Dense final : public Parameterization {

@@ -3,7 +3,8 @@
 //   auto weight = choice.build(WeightShape{.name = "model.layers.0.mlp.up_proj", .out = 1376, .in = 512, …});
 //   y = weight->forward(x);
 //
-// Everything that changes during training is a registered parameter or buffer, so that checkpoints need no more.
+// All that changes during training is in `params` or `kept`, so that checkpoints need no more. What can be done to a weight
+// at chosen steps, besides updates, it says by the interfaces of operations.h.
 #pragma once
 
 #include <torch/nn/module.h>
@@ -22,6 +23,9 @@ struct WeightShape {
   uint64_t seed = 0;
 };
 
+// The sizes of a saved tensor of this weight, named without the weight's own name ("values"); nothing when there is none.
+using SavedSizes = std::function<std::optional<std::vector<int64_t>>(const std::string& part)>;
+
 class Parameterization : public torch::nn::Module {
  public:
   // (…, in) → (…, out)
@@ -30,10 +34,29 @@ class Parameterization : public torch::nn::Module {
   [[nodiscard]] virtual at::Tensor materialize() const = 0;
   // Takes the representable weight nearest to `w` (out, in).
   virtual void assign(const at::Tensor& w) = 0;
+  // The trained tensors, under full names: "model.layers.0.mlp.up_proj.A".
   [[nodiscard]] virtual std::vector<Param> params() = 0;
+
+  // What a checkpoint holds besides `params`, under full names: frozen weights, masks, pools, counters.
+  [[nodiscard]] virtual std::vector<PackedPart> kept() const { return {}; }
+  // Before saved tensors are copied in: takes their sizes on, where sizes change during training.
+  virtual void resize_like(const SavedSizes&) {}
+  // After saved tensors were copied in: whatever follows from them.
+  virtual void restored() {}
+
+  // Numbers that take part in a product: of training compute and the mean size of a model that changes on the way.
+  [[nodiscard]] virtual int64_t num_active();
+
+  // Whether forward(x) is x·Wᵀ for some W. Where it is not, `materialize` throws a UserError.
+  [[nodiscard]] virtual bool linear() const { return true; }
 };
 
 using ParameterizationRegistry = Registry<Parameterization, const WeightShape&>;
 [[nodiscard]] ParameterizationRegistry& parameterizations();
+
+// The tensors of a checkpoint: params as they rest, then what is kept.
+[[nodiscard]] std::vector<PackedPart> tensors_of(Parameterization& weight);
+// Copies all that `from` holds into `to`, which is of the same kind and shape.
+void copy_weight(Parameterization& from, Parameterization& to);
 
 }  // namespace tersor

@@ -3,13 +3,14 @@
 #include <set>
 
 #include "core/base/files.h"
+#include "core/config/plugin.h"
 #include "core/interop/hugging_face.h"
 
 namespace tersor {
 namespace {
 
 namespace fs = std::filesystem;
-constexpr int kFormat = 1;
+constexpr int kFormat = 2;
 constexpr const char* kCommitted = "COMMITTED";
 constexpr const char* kUnfinished = ".unfinished";
 
@@ -61,7 +62,7 @@ void CheckpointStore::remove_unfinished() {
 }
 
 fs::path CheckpointStore::save(const CheckpointContent& content) {
-  const std::string name = fmt::format("step-{:08}", content.step);
+  const std::string name = fmt::format("step-{:08}", content.position.step);
   const fs::path target = folder_ / name;
   if (is_committed(target)) return target;
   const fs::path work = folder_ / (name + kUnfinished);
@@ -84,11 +85,19 @@ fs::path CheckpointStore::save(const CheckpointContent& content) {
 void CheckpointStore::write_files(const CheckpointContent& content, const fs::path& work) {
   CheckpointWriter writer(work);
   NamedTensors weights;
-  for (const Param& param : content.model.params())
-    for (const PackedPart& part : param.resting()) weights.emplace_back(part.name, part.value);
+  for (const PackedPart& part : content.model.tensors()) weights.emplace_back(part.name, part.value);
   writer.tensors("model.safetensors", weights);
   writer.tensors("optim-00000.safetensors", state_tensors(content.optimizer));
-  const Json trainer = {{"step", content.step}, {"config", content.config}};
+  RunPosition at = content.position;
+  Structure structure = content.model.structure();
+  const Json trainer = {{"step", at.step},
+                        {"samples", at.samples},
+                        {"tokens", at.tokens},
+                        {"flops", at.flops},
+                        {"settings", fields_to_json(at.settings)},
+                        {"structure", fields_to_json(structure)},
+                        {"frozen", content.optimizer.frozen()},
+                        {"config", content.config}};
   writer.text("trainer.json", trainer.dump(2) + "\n");
   const std::string dtype = weights[0].second.scalar_type() == at::kBFloat16 ? "bfloat16" : "float32";
   writer.text("config.json", hugging_face_config(content.model.config(), dtype).dump(2) + "\n");
@@ -126,11 +135,18 @@ TrainerState open_checkpoint(const fs::path& checkpoint) {
       throw user_error("'{}' is damaged: it is not what was saved; {}", file.string(), remedy);
   }
   const Json trainer = Json::parse(read_text(checkpoint / "trainer.json"));
-  return {.step = trainer.at("step"), .config = trainer.at("config")};
+  TrainerState state{.position = {.step = trainer.at("step"), .samples = trainer.at("samples"), .tokens = trainer.at("tokens"), .flops = trainer.at("flops")},
+                     .config = trainer.at("config"), .frozen = trainer.at("frozen")};
+  Diagnostics diagnostics;
+  const std::string name = (checkpoint / "trainer.json").string();
+  load_plugins(parse_config(to_yaml(state.config), name, diagnostics), diagnostics);
+  read_fields(state.position.settings, parse_config(to_yaml(trainer.at("settings")), name, diagnostics), diagnostics);
+  read_fields(state.structure, parse_config(to_yaml(trainer.at("structure")), name, diagnostics), diagnostics);
+  diagnostics.throw_if_any();
+  return state;
 }
 
-void load_checkpoint(const fs::path& checkpoint, const Llama& model, const Optimizer& optimizer) {
-  load_weights(checkpoint, model.params());
+void load_optimizer(const fs::path& checkpoint, const Optimizer& optimizer) {
   const SafetensorsFile state(checkpoint / "optim-00000.safetensors");
   std::set<std::string> unused;
   for (const auto& [name, entry] : state.entries()) unused.insert(name);

@@ -14,11 +14,20 @@
 
 namespace tersor {
 
+// How far a run is, and what it has become on the way.
+struct RunPosition {
+  int64_t step = 0;
+  int64_t samples = 0;  // windows of data.sequence_length
+  int64_t tokens = 0;
+  double flops = 0;
+  LiveSettings settings;
+};
+
 struct CheckpointContent {
   const Llama& model;
   const Optimizer& optimizer;
   const Json& config;  // resolved
-  int64_t step = 0;
+  RunPosition position;
   std::filesystem::path tokenizer;  // copied when there is one
 };
 
@@ -45,14 +54,15 @@ class CheckpointStore {
 };
 
 struct TrainerState {
-  int64_t step = 0;
+  RunPosition position;
   Json config;
+  Structure structure;  // of the model as it was saved
+  std::vector<std::string> frozen;
 };
 
 // Reads trainer.json after checking that every file is there, of its size and with its checksum.
 [[nodiscard]] TrainerState open_checkpoint(const std::filesystem::path& checkpoint);
-// Fills weights and optimizer state; UserError naming what is missing, left over or of another shape.
-void load_checkpoint(const std::filesystem::path& checkpoint, const Llama& model, const Optimizer& optimizer);
-
+// Fills the optimizer's state; UserError naming what is missing, left over or of another shape.
+void load_optimizer(const std::filesystem::path& checkpoint, const Optimizer& optimizer);
 
 }  // namespace tersor

@@ -5,18 +5,6 @@
 
 namespace tersor {
 
-int64_t steps_in(const Span& span, const Progress& progress) {
-  switch (span.unit) {
-    case Span::Unit::kSteps: return static_cast<int64_t>(std::llround(span.value));
-    case Span::Unit::kFraction: return std::llround(span.value * static_cast<double>(progress.total_steps));
-    case Span::Unit::kTokens: {
-      const double per_step = static_cast<double>(progress.total_tokens) / static_cast<double>(progress.total_steps);
-      return static_cast<int64_t>(std::ceil(span.value / per_step));
-    }
-  }
-  return 0;
-}
-
 double schedule_factor(const ScheduleConfig& schedule, const Progress& progress) {
   const auto step = static_cast<double>(progress.step);
   const auto warmup = static_cast<double>(std::min(steps_in(schedule.warmup, progress), progress.total_steps));

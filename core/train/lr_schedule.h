@@ -5,8 +5,7 @@
 //   constant  1                                   wsd       1, then linearly to m over the last `decay` steps
 #pragma once
 
-#include "core/base/progress.h"
-#include "core/config/fields.h"
+#include "core/config/cadence.h"
 
 namespace tersor {
 
@@ -31,9 +30,6 @@ struct ScheduleConfig {
     v("min_ratio", min_ratio, between(0, 1), "last rate as a share of the peak");
   }
 };
-
-// Steps in a span of the run.
-[[nodiscard]] int64_t steps_in(const Span& span, const Progress& progress);
 
 // The factor on the peak rate for the step under way.
 [[nodiscard]] double schedule_factor(const ScheduleConfig& schedule, const Progress& progress);

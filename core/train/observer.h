@@ -22,6 +22,8 @@ struct StepReport {
   bool norm_is_estimate = false;  // of compressed sums: see optim/optimizer.h
   bool skipped = false;    // a gradient was not finite
   bool stops = false;      // and the run ends for it
+  int64_t active_parameters = 0;   // of matrix products; falls when a run prunes, rises when it grows
+  double average_parameters = 0;   // over the tokens so far
   double tokens_per_second = 0;  // since the last logged step
   double step_ms = 0;
   double data_ms = 0;

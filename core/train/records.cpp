@@ -19,6 +19,8 @@ Json step_values(const StepReport& s) {
   return {{"train/loss", finite(s.loss)},
           {"lr", s.lr},
           {"grad_norm", finite(s.grad_norm)},
+          {"model/active_parameters", s.active_parameters},
+          {"model/average_parameters", s.average_parameters},
           {"tokens_per_second", s.tokens_per_second},
           {"time/step_ms", s.step_ms},
           {"time/data_ms", s.data_ms},

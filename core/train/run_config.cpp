@@ -38,17 +38,14 @@ void RunConfig::check(const ConfigNode& node, Diagnostics& out) const {
                         data.sequence_length, model.max_position_embeddings));
   if (run.name.empty() || run.name.find('/') != std::string::npos || run.name.starts_with('.'))
     out.add(nearest(node, {"run", "name"}), fmt::format("'{}' cannot be the name of a folder", run.name));
+  const bool resizes = std::any_of(timeline.begin(), timeline.end(), [](const TimelineEntry& e) { return e.action.type() == "resize_batch"; });
+  if (resizes && train.steps.unit == Span::Unit::kTokens)
+    out.add(nearest(node, {"train", "steps"}), "must be a number of steps where the timeline has resize_batch, which changes the tokens of a step");
 }
 
 int64_t RunConfig::total_steps() const {
   if (train.steps.unit == Span::Unit::kSteps) return std::max<int64_t>(1, std::llround(train.steps.value));
   return std::max<int64_t>(1, static_cast<int64_t>(std::ceil(train.steps.value / static_cast<double>(tokens_per_step()))));
-}
-
-Progress RunConfig::progress_at(int64_t step) const {
-  const int64_t total = total_steps();
-  return {.step = step, .tokens = step * tokens_per_step(), .tokens_before = (step - 1) * tokens_per_step(),
-          .total_steps = total, .total_tokens = total * tokens_per_step()};
 }
 
 RunConfig read_run_config(const ConfigNode& node, Diagnostics& diagnostics) {

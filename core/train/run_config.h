@@ -4,7 +4,7 @@
 #include "core/data/sample_order.h"
 #include "core/data/token_source.h"
 #include "core/train/lr_schedule.h"
-#include "core/train/timeline.h"
+#include "core/timeline/timeline.h"
 
 namespace tersor {
 
@@ -129,7 +129,6 @@ struct RunConfig {
   [[nodiscard]] std::filesystem::path folder() const { return run.out_dir / run.name; }
   [[nodiscard]] int64_t tokens_per_step() const { return train.global_batch_size * data.sequence_length; }
   [[nodiscard]] int64_t total_steps() const;
-  [[nodiscard]] Progress progress_at(int64_t step) const;
 };
 
 // Loads the plugins of a tree of options and reads it; for `load_config`'s result and for what a checkpoint holds.

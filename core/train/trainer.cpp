@@ -54,27 +54,34 @@ struct Trainer::Timing {
   double rate = 0;  // steps a second over the last window
 };
 
+namespace {
+
+at::ScalarType scalar_type(const RunConfig& config) { return config.run.dtype == Dtype::kBf16 ? at::kBFloat16 : at::kFloat; }
+Structure first_structure(const RunConfig& config) { return {config.model, {config.parameterization}}; }
+
+}  // namespace
+
 void validate(const RunConfig& config) {
   constexpr double kGiB = 0x1.0p30;
-  const ModelConfig& m = config.model;
-  const auto hidden = static_cast<double>(m.hidden_size);
-  const double block = hidden * static_cast<double>(m.head_width() * (2 * m.num_attention_heads + 2 * m.kv_heads()) + 3 * m.intermediate_size);
-  const double numbers = hidden * static_cast<double>(m.vocab_size) * 2 + block * static_cast<double>(m.num_hidden_layers);
-  const double needed = numbers * (config.run.dtype == Dtype::kBf16 ? 2 : 4);
+  Llama shapes(first_structure(config), at::TensorOptions(scalar_type(config)).device(at::kMeta), 0);
+  double needed = 0;
+  for (const PackedPart& part : shapes.tensors()) needed += static_cast<double>(part.value.nbytes());
   const double available = available_bytes();
   if (available > 0 && needed > available)
     throw user_error("model: its weights alone take {:.1f} GiB, and {:.1f} GiB of memory are free; choose a smaller model", needed / kGiB,
                      available / kGiB);
-  const at::ScalarType type = config.run.dtype == Dtype::kBf16 ? at::kBFloat16 : at::kFloat;
-  const Llama shapes(m, config.parameterization, at::TensorOptions(type).device(at::kMeta), 0);
-  check_groups(shapes.params(), config.optimizer.groups);
+  const Timeline timeline(config.timeline);
+  timeline.check({.global_batch_size = config.train.global_batch_size, .sequence_length = config.data.sequence_length});
+  check_groups(timeline.stages(shapes), config.optimizer.groups);
+}
+
+std::shared_ptr<Llama> build_model(const RunConfig& config, const Structure& structure) {
+  return std::make_shared<Llama>(structure, at::TensorOptions(scalar_type(config)), static_cast<uint64_t>(config.run.seed));
 }
 
 std::shared_ptr<Llama> build_model(const RunConfig& config) {
-  const at::ScalarType type = config.run.dtype == Dtype::kBf16 ? at::kBFloat16 : at::kFloat;
-  auto model = std::make_shared<Llama>(config.model, config.parameterization, at::TensorOptions(type),
-                                       static_cast<uint64_t>(config.run.seed));
-  if (!config.run.init_from.empty()) load_weights(config.run.init_from, model->params());
+  auto model = build_model(config, first_structure(config));
+  if (!config.run.init_from.empty()) load_weights(config.run.init_from, *model);
   return model;
 }
 
@@ -82,11 +89,18 @@ Trainer::Trainer(const RunConfig& config) : config_(config), resolved_(fields_to
   if (config_.run.threads > 0) at::set_num_threads(static_cast<int>(config_.run.threads));
   validate(config_);
   build_sources();
-  model_ = build_model(config_);
-  optimizer_ = std::make_unique<Optimizer>(model_->params(), config_.optimizer, static_cast<uint64_t>(config_.run.seed));
   timeline_ = std::make_unique<Timeline>(config_.timeline);
-  folder_ = std::make_unique<RunFolder>(config_);  // last: run.resume=overwrite removes the old run, so all else must stand
-  resume();
+  position_.settings = {.global_batch_size = config_.train.global_batch_size, .sequence_length = config_.data.sequence_length};
+  if (config_.run.resume == Resume::kAuto) folder_ = std::make_unique<RunFolder>(config_);
+  const auto checkpoint = folder_ ? folder_->checkpoints().latest() : std::nullopt;
+  if (checkpoint) {
+    resume(*checkpoint);
+  } else {
+    model_ = build_model(config_);
+    optimizer_ = std::make_unique<Optimizer>(model_->params(), config_.optimizer, static_cast<uint64_t>(config_.run.seed));
+  }
+  // Last: run.resume=overwrite removes the old run, so all else must stand.
+  if (!folder_) folder_ = std::make_unique<RunFolder>(config_);
 }
 
 Trainer::~Trainer() = default;
@@ -102,14 +116,28 @@ void Trainer::build_sources() {
   validation_ = config_.data.validation ? config_.data.validation->build(info) : config_.data.source.build(info);
 }
 
-void Trainer::resume() {
-  if (config_.run.resume != Resume::kAuto) return;
-  const auto checkpoint = folder_->checkpoints().latest();
-  if (!checkpoint) return;
-  const TrainerState state = open_checkpoint(*checkpoint);
+void Trainer::resume(const std::filesystem::path& checkpoint) {
+  const TrainerState state = open_checkpoint(checkpoint);
   for (const std::string& change : compare_configs(state.config, resolved_)) log().info("changed since the checkpoint: {}", change);
-  load_checkpoint(*checkpoint, *model_, *optimizer_);
-  first_step_ = last_saved_ = state.step;
+  model_ = build_model(config_, state.structure);
+  load_weights(checkpoint, *model_);
+  optimizer_ = std::make_unique<Optimizer>(model_->params(), config_.optimizer, static_cast<uint64_t>(config_.run.seed));
+  load_optimizer(checkpoint, *optimizer_);
+  for (const std::string& name : state.frozen) optimizer_->set_frozen(name, true);
+  position_ = state.position;
+  first_step_ = last_saved_ = position_.step;
+}
+
+Progress Trainer::progress_of_next_step() const {
+  const int64_t tokens = position_.settings.global_batch_size * config_.data.sequence_length;
+  const int64_t total = config_.total_steps();
+  return {.step = position_.step + 1,
+          .tokens = position_.tokens + tokens,
+          .tokens_before = position_.tokens,
+          .total_steps = total,
+          .total_tokens = total * config_.tokens_per_step(),
+          .flops = position_.flops + 6.0 * static_cast<double>(model_->num_active()) * static_cast<double>(tokens),
+          .flops_before = position_.flops};
 }
 
 void Trainer::tell(const std::function<void(RunObserver&)>& what) {
@@ -128,19 +156,23 @@ int Trainer::run() {
   observers_.push_back(make_jsonl(folder_->path()));
   if (config_.log.tensorboard) observers_.push_back(make_tensorboard(folder_->path()));
   int64_t weight_bytes = 0;
-  for (const Param& param : optimizer_->params()) weight_bytes += param.bytes();
+  for (const PackedPart& part : model_->tensors()) weight_bytes += static_cast<int64_t>(part.value.nbytes());
   const RunInfo info{config_, resolved_, model_->num_parameters(), first_step_, weight_bytes, optimizer_->state().bytes()};
   tell([&](RunObserver& o) { o.on_start(info); });
   timing_ = std::make_unique<Timing>();
 
   for (int64_t step = first_step_ + 1; step <= total; ++step) {
-    const Progress progress = config_.progress_at(step);
-    StepReport report{.progress = progress};
+    const Progress progress = progress_of_next_step();
+    const int64_t rows_of_step = position_.settings.global_batch_size;  // an action after the update may change it
+    StepReport report{.progress = progress, .active_parameters = model_->num_active()};
     if (!train_step(progress, report)) {
       save(step - 1);
       finish("stopped", step - 1, kExitStopped);
       return kExitStopped;
     }
+    position_ = {.step = step, .samples = position_.samples + rows_of_step, .tokens = progress.tokens, .flops = progress.flops,
+                 .settings = position_.settings};
+    report.average_parameters = position_.flops / (6 * static_cast<double>(position_.tokens));
     report.stops = report.skipped && (config_.optimizer.on_nonfinite == OnNonfinite::kStop || ++consecutive_skips_ >= kMaxConsecutiveSkips);
     report_step(report);
     if (report.stops) {
@@ -159,14 +191,26 @@ int Trainer::run() {
   return finish("done", total, kExitDone);
 }
 
+namespace {
+
+// The factor on the peak rate: the schedule's, or, after a restart, a rise to what the schedule has at its end.
+double rate(const ScheduleConfig& schedule, const Timeline& timeline, const Progress& progress) {
+  const auto rise = timeline.rise(progress);
+  if (!rise) return schedule_factor(schedule, progress);
+  const double share = static_cast<double>(rise->step) / static_cast<double>(rise->steps);
+  return share * schedule_factor(schedule, progress.shifted(rise->steps - rise->step));
+}
+
+}  // namespace
+
 bool Trainer::train_step(const Progress& progress, StepReport& report) {
   const auto begin = Clock::now();
   const int64_t rows = config_.train.micro_batch_size;
-  const int64_t num_micro_batches = config_.train.global_batch_size / rows;
-  const double scale = 1.0 / static_cast<double>(config_.tokens_per_step());
-  report.lr = config_.optimizer.lr * schedule_factor(config_.schedule, progress);
+  const int64_t num_micro_batches = position_.settings.global_batch_size / rows;
+  const double scale = 1.0 / static_cast<double>(progress.tokens - progress.tokens_before);
+  report.lr = config_.optimizer.lr * rate(config_.schedule, *timeline_, progress);
   optimizer_->begin_step(progress, report.lr, num_micro_batches);
-  run_timeline(Phase::kBeforeUpdate, progress);
+  run_timeline(Phase::kBeforeUpdate, progress, report.lr);
   at::Tensor loss = at::zeros({}, at::kDouble);
   for (int64_t i = 0; i < num_micro_batches; ++i) {
     if (StopSignal::requested()) {
@@ -174,8 +218,9 @@ bool Trainer::train_step(const Progress& progress, StepReport& report) {
       return false;
     }
     const auto data_begin = Clock::now();
-    const int64_t first = (progress.step - 1) * config_.train.global_batch_size + i * rows;
-    const Batch batch = read_batch(*source_, *order_, first, rows, config_.data.sequence_length);
+    Batch batch = read_batch(*source_, *order_, position_.samples + i * rows, rows, config_.data.sequence_length);
+    const int64_t length = position_.settings.sequence_length;
+    batch = {batch.inputs.view({-1, length}), batch.targets.view({-1, length})};
     report.data_ms += 1e3 * seconds_since(data_begin);
     optimizer_->begin_micro_batch();
     const at::Tensor part = model_->loss(batch.inputs, batch.targets, scale, config_.train.loss_chunk);
@@ -187,7 +232,7 @@ bool Trainer::train_step(const Progress& progress, StepReport& report) {
   const auto update_begin = Clock::now();
   const StepOutcome outcome = optimizer_->finish_step();
   report.update_ms = 1e3 * seconds_since(update_begin);
-  run_timeline(Phase::kAfterUpdate, progress);
+  run_timeline(Phase::kAfterUpdate, progress, report.lr);
   report.loss = loss.item<double>();
   report.grad_norm = outcome.grad_norm;
   report.norm_is_estimate = outcome.norm_is_estimate;
@@ -207,14 +252,15 @@ void Trainer::report_step(StepReport& report) {
     timing_->window_steps = 0;
   }
   report.peak_bytes = peak_resident_bytes();
-  report.tokens_per_second = timing_->rate * static_cast<double>(config_.tokens_per_step());
+  report.tokens_per_second = timing_->rate * static_cast<double>(now.tokens - now.tokens_before);
   report.eta_seconds = static_cast<double>(now.total_steps - now.step) / timing_->rate;
   report.elapsed_seconds = seconds_since(timing_->begin);
   tell([&](RunObserver& o) { o.on_step(report); });
 }
 
-void Trainer::run_timeline(Phase phase, const Progress& progress) {
-  RunContext context{*model_, *optimizer_, progress, static_cast<uint64_t>(config_.run.seed)};
+void Trainer::run_timeline(Phase phase, const Progress& progress, double lr) {
+  const RunContext context{.model = *model_, .optimizer = *optimizer_, .progress = progress,
+                           .seed = static_cast<uint64_t>(config_.run.seed), .lr = lr, .settings = position_.settings};
   for (const ActionReport& done : timeline_->run(phase, context)) tell([&](RunObserver& o) { o.on_action(progress, done); });
 }
 
@@ -229,7 +275,7 @@ void Trainer::run_evaluation(const Progress& progress) {
 void Trainer::save(int64_t step) {
   if (step == last_saved_ || step == 0) return;
   const auto begin = Clock::now();
-  const CheckpointContent content{.model = *model_, .optimizer = *optimizer_, .config = resolved_, .step = step,
+  const CheckpointContent content{.model = *model_, .optimizer = *optimizer_, .config = resolved_, .position = position_,
                                   .tokenizer = source_->tokenizer()};
   CheckpointReport report{.step = step, .folder = folder_->checkpoints().save(content)};
   report.seconds = seconds_since(begin);

@@ -26,10 +26,11 @@ class Trainer {
   struct Timing;
 
   void build_sources();
-  void resume();
+  void resume(const std::filesystem::path& checkpoint);
+  [[nodiscard]] Progress progress_of_next_step() const;
   [[nodiscard]] bool train_step(const Progress& progress, StepReport& report);  // false: stopped, nothing changed
   void report_step(StepReport& report);
-  void run_timeline(Phase phase, const Progress& progress);
+  void run_timeline(Phase phase, const Progress& progress, double lr);
   void run_evaluation(const Progress& progress);
   void save(int64_t step);
   int finish(const std::string& status, int64_t step, int code);
@@ -46,6 +47,7 @@ class Trainer {
   std::unique_ptr<SampleOrder> order_;
   std::vector<std::unique_ptr<RunObserver>> observers_;
   std::unique_ptr<Timing> timing_;
+  RunPosition position_;           // after the last whole step
   int64_t first_step_ = 0;         // steps done before this process
   int64_t last_saved_ = -1;
   int64_t consecutive_skips_ = 0;
@@ -55,7 +57,9 @@ class Trainer {
 // refuses, and weights that do not fit into memory. UserError.
 void validate(const RunConfig& config);
 
-// The model of a configuration, with fresh weights or those of run.init_from.
+// The model of a configuration, with fresh weights or those of run.init_from; of another structure than the configuration's,
+// with weights that are to be loaded.
 [[nodiscard]] std::shared_ptr<Llama> build_model(const RunConfig& config);
+[[nodiscard]] std::shared_ptr<Llama> build_model(const RunConfig& config, const Structure& structure);
 
 }  // namespace tersor

@@ -27,7 +27,7 @@ TEST_CASE("hugging_face: a model goes out and comes back bit for bit", "[interop
   const ModelConfig read = read_hugging_face_config(folder.path());
   CHECK(read.num_key_value_heads == config.model.num_key_value_heads);
   const Llama again(read, config.parameterization, at::TensorOptions(at::kFloat), 9);
-  load_weights(folder.path(), again.params());
+  load_weights(folder.path(), again);
   const auto before = model->params();
   const auto after = again.params();
   REQUIRE(before.size() == after.size());
@@ -64,7 +64,7 @@ TEST_CASE("hugging_face: whole numbers are not weights", "[interop]") {
   NamedTensors weights = dense_weights(*model);
   weights[0].second = weights[0].second.to(at::kChar);
   write_safetensors(folder / "model.safetensors", weights);
-  CHECK_THROWS_WITH(load_weights(folder.path(), model->params()), Catch::Contains("holds whole numbers"));
+  CHECK_THROWS_WITH(load_weights(folder.path(), *model), Catch::Contains("holds whole numbers"));
 }
 
 TEST_CASE("safetensors: offsets outside the file are refused, however large", "[interop]") {

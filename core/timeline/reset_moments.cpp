@@ -1,0 +1,63 @@
+// Momentum reset: forgets what the rules remember of the parameters that match.
+//
+//   zero       all of it: moments, counters, bases
+//   random     each number of the moments stays with probability `share`
+//   magnitude  the `share` of the moments that are largest in the first moment stays
+//
+// ReLoRA (Lialin et al. 2023, arXiv:2307.05695) prunes 90 to 99 % of the moments of its factors at each restart. Departs from
+// the authors' code, which chooses for each moment on its own: a first moment would stay where its second is gone.
+#include "core/timeline/timeline.h"
+
+namespace tersor {
+
+enum class ResetMode { kZero, kRandom, kMagnitude };
+template <>
+struct EnumNames<ResetMode> {
+  static constexpr std::array values{std::pair{ResetMode::kZero, std::string_view("zero")},
+                                     std::pair{ResetMode::kRandom, std::string_view("random")},
+                                     std::pair{ResetMode::kMagnitude, std::string_view("magnitude")}};
+};
+
+namespace {
+
+class ResetMoments final : public Action {
+ public:
+  struct Config {
+    ParamMatch match;
+    ResetMode mode = ResetMode::kZero;
+    double share = 0.1;
+    void fields(FieldVisitor& v) {
+      v("match", match, "whose state: any, or role and name patterns");
+      v("mode", mode, "zero: all of it; random, magnitude: a share of the moments stays");
+      v("share", share, between(0, 1), "how much stays in the modes random and magnitude");
+    }
+  };
+  explicit ResetMoments(const Config& config) : c_(config) {}
+
+  std::string run(RunContext& context) override {
+    const Reset what{.keep = c_.mode == ResetMode::kZero     ? Reset::Keep::kNothing
+                             : c_.mode == ResetMode::kRandom ? Reset::Keep::kRandom
+                                                             : Reset::Keep::kLargest,
+                     .share = c_.share};
+    int64_t params = 0;
+    ResetCount count;
+    for (const Param& param : context.optimizer.params()) {
+      if (!c_.match.matches(param)) continue;
+      const ResetCount own = context.optimizer.state().reset(param.name, what, context.random(param.name));
+      count.zeroed += own.zeroed;
+      count.numbers += own.numbers;
+      ++params;
+    }
+    if (params == 0) throw user_error("timeline: reset_moments matches no parameter; mend its 'match' or remove it");
+    return fmt::format("zeroed {:.1f} % of {} numbers of {} of {} parameters", 100.0 * static_cast<double>(count.zeroed) / static_cast<double>(std::max<int64_t>(1, count.numbers)),
+                       count.numbers, params, context.optimizer.params().size());
+  }
+
+ private:
+  Config c_;
+};
+
+const bool registered = actions().add<ResetMoments>("reset_moments", "forgets the optimizer state of matching parameters");
+
+}  // namespace
+}  // namespace tersor

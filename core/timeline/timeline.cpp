@@ -1,0 +1,78 @@
+#include "core/timeline/timeline.h"
+
+#include "core/base/pattern.h"
+
+namespace tersor {
+
+ActionRegistry& actions() {
+  static ActionRegistry registry("action", "what a timeline can do at chosen steps");
+  return registry;
+}
+
+std::vector<std::shared_ptr<Linear>> RunContext::linears(const std::vector<std::string>& targets) const {
+  const ParameterizationConfig pattern{.targets = targets};
+  std::vector<std::shared_ptr<Linear>> found;
+  for (const auto& linear : model.linears())
+    if (pattern.matches(linear->name())) found.push_back(linear);
+  if (found.empty()) throw user_error("timeline: {} has targets [{}], which fit no weight", name, fmt::join(targets, ", "));
+  return found;
+}
+
+Timeline::Timeline(const std::vector<TimelineEntry>& entries) {
+  for (const TimelineEntry& entry : entries) scheduled_.push_back({entry.action.type(), entry.when, entry.action.build()});
+}
+
+Occurrence Timeline::occurrence(Scheduled& entry, const Progress& progress) {
+  if (!entry.count) {
+    entry.count = 0;
+    for (int64_t step = 1; step <= progress.total_steps; ++step)
+      *entry.count += entry.when.due(progress.shifted(step - progress.step)) ? 1 : 0;
+  }
+  for (; entry.counted_to < progress.step - 1; ++entry.counted_to)
+    entry.index += entry.when.due(progress.shifted(entry.counted_to + 1 - progress.step)) ? 1 : 0;
+  return {entry.index, *entry.count};
+}
+
+std::vector<ActionReport> Timeline::run(Phase phase, RunContext context) {
+  std::vector<ActionReport> reports;
+  for (Scheduled& entry : scheduled_) {
+    if (entry.action->phase() != phase || !entry.when.due(context.progress)) continue;
+    context.occurrence = occurrence(entry, context.progress);
+    context.name = entry.name;
+    std::string detail = entry.action->run(context);
+    if (!detail.empty()) reports.push_back({entry.name, std::move(detail)});
+  }
+  return reports;
+}
+
+std::optional<Timeline::Rise> Timeline::rise(const Progress& progress) const {
+  std::optional<Rise> latest;
+  for (const Scheduled& entry : scheduled_) {
+    const std::optional<Span> span = entry.action->rewarms();
+    if (!span) continue;
+    const int64_t steps = steps_in(*span, progress);
+    for (int64_t since = 1; since < steps && since < progress.step; ++since) {
+      if (!entry.when.due(progress.shifted(-since))) continue;
+      if (!latest || since < latest->step) latest = Rise{since, steps};
+      break;
+    }
+  }
+  return latest;
+}
+
+std::vector<std::vector<Param>> Timeline::stages(Llama& model) const {
+  std::vector<std::vector<Param>> all{model.params()};
+  for (const Scheduled& entry : scheduled_) {
+    const size_t before = model.structure().parameterizations.size();
+    const int64_t depth = model.config().num_hidden_layers;
+    entry.action->change_structure(model);
+    if (model.structure().parameterizations.size() != before || model.config().num_hidden_layers != depth) all.push_back(model.params());
+  }
+  return all;
+}
+
+void Timeline::check(const LiveSettings& settings) const {
+  for (const Scheduled& entry : scheduled_) entry.action->check(settings);
+}
+
+}  // namespace tersor

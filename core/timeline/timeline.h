@@ -1,0 +1,127 @@
+// What happens at chosen steps, besides the updates: a list of actions with cadences, run in the order written.
+//
+//   timeline:
+//     - {do: {type: reset_moments, match: {role: matrix}}, when: every 1000 until 80%}
+//
+// Whatever touches weights or the state of a rule from outside is an action; what changes only a rule's own slots
+// belongs into the rule.
+#pragma once
+
+#include "core/config/cadence.h"
+#include "core/model/llama.h"
+#include "optim/optimizer.h"
+
+namespace tersor {
+
+// What may change while a run goes on; saved with it.
+struct LiveSettings {
+  int64_t global_batch_size = 0;  // sequences of data.sequence_length
+  int64_t sequence_length = 0;    // windows are cut into pieces of this length
+  void fields(FieldVisitor& v) {
+    v("global_batch_size", global_batch_size, "windows in a step");
+    v("sequence_length", sequence_length, "tokens that see each other");
+  }
+};
+
+// Which of its times this is for an action: `index` from 0, of `count` in the whole run.
+struct Occurrence {
+  int64_t index = 0;
+  int64_t count = 1;
+};
+
+// What an action may see and change.
+struct RunContext {
+  Llama& model;
+  Optimizer& optimizer;
+  const Progress& progress;
+  uint64_t seed;
+  double lr = 0;  // of this step
+  LiveSettings& settings;
+  Occurrence occurrence = {};
+  std::string_view name = {};  // of the action
+
+  // Randomness of this action at this step.
+  [[nodiscard]] RandomStream random(std::string_view what) const {
+    return random_stream(seed, name, what, static_cast<uint64_t>(progress.step));
+  }
+  // The weights whose names fit one of the patterns. UserError when there is none.
+  [[nodiscard]] std::vector<std::shared_ptr<Linear>> linears(const std::vector<std::string>& targets) const;
+  // Those of them that can do what `Operation` (core/param/operations.h) stands for. UserError when none can; `remedy` says
+  // which parameterization does.
+  template <class Operation>
+  [[nodiscard]] std::vector<std::pair<Linear*, Operation*>> able(const std::vector<std::string>& targets, std::string_view remedy) const {
+    std::vector<std::pair<Linear*, Operation*>> found;
+    for (const auto& linear : linears(targets))
+      if (auto* operation = dynamic_cast<Operation*>(&linear->weight())) found.emplace_back(linear.get(), operation);
+    if (found.empty()) throw user_error("timeline: {} needs {}, and none of its targets is", name, remedy);
+    return found;
+  }
+};
+
+// Where in a step an action runs.
+enum class Phase { kBeforeUpdate, kAfterUpdate };
+
+class Action {
+ public:
+  virtual ~Action() = default;
+  [[nodiscard]] virtual Phase phase() const { return Phase::kAfterUpdate; }
+  // Returns what was done, for the log: "zeroed 42 slots of 14 parameters". Nothing: not worth a line.
+  virtual std::string run(RunContext& context) = 0;
+
+  // Steps over which the learning rate rises again afterwards.
+  [[nodiscard]] virtual std::optional<Span> rewarms() const { return std::nullopt; }
+  // What the model's tensors will be afterwards, for checks before a run: done to a model without numbers.
+  virtual void change_structure(Llama&) const {}
+  // What no single option can tell, against the run as it begins. UserError.
+  virtual void check(const LiveSettings&) const {}
+};
+
+using ActionRegistry = Registry<Action>;
+[[nodiscard]] ActionRegistry& actions();
+
+struct TimelineEntry {
+  Choice<actions> action;
+  Cadence when;
+  void fields(FieldVisitor& v) {
+    v("do", action, required, "the action");
+    v("when", when, required, "at which steps");
+  }
+};
+
+struct ActionReport {
+  std::string name;
+  std::string detail;
+};
+
+class Timeline {
+ public:
+  explicit Timeline(const std::vector<TimelineEntry>& entries);
+  // Runs what is due in this phase.
+  std::vector<ActionReport> run(Phase phase, RunContext context);
+
+  // Of a learning rate that rises again: how far the rise is, and where it ends. Steps are counted as the schedule does.
+  struct Rise {
+    int64_t step = 0;  // since the restart, from 1
+    int64_t steps = 1; // of the whole rise
+  };
+  [[nodiscard]] std::optional<Rise> rise(const Progress& progress) const;
+
+  // The sets of parameters that the model will have, in the order written: the one it begins with, and one for each action
+  // that changes them. `model` has no numbers and is changed.
+  [[nodiscard]] std::vector<std::vector<Param>> stages(Llama& model) const;
+  void check(const LiveSettings& settings) const;
+
+ private:
+  struct Scheduled {
+    std::string name;
+    Cadence when;
+    std::unique_ptr<Action> action;
+    std::optional<int64_t> count{};  // in the whole run, once it was asked for
+    int64_t counted_to = 0;          // steps
+    int64_t index = 0;               // occurrences up to there
+  };
+  [[nodiscard]] static Occurrence occurrence(Scheduled& entry, const Progress& progress);
+  std::vector<Scheduled> scheduled_;
+};
+
+}  // namespace tersor

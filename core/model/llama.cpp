@@ -79,12 +79,15 @@ std::shared_ptr<Block> Llama::make_block(int64_t index) const {
   return std::make_shared<Block>(context, fmt::format("model.layers.{}", index), config());
 }
 
-std::vector<std::string> Llama::reparameterize(const ParameterizationConfig& config) {
+std::vector<std::string> Llama::reparameterize(const ParameterizationConfig& config,
+                                               const std::function<void(const Linear&, const at::Tensor& was)>& each) {
   structure_.parameterizations.push_back(config);
   std::vector<std::string> changed;
   for (const auto& linear : linears()) {
     if (!config.matches(linear->name())) continue;
+    const at::Tensor was = each ? linear->weight().materialize() : at::Tensor();
     linear->reparameterize(config.method);
+    if (each) each(*linear, was);
     changed.push_back(linear->name());
   }
   return changed;

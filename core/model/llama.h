@@ -73,8 +73,9 @@ class Llama final : public torch::nn::Module {
   // What a checkpoint holds: the trained tensors as they rest, and what weights keep besides.
   [[nodiscard]] std::vector<PackedPart> tensors() const;
 
-  // From now on stores the matching weights in another way. Returns the names of those.
-  std::vector<std::string> reparameterize(const ParameterizationConfig& config);
+  // From now on stores the matching weights in another way. Returns the names of those; tells `each` what they were.
+  std::vector<std::string> reparameterize(const ParameterizationConfig& config,
+                                          const std::function<void(const Linear&, const at::Tensor& was)>& each = {});
   // Takes on as many blocks as `sources` has, each a copy of its own.
   void grow(const std::vector<BlockSource>& sources);
   [[nodiscard]] std::vector<std::shared_ptr<Linear>> linears() const;

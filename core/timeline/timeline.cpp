@@ -18,6 +18,10 @@ std::vector<std::shared_ptr<Linear>> RunContext::linears(const std::vector<std::
   return found;
 }
 
+void RunContext::forget(const Linear& linear) const {
+  for (const Param& param : linear.weight().params()) optimizer.state().reset(param.name);
+}
+
 Timeline::Timeline(const std::vector<TimelineEntry>& entries) {
   for (const TimelineEntry& entry : entries) scheduled_.push_back({entry.action.type(), entry.when, entry.action.build()});
 }
@@ -31,6 +35,11 @@ Occurrence Timeline::occurrence(Scheduled& entry, const Progress& progress) {
   for (; entry.counted_to < progress.step - 1; ++entry.counted_to)
     entry.index += entry.when.due(progress.shifted(entry.counted_to + 1 - progress.step)) ? 1 : 0;
   return {entry.index, *entry.count};
+}
+
+bool Timeline::due(Phase phase, const Progress& progress) const {
+  return std::any_of(scheduled_.begin(), scheduled_.end(),
+                     [&](const Scheduled& entry) { return entry.action->phase() == phase && entry.when.due(progress); });
 }
 
 std::vector<ActionReport> Timeline::run(Phase phase, RunContext context) {
@@ -71,8 +80,9 @@ std::vector<std::vector<Param>> Timeline::stages(Llama& model) const {
   return all;
 }
 
-void Timeline::check(const LiveSettings& settings) const {
-  for (const Scheduled& entry : scheduled_) entry.action->check(settings);
+void Timeline::check(LiveSettings settings) const {
+  const int64_t window = settings.sequence_length;
+  for (const Scheduled& entry : scheduled_) entry.action->change_settings(settings, window);
 }
 
 }  // namespace tersor

@@ -15,10 +15,12 @@ namespace tersor {
 
 // What may change while a run goes on; saved with it.
 struct LiveSettings {
-  int64_t global_batch_size = 0;  // sequences of data.sequence_length
+  int64_t global_batch_size = 0;  // windows of data.sequence_length
+  int64_t micro_batch_size = 0;   // the same
   int64_t sequence_length = 0;    // windows are cut into pieces of this length
   void fields(FieldVisitor& v) {
     v("global_batch_size", global_batch_size, "windows in a step");
+    v("micro_batch_size", micro_batch_size, "windows in one forward and backward pass");
     v("sequence_length", sequence_length, "tokens that see each other");
   }
 };
@@ -44,6 +46,8 @@ struct RunContext {
   [[nodiscard]] RandomStream random(std::string_view what) const {
     return random_stream(seed, name, what, static_cast<uint64_t>(progress.step));
   }
+  // Resets the state of the parameters of a weight.
+  void forget(const Linear& linear) const;
   // The weights whose names fit one of the patterns. UserError when there is none.
   [[nodiscard]] std::vector<std::shared_ptr<Linear>> linears(const std::vector<std::string>& targets) const;
   // Those of them that can do what `Operation` (core/param/operations.h) stands for. UserError when none can; `remedy` says
@@ -56,6 +60,14 @@ struct RunContext {
     if (found.empty()) throw user_error("timeline: {} needs {}, and none of its targets is", name, remedy);
     return found;
   }
+};
+
+// What becomes of the moments of parameters that an action changes.
+enum class Moments { kReset, kKeep };
+template <>
+struct EnumNames<Moments> {
+  static constexpr std::array values{std::pair{Moments::kReset, std::string_view("reset")},
+                                     std::pair{Moments::kKeep, std::string_view("keep")}};
 };
 
 // Where in a step an action runs.
@@ -72,8 +84,8 @@ class Action {
   [[nodiscard]] virtual std::optional<Span> rewarms() const { return std::nullopt; }
   // What the model's tensors will be afterwards, for checks before a run: done to a model without numbers.
   virtual void change_structure(Llama&) const {}
-  // What no single option can tell, against the run as it begins. UserError.
-  virtual void check(const LiveSettings&) const {}
+  // What the settings will be afterwards, of a run whose windows have `window` tokens. UserError where they cannot be.
+  virtual void change_settings(LiveSettings&, int64_t /*window*/) const {}
 };
 
 using ActionRegistry = Registry<Action>;
@@ -96,6 +108,7 @@ struct ActionReport {
 class Timeline {
  public:
   explicit Timeline(const std::vector<TimelineEntry>& entries);
+  [[nodiscard]] bool due(Phase phase, const Progress& progress) const;
   // Runs what is due in this phase.
   std::vector<ActionReport> run(Phase phase, RunContext context);
 
@@ -109,7 +122,8 @@ class Timeline {
   // The sets of parameters that the model will have, in the order written: the one it begins with, and one for each action
   // that changes them. `model` has no numbers and is changed.
   [[nodiscard]] std::vector<std::vector<Param>> stages(Llama& model) const;
-  void check(const LiveSettings& settings) const;
+  // Goes through the changes of settings in the order written. UserError where one cannot be.
+  void check(LiveSettings settings) const;
 
  private:
   struct Scheduled {

@@ -58,6 +58,10 @@ namespace {
 
 at::ScalarType scalar_type(const RunConfig& config) { return config.run.dtype == Dtype::kBf16 ? at::kBFloat16 : at::kFloat; }
 Structure first_structure(const RunConfig& config) { return {config.model, {config.parameterization}}; }
+LiveSettings first_settings(const RunConfig& config) {
+  return {.global_batch_size = config.train.global_batch_size, .micro_batch_size = config.train.micro_batch_size,
+          .sequence_length = config.data.sequence_length};
+}
 
 }  // namespace
 
@@ -71,7 +75,7 @@ void validate(const RunConfig& config) {
     throw user_error("model: its weights alone take {:.1f} GiB, and {:.1f} GiB of memory are free; choose a smaller model", needed / kGiB,
                      available / kGiB);
   const Timeline timeline(config.timeline);
-  timeline.check({.global_batch_size = config.train.global_batch_size, .sequence_length = config.data.sequence_length});
+  timeline.check(first_settings(config));
   check_groups(timeline.stages(shapes), config.optimizer.groups);
 }
 
@@ -90,7 +94,7 @@ Trainer::Trainer(const RunConfig& config) : config_(config), resolved_(fields_to
   validate(config_);
   build_sources();
   timeline_ = std::make_unique<Timeline>(config_.timeline);
-  position_.settings = {.global_batch_size = config_.train.global_batch_size, .sequence_length = config_.data.sequence_length};
+  position_.settings = first_settings(config_);
   if (config_.run.resume == Resume::kAuto) folder_ = std::make_unique<RunFolder>(config_);
   const auto checkpoint = folder_ ? folder_->checkpoints().latest() : std::nullopt;
   if (checkpoint) {
@@ -205,15 +209,18 @@ double rate(const ScheduleConfig& schedule, const Timeline& timeline, const Prog
 
 bool Trainer::train_step(const Progress& progress, StepReport& report) {
   const auto begin = Clock::now();
-  const int64_t rows = config_.train.micro_batch_size;
+  if (StopSignal::requested()) return false;
+  // What has changed before the update cannot be taken back: such a step is finished.
+  const bool may_stop = !timeline_->due(Phase::kBeforeUpdate, progress);
+  report.lr = config_.optimizer.lr * rate(config_.schedule, *timeline_, progress);
+  run_timeline(Phase::kBeforeUpdate, progress, report.lr);
+  const int64_t rows = position_.settings.micro_batch_size;
   const int64_t num_micro_batches = position_.settings.global_batch_size / rows;
   const double scale = 1.0 / static_cast<double>(progress.tokens - progress.tokens_before);
-  report.lr = config_.optimizer.lr * rate(config_.schedule, *timeline_, progress);
   optimizer_->begin_step(progress, report.lr, num_micro_batches);
-  run_timeline(Phase::kBeforeUpdate, progress, report.lr);
   at::Tensor loss = at::zeros({}, at::kDouble);
   for (int64_t i = 0; i < num_micro_batches; ++i) {
-    if (StopSignal::requested()) {
+    if (may_stop && StopSignal::requested()) {
       optimizer_->abandon_step();
       return false;
     }

@@ -1,0 +1,43 @@
+// Merge: the product of the factors moves into the frozen weight and the factors begin anew (ReLoRA).
+// Lialin et al. 2023, arXiv:2307.05695, Algorithm 1
+//
+//   W ← W + s·B·A    A ← fresh    B ← 0        the model computes what it did
+//
+// The moments of the factors belong to the old ones. `moments: keep` leaves them to a reset_moments action, which can prune
+// them instead, as the authors do; a rewarm action after it makes their jagged schedule.
+#include "core/param/operations.h"
+#include "core/timeline/timeline.h"
+
+namespace tersor {
+namespace {
+
+class Merge final : public Action {
+ public:
+  struct Config {
+    std::vector<std::string> targets{"*"};
+    Moments moments = Moments::kReset;
+    void fields(FieldVisitor& v) {
+      v("targets", targets, "patterns of the names of weights");
+      v("moments", moments, "what becomes of the factors' moments");
+    }
+  };
+  explicit Merge(const Config& config) : c_(config) {}
+
+  std::string run(RunContext& context) override {
+    const at::NoGradGuard no_grad;
+    const auto weights = context.able<Mergeable>(c_.targets, "parameterization lora");
+    for (const auto& [linear, mergeable] : weights) {
+      mergeable->merge(context.random(linear->name()));
+      if (c_.moments == Moments::kReset) context.forget(*linear);
+    }
+    return fmt::format("merged {} weights", weights.size());
+  }
+
+ private:
+  Config c_;
+};
+
+const bool registered = actions().add<Merge>("merge", "moves factors into the frozen weight, Lialin et al. 2023 (ReLoRA), arXiv:2307.05695");
+
+}  // namespace
+}  // namespace tersor

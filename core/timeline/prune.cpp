@@ -1,0 +1,144 @@
+// Gradual magnitude pruning in training, and its end.    Jin et al. 2025 (The Journey Matters), arXiv:2501.12486
+//
+//   at occurrence k of K: the share (1 − sparsity)^((k+1)/K) of the entries stays, those of largest |w|; none comes back
+//
+// `scope: global` ranks the entries of all targets together, `layer` each weight's own. The targets must be `masked` weights
+// (`sparsity: 0` to begin with): values, gradients and moments of what leaves are freed. The paper prunes over the middle half
+// of the compute: a quarter of it dense before, a quarter at the final sparsity after.
+//
+// Departs from the authors' code, whose mask is a parameter and enters the gradient norm.
+#include <bit>
+#include <cmath>
+
+#include "core/param/operations.h"
+#include "core/timeline/timeline.h"
+
+namespace tersor {
+
+enum class PruneScope { kGlobal, kLayer };
+template <>
+struct EnumNames<PruneScope> {
+  static constexpr std::array values{std::pair{PruneScope::kGlobal, std::string_view("global")},
+                                     std::pair{PruneScope::kLayer, std::string_view("layer")}};
+};
+
+namespace {
+
+using Prunables = std::vector<std::pair<Linear*, Prunable*>>;
+
+// The largest number of which at least `count` of all magnitudes are as large or larger. Exact, in two passes over histograms
+// of the bits: non-negative floats are ordered as their bits are.
+float threshold(const Prunables& weights, int64_t count) {
+  constexpr int kHalf = 16;
+  uint32_t prefix = 0;
+  for (int pass = 0; pass < 2; ++pass) {
+    std::vector<int64_t> histogram(size_t{1} << kHalf);
+    for (const auto& [linear, prunable] : weights) {
+      const at::Tensor magnitudes = prunable->magnitudes().to(at::kCPU).contiguous();
+      const float* values = magnitudes.const_data_ptr<float>();
+      for (int64_t i = 0; i < magnitudes.numel(); ++i) {
+        const auto bits = std::bit_cast<uint32_t>(values[i]);
+        if (pass == 0)
+          ++histogram[bits >> kHalf];
+        else if (bits >> kHalf == prefix)
+          ++histogram[bits & 0xffffU];
+      }
+    }
+    size_t bin = histogram.size() - 1;
+    while (bin > 0 && histogram[bin] < count) count -= histogram[bin--];
+    prefix = (prefix << kHalf) | static_cast<uint32_t>(bin);
+  }
+  return std::bit_cast<float>(prefix);
+}
+
+// Entries of W that are left, and all.
+struct Census {
+  double left = 0;
+  double all = 0;
+  explicit Census(const Prunables& weights) {
+    for (const auto& [linear, prunable] : weights) {
+      const auto size = static_cast<double>(linear->shape().out * linear->shape().in);
+      left += size * prunable->density();
+      all += size;
+    }
+  }
+};
+
+class Prune final : public Action {
+ public:
+  struct Config {
+    std::vector<std::string> targets{"*"};
+    double sparsity = 0.5;
+    PruneScope scope = PruneScope::kGlobal;
+    void fields(FieldVisitor& v) {
+      v("targets", targets, "patterns of the names of weights");
+      v("sparsity", sparsity, less_than(0, 1), "share of the entries that is gone after the last pruning");
+      v("scope", scope, "whether all weights are ranked together or each on its own");
+    }
+  };
+  explicit Prune(const Config& config) : c_(config) {}
+
+  [[nodiscard]] Phase phase() const override { return Phase::kBeforeUpdate; }
+
+  std::string run(RunContext& context) override {
+    const at::NoGradGuard no_grad;
+    const Prunables all = context.able<Prunable>(c_.targets, "parameterization masked");
+    const double exponent = static_cast<double>(context.occurrence.index + 1) / static_cast<double>(std::max<int64_t>(1, context.occurrence.count));
+    const double density = std::pow(1 - c_.sparsity, exponent);
+    std::map<std::string, Inheritance> inherited;
+    if (c_.scope == PruneScope::kGlobal)
+      prune(all, density, inherited);
+    else
+      for (const auto& one : all) prune({one}, density, inherited);
+    if (inherited.empty()) return {};
+    context.optimizer.replace_params(context.model.params(), inherited);
+    const Census now(all);
+    return fmt::format("{:.2f} % of {:.0f} entries are left in {} weights", 100 * now.left / now.all, now.all, all.size());
+  }
+
+ private:
+  static void prune(const Prunables& weights, double density, std::map<std::string, Inheritance>& inherited) {
+    const Census census(weights);
+    if (census.left <= density * census.all) return;
+    int64_t scored = 0;  // entries, or structures of the same size
+    for (const auto& [linear, prunable] : weights) scored += prunable->magnitudes().numel();
+    const double share = density * census.all / census.left;
+    const float least = threshold(weights, std::max<int64_t>(1, std::llround(share * static_cast<double>(scored))));
+    for (const auto& [linear, prunable] : weights) {
+      const std::string name = linear->weight().params().front().name;
+      inherited[name] = {.from = name, .index = prunable->prune(prunable->magnitudes() >= least)};
+    }
+  }
+
+  Config c_;
+};
+
+class Densify final : public Action {
+ public:
+  struct Config {
+    std::vector<std::string> targets{"*"};
+    void fields(FieldVisitor& v) { v("targets", targets, "patterns of the names of weights"); }
+  };
+  explicit Densify(const Config& config) : targets_(config.targets) {}
+
+  std::string run(RunContext& context) override {
+    const at::NoGradGuard no_grad;
+    std::map<std::string, Inheritance> inherited;
+    for (const auto& [linear, prunable] : context.able<Prunable>(targets_, "parameterization masked")) {
+      const std::string name = linear->weight().params().front().name;
+      inherited[name] = {.from = name, .index = prunable->densify()};
+    }
+    context.optimizer.replace_params(context.model.params(), inherited);
+    return fmt::format("every entry of {} weights is trained again", inherited.size());
+  }
+
+ private:
+  std::vector<std::string> targets_;
+};
+
+const bool prune_registered = actions().add<Prune>("prune", "removes small entries, Jin et al. 2025 (The Journey Matters), arXiv:2501.12486");
+const bool densify_registered =
+    actions().add<Densify>("densify", "trains removed entries again, from zero, Thangarasa et al. 2023 (SPDF), arXiv:2303.10464");
+
+}  // namespace
+}  // namespace tersor

@@ -1,0 +1,44 @@
+// Weight refactorization: factors are balanced by the singular value decomposition of their product.
+// Glentis et al. 2025, arXiv:2505.22922, section 4
+//
+//   B·A = U·Σ·Vᵀ        B ← U·√Σ    A ← √Σ·Vᵀ        the model computes what it did
+//
+// The authors reset the moments with it.
+#include "core/param/operations.h"
+#include "core/timeline/timeline.h"
+
+namespace tersor {
+namespace {
+
+class Refactorize final : public Action {
+ public:
+  struct Config {
+    std::vector<std::string> targets{"*"};
+    Moments moments = Moments::kReset;
+    void fields(FieldVisitor& v) {
+      v("targets", targets, "patterns of the names of weights");
+      v("moments", moments, "what becomes of the factors' moments");
+    }
+  };
+  explicit Refactorize(const Config& config) : c_(config) {}
+
+  std::string run(RunContext& context) override {
+    const at::NoGradGuard no_grad;
+    const auto weights = context.able<Refactorizable>(c_.targets, "a factored parameterization (low_rank, lora, sltrain)");
+    int64_t changed = 0;
+    for (const auto& [linear, factors] : weights) {
+      if (!factors->refactorize()) continue;
+      ++changed;
+      if (c_.moments == Moments::kReset) context.forget(*linear);
+    }
+    return fmt::format("refactorized {} of {} weights", changed, weights.size());
+  }
+
+ private:
+  Config c_;
+};
+
+const bool registered = actions().add<Refactorize>("refactorize", "balances factors of the same product, Glentis et al. 2025, arXiv:2505.22922");
+
+}  // namespace
+}  // namespace tersor

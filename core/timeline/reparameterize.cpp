@@ -1,0 +1,40 @@
+// Another way of storing and training weights from here on: full rank first and factors later (ReLoRA's warm start), factors
+// first and full rank later, sparse to dense. The new one begins as near to the old weight as it can hold; the moments of
+// tensors that did not exist before begin anew.
+#include <cmath>
+
+#include "core/timeline/timeline.h"
+
+namespace tersor {
+namespace {
+
+class Reparameterize final : public Action {
+ public:
+  using Config = ParameterizationConfig;
+  explicit Reparameterize(const Config& config) : c_(config) {}
+
+  std::string run(RunContext& context) override {
+    const auto before = static_cast<double>(context.model.num_parameters());
+    double difference = 0;
+    double norm = 0;
+    (void)context.linears(c_.targets);  // there must be some
+    const std::vector<std::string> changed = context.model.reparameterize(c_, [&](const Linear& linear, const at::Tensor& was) {
+      if (!linear.weight().linear()) return;
+      difference += (linear.weight().materialize() - was).to(at::kDouble).square().sum().item<double>();
+      norm += was.to(at::kDouble).square().sum().item<double>();
+    });
+    context.optimizer.replace_params(context.model.params());
+    return fmt::format("{} weights are {} now, {:.2f} % off in norm; {:.4g} M trained parameters, before {:.4g} M", changed.size(), c_.method.type(),
+                       norm > 0 ? 100 * std::sqrt(difference / norm) : 0, static_cast<double>(context.model.num_parameters()) / 1e6, before / 1e6);
+  }
+
+  void change_structure(Llama& model) const override { (void)model.reparameterize(c_); }
+
+ private:
+  Config c_;
+};
+
+const bool registered = actions().add<Reparameterize>("reparameterize", "stores and trains weights in another way from here on");
+
+}  // namespace
+}  // namespace tersor

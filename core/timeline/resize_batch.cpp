@@ -1,0 +1,53 @@
+// Another batch size or sequence length from here on. Windows keep their length in the data: a shorter sequence_length cuts
+// each into pieces that do not see each other, so no token is lost or read twice.
+#include "core/timeline/timeline.h"
+
+namespace tersor {
+namespace {
+
+class ResizeBatch final : public Action {
+ public:
+  struct Config {
+    std::optional<int64_t> global_batch_size;
+    std::optional<int64_t> micro_batch_size;
+    std::optional<int64_t> sequence_length;
+    void fields(FieldVisitor& v) {
+      v("global_batch_size", global_batch_size, at_least(1), "windows in one update; as before when absent");
+      v("micro_batch_size", micro_batch_size, at_least(1), "windows in one forward and backward pass; as before when absent");
+      v("sequence_length", sequence_length, at_least(1), "tokens that see each other, a divisor of data.sequence_length; as before when absent");
+    }
+    void check(const ConfigNode& node, Diagnostics& out) const {
+      if (!global_batch_size && !micro_batch_size && !sequence_length)
+        out.add(node, "resize_batch changes nothing: give global_batch_size, micro_batch_size or sequence_length");
+    }
+  };
+  explicit ResizeBatch(const Config& config) : c_(config) {}
+
+  std::string run(RunContext& context) override {
+    LiveSettings& s = context.settings;
+    apply(s);
+    return fmt::format("{} windows a step in micro-batches of {}, cut into {} tokens", s.global_batch_size, s.micro_batch_size, s.sequence_length);
+  }
+
+  void change_settings(LiveSettings& s, int64_t window) const override {
+    apply(s);
+    if (s.global_batch_size % s.micro_batch_size != 0)
+      throw user_error("timeline: resize_batch makes {} windows a step, which is not a multiple of the micro-batch of {}", s.global_batch_size, s.micro_batch_size);
+    if (window % s.sequence_length != 0)
+      throw user_error("timeline: resize_batch: sequence_length {} does not divide data.sequence_length {}", s.sequence_length, window);
+  }
+
+ private:
+  void apply(LiveSettings& s) const {
+    s.global_batch_size = c_.global_batch_size.value_or(s.global_batch_size);
+    s.micro_batch_size = c_.micro_batch_size.value_or(s.micro_batch_size);
+    s.sequence_length = c_.sequence_length.value_or(s.sequence_length);
+  }
+
+  Config c_;
+};
+
+const bool registered = actions().add<ResizeBatch>("resize_batch", "changes the batch size or the sequence length");
+
+}  // namespace
+}  // namespace tersor

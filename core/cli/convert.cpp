@@ -15,6 +15,7 @@ struct ConvertArguments {
   fs::path to;
   std::string format = "hf";
   bool force = false;
+  bool keep_factors = false;
 };
 
 // Whether the target may be written to. It is created when there is something to write, not before.
@@ -32,15 +33,39 @@ void create_output(const ConvertArguments& a) {
   if (error) throw user_error("'{}' cannot be created: {}; choose another folder", a.to.string(), error.message());
 }
 
+void copy_tokenizer(const LoadedRun& run, const ConvertArguments& a) {
+  const fs::path tokenizer = run.checkpoint / "tokenizer.model";
+  if (fs::exists(tokenizer)) write_whole(a.to / "tokenizer.model", read_text(tokenizer));
+}
+
+// Weights as the run stores them, with a configuration that goes on from them.
+void export_factors(const LoadedRun& run, const ConvertArguments& a) {
+  const Structure& structure = run.model->structure();
+  const ParameterizationConfig& last = structure.parameterizations.back();
+  if (structure.parameterizations.size() > 1 && last.targets != std::vector<std::string>{"*"})
+    throw user_error("'{}' stores its weights in several ways, which one configuration cannot say; export it without --keep-factors", a.from.string());
+  check_output(a, {"model.safetensors", "model.yaml"});
+  create_output(a);
+  NamedTensors tensors;
+  for (const PackedPart& part : run.model->tensors()) tensors.emplace_back(part.name, part.value);
+  write_safetensors(a.to / "model.safetensors", tensors, {{"format", "pt"}});
+  ModelConfig model = run.model->config();
+  ParameterizationConfig parameterization = last;
+  const Json yaml = {{"model", fields_to_json(model)}, {"parameterization", fields_to_json(parameterization)}, {"run", {{"init_from", "."}}}};
+  write_whole(a.to / "model.yaml", "# Exported with its factors; in a run's file: extends: model.yaml\n" + to_yaml(yaml));
+  copy_tokenizer(run, a);
+  fmt::print("{}: step {}, {} parameters as they are stored\n", a.to.string(), run.step, run.model->num_parameters());
+}
+
 void export_run(const ConvertArguments& a) {
   const LoadedRun run = load_run(a.from);
+  if (a.keep_factors) return export_factors(run, a);
   check_output(a, {"model.safetensors", "config.json"});
   create_output(a);
   const std::string dtype = run.config.run.dtype == Dtype::kBf16 ? "bfloat16" : "float32";
   write_safetensors(a.to / "model.safetensors", dense_weights(*run.model), {{"format", "pt"}});
   write_whole(a.to / "config.json", hugging_face_config(run.config.model, dtype).dump(2) + "\n");
-  if (fs::exists(run.checkpoint / "tokenizer.model"))
-    write_whole(a.to / "tokenizer.model", read_text(run.checkpoint / "tokenizer.model"));
+  copy_tokenizer(run, a);
   fmt::print("{}: step {}, {} parameters\n", a.to.string(), run.step, run.model->num_parameters());
 }
 
@@ -67,7 +92,7 @@ void import_model(const ConvertArguments& a) {
              (a.to / "model.yaml").string());
 }
 
-CLI::App* add(CLI::App& app, const char* name, const char* what, void (*run)(const ConvertArguments&)) {
+std::pair<CLI::App*, std::shared_ptr<ConvertArguments>> add(CLI::App& app, const char* name, const char* what, void (*run)(const ConvertArguments&)) {
   auto arguments = std::make_shared<ConvertArguments>();
   CLI::App* command = app.add_subcommand(name, what);
   command->add_option("from", arguments->from, "what to read")->required();
@@ -75,13 +100,14 @@ CLI::App* add(CLI::App& app, const char* name, const char* what, void (*run)(con
   command->add_option("--format", arguments->format, "hf: config.json and model.safetensors")->check(CLI::IsMember({"hf"}))->capture_default_str();
   command->add_flag("--force", arguments->force, "replace what is there");
   command->callback([arguments, run] { run(*arguments); });
-  return command;
+  return {command, arguments};
 }
 
 }  // namespace
 
 void add_export_command(CLI::App& app) {
-  add(app, "export", "write the dense model of a run for Hugging Face Transformers", &export_run);
+  auto [command, arguments] = add(app, "export", "write the dense model of a run for Hugging Face Transformers", &export_run);
+  command->add_flag("--keep-factors", arguments->keep_factors, "weights as they are stored, for tersor itself, with a model.yaml to go on from");
 }
 void add_import_command(CLI::App& app) {
   add(app, "import", "take over a LLaMA model from a Hugging Face folder, to train it", &import_model);

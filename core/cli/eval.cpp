@@ -1,3 +1,5 @@
+#include <cmath>
+
 #include "core/cli/commands.h"
 #include "core/cli/loaded_run.h"
 #include "core/train/evaluate.h"
@@ -14,20 +16,22 @@ struct EvalArguments {
 void eval(const EvalArguments& arguments) {
   LoadedRun run = load_run(arguments.run);
   const RunConfig& c = run.config;
-  const SourceInfo info{.sequence_length = c.data.sequence_length, .vocab_size = c.model.vocab_size, .split = "validation",
-                        .seed = static_cast<uint64_t>(c.run.seed), .shares_path = arguments.data.empty() && !c.data.validation};
-  Choice<token_sources> source = c.data.validation.value_or(c.data.source);
-  if (!arguments.data.empty()) {
+  std::vector<ValidationPart> parts;
+  if (arguments.data.empty()) {
+    parts = validation_parts(c);
+  } else {
+    const SourceInfo info{.sequence_length = c.data.sequence_length, .vocab_size = c.model.vocab_size, .split = "validation",
+                          .seed = static_cast<uint64_t>(c.run.seed)};
     Diagnostics diagnostics;
-    source = Choice<token_sources>("shards");
+    Choice<token_sources> source("shards");
     source.read(parse_config(to_yaml({{"path", std::filesystem::absolute(arguments.data).string()}}), "--data", diagnostics), diagnostics);
     diagnostics.throw_if_any();
+    parts.push_back({arguments.data.string(), 1, source.build(info)});
   }
-  const auto tokens = source.build(info);
-  const EvalReport report = evaluate(*run.model, *tokens, arguments.tokens > 0 ? arguments.tokens : c.evaluation.tokens,
-                                     c.train.micro_batch_size, c.data.sequence_length, c.train.loss_chunk);
+  const EvalReport report = evaluate(*run.model, parts, arguments.tokens > 0 ? arguments.tokens : c.evaluation.tokens, c);
   fmt::print("step {} | validation loss {:.6f} | ppl {:.4f} | ppl_legacy {:.4f} | {} tokens\n", run.step, report.loss, report.ppl,
              report.ppl_legacy, report.tokens);
+  for (const auto& [name, loss] : report.losses) fmt::print("  {}: loss {:.6f} | ppl {:.4f}\n", name, loss, std::exp(loss));
 }
 
 }  // namespace

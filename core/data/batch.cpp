@@ -13,10 +13,4 @@ Batch read_windows(const TokenSource& source, const std::vector<int64_t>& window
   return {tokens.slice(1, 0, sequence_length).contiguous(), tokens.slice(1, 1).contiguous()};
 }
 
-Batch read_batch(const TokenSource& source, const SampleOrder& order, int64_t first, int64_t rows, int64_t sequence_length) {
-  std::vector<int64_t> windows;
-  for (int64_t row = 0; row < rows; ++row) windows.push_back(order.window(first + row));
-  return read_windows(source, windows, sequence_length);
-}
-
 }  // namespace tersor

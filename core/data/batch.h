@@ -13,10 +13,6 @@ struct Batch {
   at::Tensor targets;  // (rows, L) int64: inputs moved on by one
 };
 
-// Samples [first, first + rows) of a run.
-[[nodiscard]] Batch read_batch(const TokenSource& source, const SampleOrder& order, int64_t first, int64_t rows,
-                               int64_t sequence_length);
-
 // The windows that are named.
 [[nodiscard]] Batch read_windows(const TokenSource& source, const std::vector<int64_t>& windows, int64_t sequence_length);
 

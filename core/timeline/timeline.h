@@ -18,10 +18,12 @@ struct LiveSettings {
   int64_t global_batch_size = 0;  // windows of data.sequence_length
   int64_t micro_batch_size = 0;   // the same
   int64_t sequence_length = 0;    // windows are cut into pieces of this length
+  std::vector<double> mixture{1}; // weights of the sources of the data
   void fields(FieldVisitor& v) {
     v("global_batch_size", global_batch_size, "windows in a step");
     v("micro_batch_size", micro_batch_size, "windows in one forward and backward pass");
     v("sequence_length", sequence_length, "tokens that see each other");
+    v("mixture", mixture, "weights of the sources of the data");
   }
 };
 

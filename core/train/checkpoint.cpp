@@ -94,6 +94,7 @@ void CheckpointStore::write_files(const CheckpointContent& content, const fs::pa
                         {"samples", at.samples},
                         {"tokens", at.tokens},
                         {"flops", at.flops},
+                        {"drawn", at.drawn},
                         {"settings", fields_to_json(at.settings)},
                         {"structure", fields_to_json(structure)},
                         {"frozen", content.optimizer.frozen()},
@@ -135,7 +136,8 @@ TrainerState open_checkpoint(const fs::path& checkpoint) {
       throw user_error("'{}' is damaged: it is not what was saved; {}", file.string(), remedy);
   }
   const Json trainer = Json::parse(read_text(checkpoint / "trainer.json"));
-  TrainerState state{.position = {.step = trainer.at("step"), .samples = trainer.at("samples"), .tokens = trainer.at("tokens"), .flops = trainer.at("flops")},
+  TrainerState state{.position = {.step = trainer.at("step"), .samples = trainer.at("samples"), .tokens = trainer.at("tokens"), .flops = trainer.at("flops"),
+                                  .drawn = trainer.at("drawn")},
                      .config = trainer.at("config"), .frozen = trainer.at("frozen")};
   Diagnostics diagnostics;
   const std::string name = (checkpoint / "trainer.json").string();

@@ -21,6 +21,7 @@ struct RunPosition {
   int64_t tokens = 0;
   double flops = 0;
   LiveSettings settings;
+  std::vector<int64_t> drawn;  // windows that each source of the data has given
 };
 
 struct CheckpointContent {

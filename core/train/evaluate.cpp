@@ -32,4 +32,37 @@ EvalReport evaluate(Llama& model, const TokenSource& source, int64_t tokens, int
   return report;
 }
 
+std::vector<ValidationPart> validation_parts(const RunConfig& config) {
+  SourceInfo info{.sequence_length = config.data.sequence_length, .vocab_size = config.model.vocab_size,
+                  .split = "validation", .seed = static_cast<uint64_t>(config.run.seed)};
+  std::vector<ValidationPart> parts;
+  if (config.data.validation) {
+    parts.push_back({"validation", 1, config.data.validation->build(info)});
+    return parts;
+  }
+  info.shares_path = true;
+  for (const SourceShare& share : config.data.shares())
+    if (share.weight > 0) parts.push_back({share.name, share.weight, share.source.build(info)});
+  return parts;
+}
+
+EvalReport evaluate(Llama& model, const std::vector<ValidationPart>& parts, int64_t tokens, const RunConfig& config) {
+  EvalReport whole;
+  double weights = 0;
+  double legacy = 0;
+  for (const ValidationPart& part : parts) {
+    const EvalReport one = evaluate(model, *part.source, tokens, config.train.micro_batch_size, config.data.sequence_length, config.train.loss_chunk);
+    whole.loss += part.weight * one.loss;
+    legacy += part.weight * std::log(one.ppl_legacy);
+    weights += part.weight;
+    whole.tokens += one.tokens;
+    whole.seconds += one.seconds;
+    if (parts.size() > 1) whole.losses.emplace_back(part.name, one.loss);
+  }
+  whole.loss /= weights;
+  whole.ppl = std::exp(whole.loss);
+  whole.ppl_legacy = std::exp(legacy / weights);
+  return whole;
+}
+
 }  // namespace tersor

@@ -22,6 +22,7 @@ struct StepReport {
   bool norm_is_estimate = false;  // of compressed sums: see optim/optimizer.h
   bool skipped = false;    // a gradient was not finite
   bool stops = false;      // and the run ends for it
+  std::vector<std::pair<std::string, int64_t>> drawn;  // windows that each of several sources has given
   int64_t active_parameters = 0;   // of matrix products; falls when a run prunes, rises when it grows
   double average_parameters = 0;   // over the tokens so far
   double tokens_per_second = 0;  // since the last logged step
@@ -41,6 +42,7 @@ struct EvalReport {
   double ppl_legacy = 0;  // sum of batch means over (batches + 1), as the method repositories print it
   int64_t tokens = 0;
   double seconds = 0;
+  std::vector<std::pair<std::string, double>> losses;  // of each of several sources
 };
 
 struct CheckpointReport {

@@ -16,7 +16,7 @@ namespace fs = std::filesystem;
 Json finite(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
 
 Json step_values(const StepReport& s) {
-  return {{"train/loss", finite(s.loss)},
+  Json values = {{"train/loss", finite(s.loss)},
           {"lr", s.lr},
           {"grad_norm", finite(s.grad_norm)},
           {"model/active_parameters", s.active_parameters},
@@ -28,10 +28,14 @@ Json step_values(const StepReport& s) {
           {"mem/peak_bytes", s.peak_bytes},
           {"elapsed_seconds", s.elapsed_seconds},
           {"eta_seconds", s.eta_seconds}};
+  for (const auto& [source, windows] : s.drawn) values["data/windows/" + source] = windows;
+  return values;
 }
 
 Json eval_values(const EvalReport& e) {
-  return {{"val/loss", finite(e.loss)}, {"val/ppl", finite(e.ppl)}, {"val/ppl_legacy", finite(e.ppl_legacy)}, {"val/tokens", e.tokens}};
+  Json values = {{"val/loss", finite(e.loss)}, {"val/ppl", finite(e.ppl)}, {"val/ppl_legacy", finite(e.ppl_legacy)}, {"val/tokens", e.tokens}};
+  for (const auto& [source, loss] : e.losses) values["val/loss/" + source] = finite(loss);
+  return values;
 }
 
 Json memory_values(const RunInfo& info) {

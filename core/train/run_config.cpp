@@ -1,6 +1,7 @@
 #include "core/train/run_config.h"
 
 #include <cmath>
+#include <set>
 
 #include "core/config/plugin.h"
 
@@ -19,6 +20,22 @@ const ConfigNode& nearest(const ConfigNode& node, std::initializer_list<std::str
 }
 
 }  // namespace
+
+void DataSection::check(const ConfigNode& node, Diagnostics& out) const {
+  if (source.has_value() == !sources.empty()) return out.add(node, "needs `source`, or `sources` for several, and not both");
+  double sum = sources.empty() ? 1 : 0;
+  std::set<std::string> names;
+  for (const SourceShare& share : sources) {
+    sum += share.weight;
+    if (share.name.empty() || share.name.find('/') != std::string::npos || !names.insert(share.name).second)
+      out.add(nearest(node, {"sources"}), fmt::format("'{}' cannot be the name of a source: names differ, and have no '/'", share.name));
+  }
+  if (sum <= 0) out.add(nearest(node, {"sources"}), "one of the weights must be more than 0");
+}
+
+std::vector<SourceShare> DataSection::shares() const {
+  return source ? std::vector<SourceShare>{{.name = "train", .source = *source}} : sources;
+}
 
 void TrainSection::check(const ConfigNode& node, Diagnostics& out) const {
   if (global_batch_size % micro_batch_size != 0)

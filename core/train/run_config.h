@@ -1,8 +1,7 @@
 // A whole run as written in YAML. `tersor describe` prints every option here with its default.
 #pragma once
 
-#include "core/data/sample_order.h"
-#include "core/data/token_source.h"
+#include "core/data/mixture.h"
 #include "core/train/lr_schedule.h"
 #include "core/timeline/timeline.h"
 
@@ -43,16 +42,21 @@ struct RunSection {
 };
 
 struct DataSection {
-  Choice<token_sources> source;
+  std::optional<Choice<token_sources>> source;
+  std::vector<SourceShare> sources;
   std::optional<Choice<token_sources>> validation;
   int64_t sequence_length = 256;
   Order order = Order::kShuffled;
   void fields(FieldVisitor& v) {
-    v("source", source, required, "training tokens, e.g. {type: shards, path: data/tokens}");
-    v("validation", validation, "validation tokens; those of `source` when absent");
+    v("source", source, "training tokens, e.g. {type: shards, path: data/tokens}");
+    v("sources", sources, "several sources of training tokens, drawn from by weight, instead of one");
+    v("validation", validation, "validation tokens; those of the sources when absent, each for itself");
     v("sequence_length", sequence_length, at_least(1), "tokens in a window");
     v("order", order, "shuffled: a new permutation of all windows each epoch; sequential: as they lie in the files");
   }
+  void check(const ConfigNode& node, Diagnostics& out) const;
+  // `source`, or `sources`.
+  [[nodiscard]] std::vector<SourceShare> shares() const;
 };
 
 struct TrainSection {

@@ -59,8 +59,10 @@ namespace {
 at::ScalarType scalar_type(const RunConfig& config) { return config.run.dtype == Dtype::kBf16 ? at::kBFloat16 : at::kFloat; }
 Structure first_structure(const RunConfig& config) { return {config.model, {config.parameterization}}; }
 LiveSettings first_settings(const RunConfig& config) {
+  std::vector<double> weights;
+  for (const SourceShare& share : config.data.shares()) weights.push_back(share.weight);
   return {.global_batch_size = config.train.global_batch_size, .micro_batch_size = config.train.micro_batch_size,
-          .sequence_length = config.data.sequence_length};
+          .sequence_length = config.data.sequence_length, .mixture = weights};
 }
 
 }  // namespace
@@ -95,6 +97,7 @@ Trainer::Trainer(const RunConfig& config) : config_(config), resolved_(fields_to
   build_sources();
   timeline_ = std::make_unique<Timeline>(config_.timeline);
   position_.settings = first_settings(config_);
+  position_.drawn.assign(data_->size(), 0);
   if (config_.run.resume == Resume::kAuto) folder_ = std::make_unique<RunFolder>(config_);
   const auto checkpoint = folder_ ? folder_->checkpoints().latest() : std::nullopt;
   if (checkpoint) {
@@ -110,14 +113,10 @@ Trainer::Trainer(const RunConfig& config) : config_(config), resolved_(fields_to
 Trainer::~Trainer() = default;
 
 void Trainer::build_sources() {
-  SourceInfo info{.sequence_length = config_.data.sequence_length, .vocab_size = config_.model.vocab_size,
-                  .split = "train", .seed = static_cast<uint64_t>(config_.run.seed)};
-  source_ = config_.data.source.build(info);
-  order_ = std::make_unique<SampleOrder>(config_.data.order, info.seed, source_->size());
-  if (config_.evaluation.every.never()) return;
-  info.split = "validation";
-  info.shares_path = !config_.data.validation;
-  validation_ = config_.data.validation ? config_.data.validation->build(info) : config_.data.source.build(info);
+  const SourceInfo info{.sequence_length = config_.data.sequence_length, .vocab_size = config_.model.vocab_size,
+                        .split = "train", .seed = static_cast<uint64_t>(config_.run.seed)};
+  data_ = std::make_unique<Mixture>(config_.data.shares(), info, config_.data.order);
+  if (!config_.evaluation.every.never()) validation_ = validation_parts(config_);
 }
 
 void Trainer::resume(const std::filesystem::path& checkpoint) {
@@ -129,7 +128,21 @@ void Trainer::resume(const std::filesystem::path& checkpoint) {
   load_optimizer(checkpoint, *optimizer_);
   for (const std::string& name : state.frozen) optimizer_->set_frozen(name, true);
   position_ = state.position;
+  adopt_changed_settings(state.config);
   first_step_ = last_saved_ = position_.step;
+}
+
+// What was changed by hand since the checkpoint wins over what the run had become.
+void Trainer::adopt_changed_settings(const Json& saved) {
+  if (position_.drawn.size() != data_->size())
+    throw user_error("data: the checkpoint is of a run with {} sources, and there are {} now; put them back, or keep the weights alone "
+                     "with run.name=another run.init_from=…", position_.drawn.size(), data_->size());
+  const LiveSettings given = first_settings(config_);
+  if (saved.at("train").at("micro_batch_size") != given.micro_batch_size) position_.settings.micro_batch_size = given.micro_batch_size;
+  if (saved.at("data").at("sources") != resolved_.at("data").at("sources")) position_.settings.mixture = given.mixture;
+  if (position_.settings.global_batch_size % position_.settings.micro_batch_size != 0)
+    throw user_error("train.micro_batch_size {} does not divide the {} windows a step that the run has now",
+                     position_.settings.micro_batch_size, position_.settings.global_batch_size);
 }
 
 Progress Trainer::progress_of_next_step() const {
@@ -175,7 +188,9 @@ int Trainer::run() {
       return kExitStopped;
     }
     position_ = {.step = step, .samples = position_.samples + rows_of_step, .tokens = progress.tokens, .flops = progress.flops,
-                 .settings = position_.settings};
+                 .settings = position_.settings, .drawn = position_.drawn};
+    if (data_->size() > 1)
+      for (size_t i = 0; i < data_->size(); ++i) report.drawn.emplace_back(data_->name(i), position_.drawn[i]);
     report.average_parameters = position_.flops / (6 * static_cast<double>(position_.tokens));
     report.stops = report.skipped && (config_.optimizer.on_nonfinite == OnNonfinite::kStop || ++consecutive_skips_ >= kMaxConsecutiveSkips);
     report_step(report);
@@ -189,7 +204,7 @@ int Trainer::run() {
     }
     if (!report.skipped) consecutive_skips_ = 0;
     const bool last = step == total;
-    if (validation_ && (last || config_.evaluation.every.due(progress))) run_evaluation(progress);
+    if (!validation_.empty() && (last || config_.evaluation.every.due(progress))) run_evaluation(progress);
     if (last || config_.checkpoint.every.due(progress)) save(step);
   }
   return finish("done", total, kExitDone);
@@ -219,13 +234,14 @@ bool Trainer::train_step(const Progress& progress, StepReport& report) {
   const double scale = 1.0 / static_cast<double>(progress.tokens - progress.tokens_before);
   optimizer_->begin_step(progress, report.lr, num_micro_batches);
   at::Tensor loss = at::zeros({}, at::kDouble);
+  std::vector<int64_t> drawn = position_.drawn;
   for (int64_t i = 0; i < num_micro_batches; ++i) {
     if (may_stop && StopSignal::requested()) {
       optimizer_->abandon_step();
       return false;
     }
     const auto data_begin = Clock::now();
-    Batch batch = read_batch(*source_, *order_, position_.samples + i * rows, rows, config_.data.sequence_length);
+    Batch batch = data_->read(position_.samples + i * rows, rows, position_.settings.mixture, drawn);
     const int64_t length = position_.settings.sequence_length;
     batch = {batch.inputs.view({-1, length}), batch.targets.view({-1, length})};
     report.data_ms += 1e3 * seconds_since(data_begin);
@@ -239,6 +255,7 @@ bool Trainer::train_step(const Progress& progress, StepReport& report) {
   const auto update_begin = Clock::now();
   const StepOutcome outcome = optimizer_->finish_step();
   report.update_ms = 1e3 * seconds_since(update_begin);
+  position_.drawn = std::move(drawn);
   run_timeline(Phase::kAfterUpdate, progress, report.lr);
   report.loss = loss.item<double>();
   report.grad_norm = outcome.grad_norm;
@@ -272,8 +289,7 @@ void Trainer::run_timeline(Phase phase, const Progress& progress, double lr) {
 }
 
 void Trainer::run_evaluation(const Progress& progress) {
-  EvalReport report = evaluate(*model_, *validation_, config_.evaluation.tokens, config_.train.micro_batch_size,
-                               config_.data.sequence_length, config_.train.loss_chunk);
+  EvalReport report = evaluate(*model_, validation_, config_.evaluation.tokens, config_);
   report.progress = progress;
   timing_->window += std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(report.seconds));
   tell([&](RunObserver& o) { o.on_eval(report); });
@@ -283,7 +299,7 @@ void Trainer::save(int64_t step) {
   if (step == last_saved_ || step == 0) return;
   const auto begin = Clock::now();
   const CheckpointContent content{.model = *model_, .optimizer = *optimizer_, .config = resolved_, .position = position_,
-                                  .tokenizer = source_->tokenizer()};
+                                  .tokenizer = data_->tokenizer()};
   CheckpointReport report{.step = step, .folder = folder_->checkpoints().save(content)};
   report.seconds = seconds_since(begin);
   timing_->window += Clock::now() - begin;

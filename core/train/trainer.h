@@ -7,8 +7,7 @@
 // is the run that was never stopped.
 #pragma once
 
-#include "core/data/batch.h"
-#include "core/train/observer.h"
+#include "core/train/evaluate.h"
 #include "core/train/run_folder.h"
 
 namespace tersor {
@@ -27,6 +26,7 @@ class Trainer {
 
   void build_sources();
   void resume(const std::filesystem::path& checkpoint);
+  void adopt_changed_settings(const Json& saved);
   [[nodiscard]] Progress progress_of_next_step() const;
   [[nodiscard]] bool train_step(const Progress& progress, StepReport& report);  // false: stopped, nothing changed
   void report_step(StepReport& report);
@@ -42,9 +42,8 @@ class Trainer {
   std::shared_ptr<Llama> model_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<Timeline> timeline_;
-  std::unique_ptr<TokenSource> source_;
-  std::unique_ptr<TokenSource> validation_;  // null: no evaluation
-  std::unique_ptr<SampleOrder> order_;
+  std::unique_ptr<Mixture> data_;
+  std::vector<ValidationPart> validation_;  // none: no evaluation
   std::vector<std::unique_ptr<RunObserver>> observers_;
   std::unique_ptr<Timing> timing_;
   RunPosition position_;           // after the last whole step

@@ -81,7 +81,7 @@ TEST_CASE("evaluate: the mean is over tokens, whatever the batch", "[train]") {
   const TemporaryFolder folder;
   const RunConfig config = tiny_config(folder.path());
   const auto model = build_model(config);
-  const auto source = config.data.source.build(SourceInfo{.sequence_length = 16, .vocab_size = 64, .split = "validation", .seed = 1});
+  const auto source = config.data.source->build(SourceInfo{.sequence_length = 16, .vocab_size = 64, .split = "validation", .seed = 1});
   const EvalReport whole = evaluate(*model, *source, 11 * 16, 11, 16, 1000);
   const EvalReport parts = evaluate(*model, *source, 11 * 16, 4, 16, 7);
   CHECK(whole.tokens == 176);

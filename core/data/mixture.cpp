@@ -1,0 +1,43 @@
+#include "core/data/mixture.h"
+
+#include <numeric>
+
+#include "core/base/rng.h"
+
+namespace tersor {
+
+Mixture::Mixture(const std::vector<SourceShare>& shares, const SourceInfo& info, Order order)
+    : seed_(info.seed), sequence_length_(info.sequence_length) {
+  for (const SourceShare& share : shares) {
+    std::unique_ptr<TokenSource> source = share.source.build(info);
+    // One source alone is ordered by the seed itself; several by streams of their own.
+    const uint64_t seed = shares.size() == 1 ? info.seed : random_stream(info.seed, "mixture", share.name).key();
+    const int64_t windows = source->size();
+    parts_.push_back({share.name, std::move(source), SampleOrder(order, seed, windows)});
+  }
+}
+
+Batch Mixture::read(int64_t first, int64_t rows, const std::vector<double>& weights, std::vector<int64_t>& drawn) const {
+  TERSOR_CHECK(weights.size() == parts_.size() && drawn.size() == parts_.size(), "{} weights for {} sources", weights.size(), parts_.size());
+  const double sum = std::accumulate(weights.begin(), weights.end(), 0.0);
+  const RandomStream random = random_stream(seed_, "mixture");
+  const int64_t width = sequence_length_ + 1;
+  const at::Tensor tokens = at::empty({rows, width}, at::kLong);
+  for (int64_t row = 0; row < rows; ++row) {
+    double left = random.uniform(static_cast<uint64_t>(first + row)) * sum;
+    size_t part = 0;
+    while (part + 1 < parts_.size() && (left >= weights[part] || weights[part] == 0)) left -= weights[part++];
+    while (weights[part] == 0 && part > 0) --part;  // what rounding may leave at the end
+    const int64_t window = parts_[part].order.window(drawn[part]++);
+    parts_[part].source->read(window, {tokens.data_ptr<int64_t>() + row * width, static_cast<size_t>(width)});
+  }
+  return {tokens.slice(1, 0, sequence_length_).contiguous(), tokens.slice(1, 1).contiguous()};
+}
+
+std::filesystem::path Mixture::tokenizer() const {
+  for (const Part& part : parts_)
+    if (const auto file = part.source->tokenizer(); !file.empty()) return file;
+  return {};
+}
+
+}  // namespace tersor

@@ -1,0 +1,82 @@
+// Several sources: shares, order, and what a position is.
+#include "core/data/mixture.h"
+#include "tests/support/resume.h"
+
+namespace tersor {
+namespace {
+
+std::vector<SourceShare> two_sources() {
+  const auto synthetic = [](int64_t windows) {
+    Diagnostics out;
+    Choice<token_sources> source;
+    source.read(parse_config(fmt::format("{{type: synthetic, windows: {}}}", windows), "test", out), out);
+    out.throw_if_any();
+    return source;
+  };
+  return {{.name = "a", .source = synthetic(700)}, {.name = "b", .source = synthetic(5000)}};
+}
+
+const SourceInfo info{.sequence_length = 20, .vocab_size = 50, .split = "train", .seed = 5};
+
+TEST_CASE("mixture: sources are drawn from by weight, and each in its own order", "[data]") {
+  const Mixture mixture(two_sources(), info, Order::kShuffled);
+  std::vector<int64_t> drawn{0, 0};
+  (void)mixture.read(0, 3000, {1, 3}, drawn);
+  CHECK(drawn[0] + drawn[1] == 3000);
+  CHECK(std::abs(drawn[0] - 750) < 90);  // four deviations
+  (void)mixture.read(3000, 500, {0, 2}, drawn);
+  CHECK(drawn[1] == 3500 - drawn[0]);
+
+  // In the first pass over a source no window comes twice.
+  std::vector<int64_t> none{0, 0};
+  const Batch all = mixture.read(0, 700, {1, 0}, none);
+  std::set<std::vector<int64_t>> windows;
+  for (int64_t i = 0; i < 700; ++i) {
+    const int64_t* row = all.inputs[i].const_data_ptr<int64_t>();
+    windows.emplace(row, row + 20);
+  }
+  CHECK(windows.size() == 700);
+}
+
+TEST_CASE("mixture: portions of a step are the step", "[data]") {
+  const Mixture mixture(two_sources(), info, Order::kShuffled);
+  std::vector<int64_t> whole{3, 4};
+  std::vector<int64_t> parts{3, 4};
+  const Batch all = mixture.read(7, 12, {1, 1}, whole);
+  const Batch first = mixture.read(7, 5, {1, 1}, parts);
+  const Batch rest = mixture.read(12, 7, {1, 1}, parts);
+  CHECK(at::equal(all.inputs, at::cat({first.inputs, rest.inputs})));
+  CHECK(whole == parts);
+}
+
+TEST_CASE("mixture: a run with changing weights goes on from any step", "[data][resume]") {
+  const std::vector<std::string> sources{
+      "data.source=~", "data.sources=[{name: plain, weight: 3, source: synthetic}, {name: short, source: {type: synthetic, windows: 40}}]",
+      "timeline=[{do: {type: set_mixture, weights: [0, 1]}, when: at 3}]"};
+  const auto events = testing::check_resumes_from_every_step(sources);
+  CHECK(events == std::vector<std::string>{"3 set_mixture: sources are drawn from as 0 : 1"});
+
+  const testing::TemporaryFolder folder;
+  const RunConfig config = testing::tiny_config(folder.path(), sources);
+  REQUIRE(testing::train(config) == kExitDone);
+  const auto steps = testing::records(config.folder(), "step");
+  CHECK(steps.at(3)["data/windows/plain"] == steps.at(6)["data/windows/plain"]);
+  CHECK(steps.at(6)["data/windows/short"] == 24 + steps.at(3)["data/windows/short"].get<int64_t>());
+  const Json eval = testing::records(config.folder(), "eval").at(6);
+  const double mean = 0.75 * eval["val/loss/plain"].get<double>() + 0.25 * eval["val/loss/short"].get<double>();
+  CHECK(eval["val/loss"].get<double>() == Approx(mean));
+}
+
+TEST_CASE("mixture: wrong sources are refused", "[data]") {
+  const testing::TemporaryFolder folder;
+  const auto refused = [&](std::vector<std::string> overrides, const std::string& why) {
+    CHECK_THROWS_WITH(Trainer(testing::tiny_config(folder.path(), std::move(overrides))), Catch::Contains(why));
+  };
+  refused({"data.source=~"}, "needs `source`, or `sources`");
+  refused({"data.sources=[{name: a, source: synthetic}]"}, "and not both");
+  refused({"data.source=~", "data.sources=[{name: a, source: synthetic}, {name: a, source: synthetic}]"}, "names differ");
+  refused({"timeline=[{do: {type: set_mixture, weights: [1, 1]}, when: at 3}]"}, "has 2 weights, and data has 1 sources");
+}
+
+}  // namespace
+}  // namespace tersor

@@ -30,9 +30,12 @@ Block::Block(const BuildContext& context, const std::string& name, const ModelCo
   mlp_ = register_module("mlp", std::make_shared<Mlp>(context, name + ".mlp", c));
 }
 
-at::Tensor Block::forward(const at::Tensor& x, const RotaryTables& rotary) {
-  const at::Tensor mixed = x + attention_->forward(attention_norm_->forward(x), rotary);
-  return mixed + mlp_->forward(mlp_norm_->forward(mixed));
+at::Tensor Block::forward(const at::Tensor& x, const RotaryTables& rotary, Recompute again) {
+  const auto attend = [this, rotary](const at::Tensor& in) { return in + attention_->forward(attention_norm_->forward(in), rotary); };
+  const auto think = [this](const at::Tensor& in) { return in + mlp_->forward(mlp_norm_->forward(in)); };
+  if (again == Recompute::kBlock) return recompute([=](const at::Tensor& in) { return think(attend(in)); }, x);
+  const at::Tensor mixed = again == Recompute::kAttention ? recompute(attend, x) : attend(x);
+  return again == Recompute::kMlp ? recompute(think, mixed) : think(mixed);
 }
 
 std::vector<std::shared_ptr<Linear>> Block::linears() const {
@@ -118,7 +121,7 @@ at::Tensor Llama::hidden(const at::Tensor& tokens) {
     rotary_ = rotary_tables(length, config().head_width(), config().rope_theta, embedding_.options().requires_grad(false));
   const RotaryTables rotary{rotary_.cos.slice(0, 0, length), rotary_.sin.slice(0, 0, length)};
   at::Tensor x = at::embedding(embedding_, tokens);  // (B, L, hidden)
-  for (const auto& block : blocks_) x = block->forward(x, rotary);
+  for (const auto& block : blocks_) x = block->forward(x, rotary, recompute_);
   return norm_->forward(x);
 }
 

@@ -7,6 +7,7 @@
 
 #include "core/model/attention.h"
 #include "core/model/norm.h"
+#include "core/model/recompute.h"
 
 namespace tersor {
 
@@ -24,7 +25,8 @@ class Mlp final : public torch::nn::Module {
 class Block final : public torch::nn::Module {
  public:
   Block(const BuildContext& context, const std::string& name, const ModelConfig& config);
-  [[nodiscard]] at::Tensor forward(const at::Tensor& x, const RotaryTables& rotary);  // (B, L, hidden) → the same
+  // (B, L, hidden) → the same
+  [[nodiscard]] at::Tensor forward(const at::Tensor& x, const RotaryTables& rotary, Recompute again);
   [[nodiscard]] std::vector<Param> params() const;
   [[nodiscard]] std::vector<std::shared_ptr<Linear>> linears() const;
   // Those that write into the residual stream.
@@ -73,6 +75,9 @@ class Llama final : public torch::nn::Module {
   // What a checkpoint holds: the trained tensors as they rest, and what weights keep besides.
   [[nodiscard]] std::vector<PackedPart> tensors() const;
 
+  // What runs again in the backward pass instead of being kept.
+  void set_recompute(Recompute again) { recompute_ = again; }
+
   // From now on stores the matching weights in another way. Returns the names of those; tells `each` what they were.
   std::vector<std::string> reparameterize(const ParameterizationConfig& config,
                                           const std::function<void(const Linear&, const at::Tensor& was)>& each = {});
@@ -92,6 +97,7 @@ class Llama final : public torch::nn::Module {
   Structure structure_;
   at::TensorOptions options_;
   uint64_t seed_;
+  Recompute recompute_ = Recompute::kNone;
   at::Tensor embedding_;  // (vocab, hidden)
   at::Tensor head_;       // (vocab, hidden); undefined when tied
   std::vector<std::shared_ptr<Block>> blocks_;

@@ -64,11 +64,13 @@ struct TrainSection {
   int64_t global_batch_size = 32;
   int64_t micro_batch_size = 8;
   int64_t loss_chunk = 1024;
+  Recompute recompute = Recompute::kNone;
   void fields(FieldVisitor& v) {
     v("steps", steps, positive, "length of the run: 20000, or 2B tokens");
     v("global_batch_size", global_batch_size, at_least(1), "windows in one update");
     v("micro_batch_size", micro_batch_size, at_least(1), "windows in one forward and backward pass");
     v("loss_chunk", loss_chunk, at_least(1), "tokens whose logits exist at a time");
+    v("recompute", recompute, "what is not kept for the backward pass but computed again there");
   }
   void check(const ConfigNode& node, Diagnostics& out) const;
 };

@@ -82,7 +82,9 @@ void validate(const RunConfig& config) {
 }
 
 std::shared_ptr<Llama> build_model(const RunConfig& config, const Structure& structure) {
-  return std::make_shared<Llama>(structure, at::TensorOptions(scalar_type(config)), static_cast<uint64_t>(config.run.seed));
+  auto model = std::make_shared<Llama>(structure, at::TensorOptions(scalar_type(config)), static_cast<uint64_t>(config.run.seed));
+  model->set_recompute(config.train.recompute);
+  return model;
 }
 
 std::shared_ptr<Llama> build_model(const RunConfig& config) {

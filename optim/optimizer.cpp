@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "core/memory/ledger.h"
 #include "kernels/stochastic_round.h"
 
 namespace tersor {
@@ -36,6 +37,7 @@ Optimizer::~Optimizer() { detach(); }
 
 // Gives every parameter its group, its slots and its hook.
 void Optimizer::attach() {
+  const MemoryScope scope(Segment::kOptimizer);
   const std::vector<size_t> assigned = assign_groups(params_, config_.groups, methods_);
   for (size_t i = 0; i < params_.size(); ++i) {
     const Param& param = params_[i];
@@ -153,6 +155,7 @@ void Optimizer::receive_gradient(size_t index) {
     member.gradient.add_(gradient);
   else
     member.gradient = std::move(gradient);
+  book(member.gradient, Segment::kGradients);
   if (!last) return;
   if (!two_passes_) member.square_norm = measure(member, whole, member.gradient);
   if (config_.update != UpdateMode::kDuringBackward || refused_) return;
@@ -203,6 +206,7 @@ bool Optimizer::update_fused(size_t index, const at::Tensor& gradient, double cl
 }
 
 void Optimizer::update(size_t index, double clip_factor) {
+  const MemoryScope scope(Segment::kTemporary);
   const Param& param = params_[index];
   Member& member = members_[index];
   at::Tensor gradient = member.gradient.to(at::kFloat);

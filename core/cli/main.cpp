@@ -2,6 +2,7 @@
 #include "core/base/version.h"
 #include "core/cli/commands.h"
 #include "core/config/registry.h"
+#include "core/memory/ledger.h"
 
 namespace tersor {
 namespace {
@@ -15,6 +16,7 @@ std::string suggest_command(const CLI::App& app, const std::string& word) {
 }
 
 int run(int argc, char** argv) {
+  install_memory_ledger();
   CLI::App app{"tersor: memory-efficient pretraining of language models"};
   app.require_subcommand(1);
   app.set_version_flag("--version", kVersion);

@@ -3,6 +3,7 @@
 #include <set>
 
 #include "core/base/error.h"
+#include "core/memory/ledger.h"
 
 namespace tersor {
 namespace {
@@ -190,6 +191,7 @@ std::set<std::string> names_of_linears(const Llama& model) {
 
 void load_weights(const fs::path& folder, const Llama& model) {
   const at::NoGradGuard no_grad;
+  const MemoryScope scope(Segment::kWeights);
   WeightLoader loader(folder);
   const std::set<std::string> of_linears = names_of_linears(model);
   for (const Param& param : model.params())

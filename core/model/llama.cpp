@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "core/memory/ledger.h"
 #include "kernels/fill_normal.h"
 #include "kernels/linear_cross_entropy.h"
 
@@ -64,6 +65,7 @@ void Block::copy_from(const Block& other) {
 
 Llama::Llama(const Structure& structure, const at::TensorOptions& options, uint64_t seed)
     : structure_(structure), options_(options), seed_(seed) {
+  const MemoryScope scope(Segment::kWeights);
   const ModelConfig& c = config();
   const auto make_table = [&](const std::string& name) {
     at::Tensor table = at::empty({c.vocab_size, c.hidden_size}, options);

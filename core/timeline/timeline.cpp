@@ -1,6 +1,7 @@
 #include "core/timeline/timeline.h"
 
 #include "core/base/pattern.h"
+#include "core/memory/ledger.h"
 
 namespace tersor {
 
@@ -43,6 +44,7 @@ bool Timeline::due(Phase phase, const Progress& progress) const {
 }
 
 std::vector<ActionReport> Timeline::run(Phase phase, RunContext context) {
+  const MemoryScope scope(Segment::kWeights);
   std::vector<ActionReport> reports;
   for (Scheduled& entry : scheduled_) {
     if (entry.action->phase() != phase || !entry.when.due(context.progress)) continue;

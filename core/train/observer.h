@@ -1,6 +1,7 @@
 // What a run tells about itself. Observers are the only things that print or write logs; the trainer calls them in order.
 #pragma once
 
+#include "core/memory/ledger.h"
 #include "core/train/run_config.h"
 
 namespace tersor {
@@ -30,6 +31,7 @@ struct StepReport {
   double data_ms = 0;
   double update_ms = 0;    // the optimizer's part
   int64_t peak_bytes = 0;  // resident, of the process
+  MemoryUse memory;        // when tensors took most in this step
   double elapsed_seconds = 0;    // since this process began to train
   double eta_seconds = 0;
   bool log = false;        // a step that is written down

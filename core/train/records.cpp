@@ -28,6 +28,8 @@ Json step_values(const StepReport& s) {
           {"mem/peak_bytes", s.peak_bytes},
           {"elapsed_seconds", s.elapsed_seconds},
           {"eta_seconds", s.eta_seconds}};
+  values["mem/allocated_peak_bytes"] = s.memory.total;
+  for (size_t i = 0; i < kSegmentNames.size(); ++i) values[fmt::format("mem/at_peak/{}", kSegmentNames[i])] = s.memory.bytes[i];
   for (const auto& [source, windows] : s.drawn) values["data/windows/" + source] = windows;
   return values;
 }

@@ -226,6 +226,7 @@ double rate(const ScheduleConfig& schedule, const Timeline& timeline, const Prog
 
 bool Trainer::train_step(const Progress& progress, StepReport& report) {
   const auto begin = Clock::now();
+  reset_memory_peak();
   if (StopSignal::requested()) return false;
   // What has changed before the update cannot be taken back: such a step is finished.
   const bool may_stop = !timeline_->due(Phase::kBeforeUpdate, progress);
@@ -243,16 +244,14 @@ bool Trainer::train_step(const Progress& progress, StepReport& report) {
       return false;
     }
     const auto data_begin = Clock::now();
+    const MemoryScope scope(Segment::kData);
     Batch batch = data_->read(position_.samples + i * rows, rows, position_.settings.mixture, drawn);
     const int64_t length = position_.settings.sequence_length;
     batch = {batch.inputs.view({-1, length}), batch.targets.view({-1, length})};
     report.data_ms += 1e3 * seconds_since(data_begin);
     optimizer_->begin_micro_batch();
-    const at::Tensor part = model_->loss(batch.inputs, batch.targets, scale, config_.train.loss_chunk);
-    part.backward();
-    loss.add_(part.detach());
-    if (i + 1 == num_micro_batches && optimizer_->begin_second_pass())
-      model_->loss(batch.inputs, batch.targets, scale, config_.train.loss_chunk).backward();
+    loss.add_(forward_and_backward(batch, scale));
+    if (i + 1 == num_micro_batches && optimizer_->begin_second_pass()) (void)forward_and_backward(batch, scale);
   }
   const auto update_begin = Clock::now();
   const StepOutcome outcome = optimizer_->finish_step();
@@ -267,6 +266,18 @@ bool Trainer::train_step(const Progress& progress, StepReport& report) {
   return true;
 }
 
+// The loss of one micro-batch, its gradients given to the optimizer.
+at::Tensor Trainer::forward_and_backward(const Batch& batch, double scale) {
+  at::Tensor loss;
+  {
+    const MemoryScope scope(Segment::kActivations);
+    loss = model_->loss(batch.inputs, batch.targets, scale, config_.train.loss_chunk);
+  }
+  const MemoryScope scope(Segment::kTemporary);
+  loss.backward();
+  return loss.detach();
+}
+
 void Trainer::report_step(StepReport& report) {
   const Progress& now = report.progress;
   report.log = now.step % config_.log.every == 0 || now.step == now.total_steps || now.step == first_step_ + 1;
@@ -278,6 +289,7 @@ void Trainer::report_step(StepReport& report) {
     timing_->window_steps = 0;
   }
   report.peak_bytes = peak_resident_bytes();
+  report.memory = memory_peak();
   report.tokens_per_second = timing_->rate * static_cast<double>(now.tokens - now.tokens_before);
   report.eta_seconds = static_cast<double>(now.total_steps - now.step) / timing_->rate;
   report.elapsed_seconds = seconds_since(timing_->begin);

@@ -11,6 +11,7 @@
 #include <sstream>
 
 #include "core/config/plugin.h"
+#include "core/memory/ledger.h"
 
 #ifdef __SANITIZE_THREAD__
 // LibTorch and the runtime of OpenMP are not instrumented, so the barriers of their loops cannot be seen.
@@ -20,6 +21,7 @@ extern "C" const char* __tsan_default_suppressions() {
 #endif
 
 int main(int argc, char** argv) {
+  tersor::install_memory_ledger();
   const char* plugins = std::getenv("TERSOR_PLUGINS");
   std::istringstream files(plugins != nullptr ? plugins : "");
   for (std::string file; std::getline(files, file, ':');) {

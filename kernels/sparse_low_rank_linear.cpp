@@ -1,0 +1,82 @@
+#include "kernels/sparse_low_rank_linear.h"
+
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/custom_class.h>
+
+#include <map>
+
+#include "core/base/error.h"
+
+namespace tersor::kernels {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::Variable;
+using torch::autograd::variable_list;
+
+struct Pattern : torch::CustomClassHolder {
+  explicit Pattern(std::shared_ptr<const SparsePattern> p) : pattern(std::move(p)) {}
+  std::shared_ptr<const SparsePattern> pattern;
+};
+
+at::Tensor composed(const at::Tensor& b, const at::Tensor& a, double scale, const SparsePattern& pattern, const at::Tensor& values) {
+  const at::Tensor w = workspace_matrix(pattern.out, pattern.in, values.scalar_type());
+  compose(b, a, scale, pattern, values, w);
+  return w;
+}
+
+class SparseLowRankLinear : public torch::autograd::Function<SparseLowRankLinear> {
+ public:
+  static Variable forward(AutogradContext* ctx, const Variable& x, const Variable& b, const Variable& a, double scale,
+                          const c10::intrusive_ptr<Pattern>& holder, const Variable& values) {
+    ctx->save_for_backward({x, b, a, values});
+    ctx->saved_data["scale"] = scale;
+    ctx->saved_data["pattern"] = c10::IValue::make_capsule(holder);
+    return at::linear(x, composed(b, a, scale, *holder->pattern, values));
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const variable_list saved = ctx->get_saved_variables();
+    const at::Tensor &x = saved[0], &b = saved[1], &a = saved[2], &values = saved[3];
+    const double scale = ctx->saved_data["scale"].toDouble();
+    const SparsePattern& pattern = *c10::static_intrusive_pointer_cast<Pattern>(ctx->saved_data["pattern"].toCapsule())->pattern;
+    const at::Tensor dy = grads[0].reshape({-1, pattern.out});
+    const at::Tensor rows = x.reshape({-1, pattern.in});
+    variable_list result(6);  // one an argument; needs_input_grad counts tensors alone
+    if (ctx->needs_input_grad(0)) result[0] = dy.mm(composed(b, a, scale, pattern, values)).view(x.sizes());
+    if (ctx->needs_input_grad(1)) result[1] = dy.t().mm(rows.mm(a.t())).mul_(scale);
+    if (ctx->needs_input_grad(2)) result[2] = dy.mm(b).t().mm(rows).mul_(scale);
+    if (ctx->needs_input_grad(3)) result[5] = sampled_product(pattern, dy, rows).to(values.scalar_type());
+    return result;
+  }
+};
+
+}  // namespace
+
+at::Tensor workspace_matrix(int64_t rows, int64_t columns, at::ScalarType type) {
+  thread_local std::map<at::ScalarType, at::Tensor> buffers;
+  at::Tensor& buffer = buffers[type];
+  if (!buffer.defined() || buffer.numel() < rows * columns) {
+    buffer.reset();  // the old one goes first
+    buffer = at::empty({rows * columns}, type);
+  }
+  return buffer.narrow(0, 0, rows * columns).view({rows, columns});
+}
+
+void compose(const at::Tensor& b, const at::Tensor& a, double scale, const SparsePattern& pattern, const at::Tensor& values, at::Tensor w) {
+  const at::NoGradGuard no_grad;
+  if (b.defined() && b.numel() > 0)
+    at::addmm_out(w, w, b, a, 0, scale);  // with a factor of 0 what was there is not read
+  else
+    w.zero_();
+  scatter_add(pattern, values, w);
+}
+
+at::Tensor sparse_low_rank_linear(const at::Tensor& x, const at::Tensor& b, const at::Tensor& a, double scale,
+                                  const std::shared_ptr<const SparsePattern>& pattern, const at::Tensor& values) {
+  TERSOR_CHECK(x.size(-1) == pattern->in && b.defined() == a.defined(), "x (…, {})", pattern->in);
+  const at::Tensor none = at::empty({0}, values.options().requires_grad(false));
+  return SparseLowRankLinear::apply(x, b.defined() ? b : none, a.defined() ? a : none, scale, c10::make_intrusive<Pattern>(pattern), values);
+}
+
+}  // namespace tersor::kernels

@@ -1,0 +1,26 @@
+// A linear layer whose weight is composed when it is needed and never kept.
+// Han et al. 2024 (SLTrain), arXiv:2406.02214, section 3.2 and Algorithm 1; without factors: a sparse weight
+//
+//   W = scale·B·A + S      y = x·Wᵀ      dx = dy·W     dB = scale·dyᵀ·(x·Aᵀ)     dA = scale·(dy·B)ᵀ·x     dv = (dyᵀ·x) at S
+//
+// x (…, in) · B (out, r) · A (r, in), or both undefined · S: values v (nnz) at a pattern · y (…, out); one dtype
+//
+// W lives in one buffer a thread and dtype, shared by all layers, and is composed again for the backward pass; what is saved is
+// x, A, B and v. The gradient of W is never formed. Sums of bf16 are in fp32. Deterministic.
+#pragma once
+
+#include <memory>
+
+#include "kernels/sparse_pattern.h"
+
+namespace tersor::kernels {
+
+[[nodiscard]] at::Tensor sparse_low_rank_linear(const at::Tensor& x, const at::Tensor& b, const at::Tensor& a, double scale,
+                                                const std::shared_ptr<const SparsePattern>& pattern, const at::Tensor& values);
+
+// W (out, in), in a tensor of its own or, from `workspace_matrix`, in the shared buffer.
+void compose(const at::Tensor& b, const at::Tensor& a, double scale, const SparsePattern& pattern, const at::Tensor& values, at::Tensor w);
+// An uninitialized matrix in the buffer of this thread; the one before it is gone.
+[[nodiscard]] at::Tensor workspace_matrix(int64_t rows, int64_t columns, at::ScalarType type);
+
+}  // namespace tersor::kernels

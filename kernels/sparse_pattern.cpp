@@ -1,0 +1,153 @@
+#include "kernels/sparse_pattern.h"
+
+#include <ATen/Dispatch.h>
+#include <ATen/Parallel.h>
+
+#include <array>
+
+#include "core/base/error.h"
+#include "kernels/vectorize.h"
+
+namespace tersor::kernels {
+namespace {
+
+constexpr int64_t kRowsOfATask = 8;
+
+// Calls body(row, first, last, columns) for every row, columns as unsigned 16 or 32-bit numbers; in parallel.
+template <class Body>
+void for_each_row(const SparsePattern& pattern, const Body& body) {
+  const int32_t* starts = pattern.row_starts.const_data_ptr<int32_t>();
+  const bool narrow = pattern.columns.scalar_type() == at::kShort;
+  const void* columns = pattern.columns.const_data_ptr();
+  at::parallel_for(0, pattern.out, kRowsOfATask, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      if (narrow)
+        body(row, starts[row], starts[row + 1], static_cast<const uint16_t*>(columns));
+      else
+        body(row, starts[row], starts[row + 1], static_cast<const uint32_t*>(columns));
+    }
+  });
+}
+
+void check_dense(const SparsePattern& pattern, const at::Tensor& w) {
+  TERSOR_CHECK(w.is_contiguous() && w.is_cpu() && w.dim() == 2 && w.size(0) == pattern.out && w.size(1) == pattern.in,
+               "a contiguous matrix {} x {} on the CPU", pattern.out, pattern.in);
+}
+
+constexpr int64_t kTile = 256;  // tokens whose columns of X stay in the cache
+constexpr int64_t kLanes = 16;
+
+// Σ a[i]·b[i] over a tile, in lanes, so that the order of the sum is the same on every processor.
+template <class T>
+TERSOR_VECTORIZED T tile_dot(const T* a, const T* b) {
+  std::array<T, kLanes> sums{};
+  for (int64_t i = 0; i < kTile; i += kLanes)
+    for (int64_t lane = 0; lane < kLanes; ++lane) sums[static_cast<size_t>(lane)] += a[i + lane] * b[i + lane];
+  T total = 0;
+  for (const T sum : sums) total += sum;
+  return total;
+}
+
+// Rows [begin, begin + kTile) of a matrix (T, n), transposed: (n, kTile), zero beyond its end.
+at::Tensor tile_of(const at::Tensor& matrix, int64_t begin, at::ScalarType exact) {
+  const int64_t rows = std::min(kTile, matrix.size(0) - begin);
+  at::Tensor tile = rows == kTile ? at::empty({matrix.size(1), kTile}, matrix.options().dtype(exact))
+                                  : at::zeros({matrix.size(1), kTile}, matrix.options().dtype(exact));
+  tile.narrow(1, 0, rows).copy_(matrix.narrow(0, begin, rows).t());
+  return tile;
+}
+
+}  // namespace
+
+// Knuth, The Art of Computer Programming, volume 2, section 3.4.2, Algorithm S: one pass over all positions.
+SparsePattern SparsePattern::random(int64_t out, int64_t in, int64_t nnz, const RandomStream& random) {
+  const int64_t all = out * in;
+  TERSOR_CHECK(nnz >= 0 && nnz <= all, "{} of {} positions", nnz, all);
+  const at::Tensor positions = at::empty({nnz}, at::kLong);
+  int64_t* next = positions.data_ptr<int64_t>();
+  int64_t wanted = nnz;
+  for (int64_t position = 0; wanted > 0; ++position) {
+    if (static_cast<int64_t>(random.below(static_cast<uint64_t>(position), static_cast<uint64_t>(all - position))) >= wanted) continue;
+    *next++ = position;
+    --wanted;
+  }
+  return of_positions(out, in, positions);
+}
+
+SparsePattern SparsePattern::of_positions(int64_t out, int64_t in, const at::Tensor& positions) {
+  TERSOR_CHECK(positions.numel() < int64_t{1} << 31, "{} entries", positions.numel());
+  SparsePattern pattern{.out = out, .in = in, .row_starts = at::zeros({out + 1}, at::kInt),
+                        .columns = at::empty({positions.numel()}, column_type(in))};
+  const int64_t* place = positions.const_data_ptr<int64_t>();
+  int32_t* starts = pattern.row_starts.data_ptr<int32_t>();
+  void* columns = pattern.columns.data_ptr();
+  const bool narrow = pattern.columns.scalar_type() == at::kShort;
+  for (int64_t i = 0; i < positions.numel(); ++i) {
+    ++starts[place[i] / in + 1];
+    if (narrow)
+      static_cast<uint16_t*>(columns)[i] = static_cast<uint16_t>(place[i] % in);
+    else
+      static_cast<uint32_t*>(columns)[i] = static_cast<uint32_t>(place[i] % in);
+  }
+  for (int64_t row = 0; row < out; ++row) starts[row + 1] += starts[row];
+  return pattern;
+}
+
+at::Tensor SparsePattern::positions() const {
+  const at::Tensor all = at::empty({nnz()}, at::kLong);
+  int64_t* place = all.data_ptr<int64_t>();
+  for_each_row(*this, [this, place](int64_t row, int64_t first, int64_t last, const auto* column) {
+    for (int64_t k = first; k < last; ++k) place[k] = row * in + static_cast<int64_t>(column[k]);
+  });
+  return all;
+}
+
+void scatter_add(const SparsePattern& pattern, const at::Tensor& values, const at::Tensor& w) {
+  check_dense(pattern, w);
+  TERSOR_CHECK(values.is_contiguous() && values.scalar_type() == w.scalar_type() && values.numel() == pattern.nnz(), "{} values", pattern.nnz());
+  AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, w.scalar_type(), "scatter_add", [&] {
+    const scalar_t* from = values.const_data_ptr<scalar_t>();
+    scalar_t* to = w.data_ptr<scalar_t>();
+    for_each_row(pattern, [&](int64_t row, int64_t first, int64_t last, const auto* columns) {
+      scalar_t* out_row = to + row * pattern.in;
+      for (int64_t k = first; k < last; ++k) out_row[columns[k]] += from[k];
+    });
+  });
+}
+
+at::Tensor gather(const SparsePattern& pattern, const at::Tensor& w) {
+  check_dense(pattern, w);
+  const at::Tensor values = at::empty({pattern.nnz()}, w.options());
+  AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, w.scalar_type(), "gather", [&] {
+    const scalar_t* from = w.const_data_ptr<scalar_t>();
+    scalar_t* to = values.data_ptr<scalar_t>();
+    for_each_row(pattern, [&](int64_t row, int64_t first, int64_t last, const auto* columns) {
+      const scalar_t* in_row = from + row * pattern.in;
+      for (int64_t k = first; k < last; ++k) to[k] = in_row[columns[k]];
+    });
+  });
+  return values;
+}
+
+at::Tensor sampled_product(const SparsePattern& pattern, const at::Tensor& dy, const at::Tensor& x) {
+  TERSOR_CHECK(dy.dim() == 2 && x.dim() == 2 && dy.size(0) == x.size(0) && dy.size(1) == pattern.out && x.size(1) == pattern.in,
+               "(T, {}) and (T, {})", pattern.out, pattern.in);
+  const at::ScalarType exact = x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const at::Tensor values = at::zeros({pattern.nnz()}, x.options().dtype(exact));
+  for (int64_t begin = 0; begin < x.size(0); begin += kTile) {
+    const at::Tensor dy_tile = tile_of(dy, begin, exact);
+    const at::Tensor x_tile = tile_of(x, begin, exact);
+    AT_DISPATCH_FLOATING_TYPES(exact, "sampled_product", [&] {
+      const scalar_t* left = dy_tile.const_data_ptr<scalar_t>();
+      const scalar_t* right = x_tile.const_data_ptr<scalar_t>();
+      scalar_t* sums = values.data_ptr<scalar_t>();
+      for_each_row(pattern, [&](int64_t row, int64_t first, int64_t last, const auto* columns) {
+        for (int64_t k = first; k < last; ++k)
+          sums[k] += tile_dot(left + row * kTile, right + static_cast<int64_t>(columns[k]) * kTile);
+      });
+    });
+  }
+  return values;
+}
+
+}  // namespace tersor::kernels

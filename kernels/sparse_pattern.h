@@ -1,0 +1,40 @@
+// Which entries of a matrix (out, in) are there: row-compressed, columns ascending within a row.
+//
+//   row_starts (out + 1) int32 · columns (nnz): 16 bits each where in ≤ 65536, else 32
+//
+// 2 · nnz + 4 · (out + 1) bytes for any weight of today's models.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include "core/base/rng.h"
+
+namespace tersor::kernels {
+
+struct SparsePattern {
+  int64_t out = 0;
+  int64_t in = 0;
+  at::Tensor row_starts;  // (out + 1) int32
+  at::Tensor columns;     // (nnz) int16, to be read as unsigned, or int32
+
+  [[nodiscard]] int64_t nnz() const { return columns.numel(); }
+
+  // `nnz` positions, every set of so many equally likely.
+  [[nodiscard]] static SparsePattern random(int64_t out, int64_t in, int64_t nnz, const RandomStream& random);
+  // Ascending positions row · in + column, int64.
+  [[nodiscard]] static SparsePattern of_positions(int64_t out, int64_t in, const at::Tensor& positions);
+  [[nodiscard]] static at::ScalarType column_type(int64_t in) { return in <= 65536 ? at::kShort : at::kInt; }
+
+  [[nodiscard]] at::Tensor positions() const;
+};
+
+// W (out, in) += the values (nnz) at the positions. Contiguous, one dtype. In place; deterministic. CPU.
+void scatter_add(const SparsePattern& pattern, const at::Tensor& values, const at::Tensor& w);
+// The entries of W at the positions (nnz).
+[[nodiscard]] at::Tensor gather(const SparsePattern& pattern, const at::Tensor& w);
+
+// The entries of dYᵀ·X at the positions, without that product:  v[k] = Σ_t dY[t, row k] · X[t, column k]
+// dY (T, out) · X (T, in), one dtype · result (nnz): fp32, or fp64 for fp64; sums of bf16 are in fp32. Deterministic. CPU.
+[[nodiscard]] at::Tensor sampled_product(const SparsePattern& pattern, const at::Tensor& dy, const at::Tensor& x);
+
+}  // namespace tersor::kernels

@@ -1,0 +1,110 @@
+// SLTrain and masked weights, alone and in runs.
+#include "core/param/operations.h"
+#include "tests/support/resume.h"
+
+namespace tersor {
+namespace {
+
+WeightShape shape(int64_t out, int64_t in, const std::string& name = "w", at::ScalarType type = at::kDouble) {
+  return {.name = name, .out = out, .in = in, .options = at::TensorOptions(type), .init_std = 0.5, .seed = 3};
+}
+
+std::unique_ptr<Parameterization> make(const std::string& text, const WeightShape& s) {
+  Diagnostics out;
+  Choice<parameterizations> choice;
+  choice.read(*parse_config("method: " + text, "test", out).find("method"), out);
+  out.throw_if_any();
+  return choice.build(s);
+}
+
+at::Tensor values_of(Parameterization& weight) { return weight.params().back().value.detach(); }
+
+TEST_CASE("sltrain: sizes, support and first weight are those of the paper", "[param]") {
+  const auto weight = make("{type: sltrain, rank: 4, density: 0.03, alpha: 8}", shape(200, 300));
+  const std::vector<Param> params = weight->params();
+  REQUIRE(params.size() == 3);
+  CHECK(params[0].value.sizes() == at::IntArrayRef{4, 300});
+  CHECK(params[1].value.sizes() == at::IntArrayRef{200, 4});
+  CHECK(params[2].value.numel() == 1800);
+  CHECK(params[1].value.count_nonzero().item<int64_t>() == 0);
+  const at::Tensor w = weight->materialize();
+  CHECK(w.count_nonzero().item<int64_t>() == 1800);
+  // E w² = δ/(3n), with the standard error of 1800 squares of a uniform number.
+  const double mean = w.square().mean().item<double>();
+  CHECK(std::abs(mean / (0.03 / (3 * 300.0)) - 1) < 3 * std::sqrt(0.8 / 1800));
+  // A checkpoint holds no positions, and the positions of two weights differ.
+  CHECK(weight->kept().size() == 1);
+  CHECK(weight->kept()[0].value.numel() == 1);
+  CHECK_FALSE(at::equal(w != 0, make("{type: sltrain, rank: 4}", shape(200, 300, "other"))->materialize() != 0));
+}
+
+TEST_CASE("masked: densities are exact, and nothing else exists", "[param]") {
+  CHECK(values_of(*make("{type: masked, sparsity: 0.75}", shape(33, 41))).numel() == 338);  // floor(0.25 · 1353)
+  const auto blocks = make("{type: masked, sparsity: 0.5, structure: block, block: 4}", shape(16, 32));
+  CHECK(values_of(*blocks).numel() == 16 * 16);
+  const at::Tensor pattern = (blocks->materialize() != 0).view({4, 4, 8, 4}).to(at::kLong).sum({1, 3});
+  CHECK(((pattern == 0) | (pattern == 16)).all().item<bool>());
+  const auto pairs = make("{type: masked, structure: two_of_four}", shape(16, 32));
+  CHECK(((pairs->materialize() != 0).view({16, 8, 4}).to(at::kLong).sum(2) == 2).all().item<bool>());
+  // Begins with the numbers of the dense weight.
+  const at::Tensor dense = make("dense", shape(16, 32))->materialize();
+  CHECK(at::equal(blocks->materialize(), dense * (blocks->materialize() != 0)));
+  // 2 bytes a position, 4 a row.
+  int64_t bytes = 0;
+  for (const PackedPart& part : blocks->kept()) bytes += static_cast<int64_t>(part.value.nbytes());
+  CHECK(bytes == 2 * 256 + 4 * 17);
+}
+
+TEST_CASE("masked: pruning keeps what it is told, and all comes back at zero", "[param]") {
+  const auto weight = make("{type: masked, sparsity: 0}", shape(12, 10));
+  auto& prunable = dynamic_cast<Prunable&>(*weight);
+  const at::Tensor before = weight->materialize().clone();
+  const at::Tensor large = prunable.magnitudes() > 0.3;
+  const at::Tensor index = prunable.prune(large);
+  CHECK(at::equal(weight->materialize(), before * large.view({12, 10})));
+  CHECK(at::equal(values_of(*weight), before.flatten().index_select(0, index)));
+  const at::Tensor again = prunable.prune(prunable.magnitudes() > 0.6);
+  CHECK(again.numel() < index.numel());
+  const at::Tensor sparse = weight->materialize().clone();
+  const at::Tensor back = prunable.densify();
+  CHECK(prunable.density() == 1);
+  CHECK(at::equal(weight->materialize(), sparse));
+  CHECK((back >= 0).sum().item<int64_t>() == again.numel());
+
+  const auto blocks = make("{type: masked, sparsity: 0.25, structure: block, block: 4}", shape(16, 16));
+  auto& by_block = dynamic_cast<Prunable&>(*blocks);
+  const at::Tensor scores = by_block.magnitudes();
+  CHECK(scores.numel() == 12);
+  (void)by_block.prune(scores > scores.median());
+  CHECK(values_of(*blocks).numel() == 16 * (scores > scores.median()).sum().item<int64_t>());
+}
+
+TEST_CASE("masked: what is missing stays zero in training, and learns after densify", "[param][resume]") {
+  const std::string timeline = "timeline=[{do: {type: densify}, when: at 4}]";
+  const auto events = testing::check_resumes_from_every_step({"parameterization.method={type: masked, sparsity: 0.5}", "optimizer.weight_decay=0.1", timeline});
+  CHECK(events == std::vector<std::string>{"4 densify: every entry of 14 weights is trained again"});
+}
+
+TEST_CASE("prune: global density follows its schedule, state goes along, and runs resume", "[param][resume]") {
+  for (const std::string scope : {"global", "layer"}) {
+    const auto events = testing::check_resumes_from_every_step(
+        {"parameterization.method={type: masked, sparsity: 0}", "optimizer.groups=[{match: any, rule: adamw, state: {type: int8, min_size: 0}}]",
+         fmt::format("timeline=[{{do: {{type: prune, sparsity: 0.75, scope: {}}}, when: every 2 from 2 until 4}}]", scope)});
+    REQUIRE(events.size() == 2);
+    CHECK(events[0].starts_with("2 prune: 50.0"));
+    CHECK(events[1].starts_with("4 prune: 25.0"));
+  }
+}
+
+TEST_CASE("sltrain: runs go on from any step, before and after the factors are balanced", "[param][resume]") {
+  const std::vector<std::string> method{"parameterization.method={type: sltrain, rank: 4, density: 0.1}"};
+  for (const std::string dtype : {"fp32", "bf16"}) {
+    std::vector<std::string> overrides = method;
+    overrides.insert(overrides.end(), {"run.dtype=" + dtype, "timeline=[{do: refactorize, when: at 3}]", "optimizer.update=during_backward"});
+    const auto events = testing::check_resumes_from_every_step(overrides);
+    CHECK(events == std::vector<std::string>{"3 refactorize: refactorized 14 of 14 weights"});
+  }
+}
+
+}  // namespace
+}  // namespace tersor

@@ -1,14 +1,19 @@
 #!/usr/bin/env python3
-"""Writes tests/golden/llama_*.txt: what Transformers' LlamaForCausalLM computes for four tiny models.
+"""Writes tests/golden: llama_*.txt, what Transformers' LlamaForCausalLM computes for four tiny models, and factors.txt, how
+weights made of factors train by their equations.
 
     scripts/make_goldens.py            with the Python of `scripts/setup --python`
 
 tests/model/llama_golden_test.cpp rebuilds the same weights and tokens from the formulas below and compares. Weights are
 multiples of 1/2048, so they are the same numbers in fp32 and in double. The double reference runs Transformers'
 code with every mention of float32 read as float64: as written, it rounds norms, softmax and rotary tables to fp32.
+
+tests/param/factors_golden_test.cpp trains the same factors by the optimizer and compares. Here their gradients are written
+out, in double: nothing of autograd, of torch.optim or of a package takes part.
 """
 
 import json
+import math
 import pathlib
 
 import torch
@@ -92,10 +97,63 @@ def reference(shape, dtype):
     return lines
 
 
+# Factors of one weight (6, 5) on a fixed quadratic: ½ Σ (Y − X·Tᵀ)² with Y = X·(W + s·B·A)ᵀ.
+OUT, IN, TOKENS, RANK, STEPS = 6, 5, 7, 2, 16
+RATE, BETA1, BETA2, EPSILON = 0.01, 0.9, 0.999, 1e-8
+MERGE_AFTER = 8  # steps of LoRA
+
+
+def matrix(tensor_index, *shape):
+    return torch.tensor(pattern(tensor_index, math.prod(shape)), dtype=torch.float64).reshape(shape) / 2048
+
+
+class Adam:
+    """Kingma and Ba 2015, Algorithm 1."""
+
+    def __init__(self):
+        self.t, self.m, self.v = 0, 0, 0
+
+    def step(self, weight, gradient):
+        self.t += 1
+        self.m = BETA1 * self.m + (1 - BETA1) * gradient
+        self.v = BETA2 * self.v + (1 - BETA2) * gradient ** 2
+        mean, variance = self.m / (1 - BETA1 ** self.t), self.v / (1 - BETA2 ** self.t)
+        return weight - RATE * mean / (variance.sqrt() + EPSILON)
+
+
+def factor_lines(name, base, a, b, scale, merge_after=None):
+    """Lines with the loss before each step and the tensors at the end. At the merge moments begin anew, and A is matrix 6."""
+    x, target = matrix(0, TOKENS, IN), matrix(1, OUT, IN)
+    of_a, of_b = Adam(), Adam()
+    lines = []
+    for step in range(1, STEPS + 1):
+        difference = x @ (base + scale * b @ a - target).T
+        lines.append(f"{name} loss {step} {0.5 * (difference ** 2).sum().item()!r}")
+        gradient = difference.T @ x  # of the whole weight
+        a, b = of_a.step(a, scale * b.T @ gradient), of_b.step(b, scale * gradient @ a.T)
+        if step == merge_after:
+            base, a, b = base + scale * b @ a, matrix(6, RANK, IN), torch.zeros_like(b)
+            of_a, of_b = Adam(), Adam()
+    for key, value in (("base", base), ("A", a), ("B", b)):
+        lines.append(f"{name} {key} {' '.join(repr(number) for number in value.flatten().tolist())}")
+    return lines
+
+
+def write_factors():
+    zero = torch.zeros(OUT, IN, dtype=torch.float64)
+    a, b = matrix(3, RANK, IN), matrix(4, OUT, RANK)
+    lines = ["# Made by scripts/make_goldens.py."]
+    lines += factor_lines("low_rank", zero, a, b, 1.0)  # α absent
+    lines += factor_lines("low_rank_alpha", zero, a, b, 3 / RANK)
+    lines += factor_lines("lora", matrix(2, OUT, IN), a, torch.zeros_like(b), 4 / RANK, MERGE_AFTER)
+    (FOLDER / "factors.txt").write_text("\n".join(lines) + "\n")
+
+
 def main():
     torch.manual_seed(0)
     torch.set_num_threads(1)
     FOLDER.mkdir(parents=True, exist_ok=True)
+    write_factors()
     for name, shape in MODELS.items():
         lines = [f"# Made by scripts/make_goldens.py with Transformers {transformers.__version__} "
                  f"and PyTorch {torch.__version__.split('+')[0]}.",

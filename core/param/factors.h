@@ -1,0 +1,22 @@
+// Two factors of a matrix.    W (out, in) = B·A        B (out, r)   A (r, in)
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <optional>
+
+namespace tersor {
+
+struct Factors {
+  at::Tensor b, a;
+};
+
+// Of the matrix of rank r nearest to w, balanced: B = U√Σ, A = √ΣVᵀ of the truncated SVD, so that BᵀB = AAᵀ. In double; r is
+// at most the short side.
+[[nodiscard]] Factors truncated_factors(const at::Tensor& w, int64_t r);
+
+// Balanced factors of the same product, in double. Nothing where the product is zero. By thin QR of both, B = Q_B R_B and
+// Aᵀ = Q_A R_A, and an SVD of R_B R_Aᵀ (r, r): O((out + in)·r²), and W is never formed.
+[[nodiscard]] std::optional<Factors> balanced(const at::Tensor& b, const at::Tensor& a);
+
+}  // namespace tersor

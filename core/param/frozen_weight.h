@@ -1,0 +1,52 @@
+// A weight W (out, in) that is applied but not trained, beside the factors that are: of LoRA and its kin.
+//
+//   y = x Wᵀ        gradients reach x alone, so that none of W's size is ever made
+//
+// It rests in the dtype of the run, or in 8 or 4 bits with a scale and a zero for every 256 numbers of a row
+// (kernels/quantize_affine.h), as QLoRA does with another 4-bit code (Dettmers et al. 2023, arXiv:2305.14314). Packed, it is
+// unpacked for each product, forwards and backwards.
+#pragma once
+
+#include "core/param/parameterization.h"
+#include "kernels/quantize_affine.h"
+
+namespace tersor {
+
+enum class FrozenFormat { kSame, kInt8, kInt4 };
+template <>
+struct EnumNames<FrozenFormat> {
+  static constexpr std::array values{std::pair{FrozenFormat::kSame, std::string_view("same")},
+                                     std::pair{FrozenFormat::kInt8, std::string_view("int8")},
+                                     std::pair{FrozenFormat::kInt4, std::string_view("int4")}};
+};
+
+// Sums over weights are made in this, at least fp32.
+[[nodiscard]] inline at::ScalarType exact_type(const at::TensorOptions& options) {
+  return options.dtype() == at::kDouble ? at::kDouble : at::kFloat;
+}
+
+// What the dense weight of this name begins with, in exact_type.
+[[nodiscard]] at::Tensor initial_weight(const WeightShape& shape);
+
+class FrozenWeight {
+ public:
+  // Holds `w`, or only its shape on the meta device.
+  FrozenWeight(const at::Tensor& w, const at::TensorOptions& options, FrozenFormat format = FrozenFormat::kSame);
+
+  [[nodiscard]] at::Tensor apply(const at::Tensor& x) const;  // (…, in) → (…, out)
+  [[nodiscard]] at::Tensor read() const;                      // in exact_type; may be what rests
+  // Rounds to nearest without a stream, else stochastically where it rests in less than fp32.
+  void write(const at::Tensor& w, const std::optional<RandomStream>& random = std::nullopt);
+  // For `kept`: "….base", or "….base.codes" and so on.
+  [[nodiscard]] std::vector<PackedPart> parts(const std::string& name) const;
+
+ private:
+  at::TensorOptions options_;
+  at::Tensor dense_;                                 // undefined when packed
+  std::optional<kernels::AffineQuantized> packed_;
+};
+
+// y + s·h Bᵀ      y (…, out)   h (…, r)   B (out, r)
+[[nodiscard]] at::Tensor add_product(const at::Tensor& y, const at::Tensor& h, const at::Tensor& b, double scale);
+
+}  // namespace tersor

@@ -1,0 +1,102 @@
+// Low-rank weights.    W = s·B A        y = s·(x Aᵀ) Bᵀ        B (out, r)   A (r, in)   s = α/r, or 1 where α is not given
+// CoLA (Liu et al. 2025, arXiv:2502.10940), with `activation: silu`:    y = s·σ(x Aᵀ) Bᵀ,  for which there is no W
+//
+// r is the rank asked for, at most the short side of W. An entry of W is a sum of r products, s·Σₖ bₖaₖ, of variance
+// s²·r·σ_B²·σ_A²: both factors begin normal with σ² = init_std / (s√r), and W's entries with standard deviation init_std.
+//
+// A given W becomes its truncated SVD, B = U√Σ/√s and A = √ΣVᵀ/√s (PELA: Guo et al. 2023, arXiv:2310.10700); none of rank r
+// is nearer. A zero W zeroes B alone, so that the layer can still learn.
+#include <cmath>
+
+#include "core/param/factors.h"
+#include "core/param/operations.h"
+#include "kernels/fill_normal.h"
+
+namespace tersor {
+
+enum class Activation { kNone, kSilu };
+template <>
+struct EnumNames<Activation> {
+  static constexpr std::array values{std::pair{Activation::kNone, std::string_view("none")},
+                                     std::pair{Activation::kSilu, std::string_view("silu")}};
+};
+
+namespace {
+
+class LowRank final : public Parameterization, public Refactorizable {
+ public:
+  struct Config {
+    int64_t rank = 128;
+    std::optional<double> alpha;
+    Activation activation = Activation::kNone;
+    void fields(FieldVisitor& v) {
+      v("rank", rank, at_least(1), "rank r of the weight, at most its short side");
+      v("alpha", alpha, positive, "α of the scale s = α/r; absent: s = 1");
+      v("activation", activation, "what is applied between the factors; silu is CoLA");
+    }
+  };
+
+  LowRank(const Config& config, const WeightShape& shape) : name_(shape.name), activation_(config.activation) {
+    const int64_t rank = std::min({config.rank, shape.out, shape.in});
+    if (config.alpha) scale_ = *config.alpha / static_cast<double>(rank);
+    const double std = std::sqrt(shape.init_std / (scale_ * std::sqrt(static_cast<double>(rank))));
+    a_ = register_parameter("A", at::empty({rank, shape.in}, shape.options));
+    b_ = register_parameter("B", at::empty({shape.out, rank}, shape.options));
+    kernels::fill_normal(a_, std, random_stream(shape.seed, "init", name_ + ".A"));
+    kernels::fill_normal(b_, std, random_stream(shape.seed, "init", name_ + ".B"));
+  }
+
+  at::Tensor forward(const at::Tensor& x) override {
+    at::Tensor h = at::linear(x, a_);  // (…, r)
+    if (activation_ == Activation::kSilu) h = at::silu(h);
+    return at::linear(scale_ == 1 ? h : h * scale_, b_);
+  }
+
+  at::Tensor materialize() const override {
+    refuse_unless_linear("no dense weight is equal to it; export with --keep-factors");
+    return b_.detach().mm(a_.detach()) * scale_;
+  }
+
+  void assign(const at::Tensor& w) override {
+    at::Tensor b = b_.detach();
+    if (w.count_nonzero().item<int64_t>() == 0) {
+      b.zero_();
+      return;
+    }
+    refuse_unless_linear("it can take over no dense weight; begin with a fresh model, or use activation: none");
+    take(truncated_factors(w / scale_, b.size(1)));
+  }
+
+  std::vector<Param> params() override {
+    return {{name_ + ".A", a_, Role::kFactor, std::nullopt}, {name_ + ".B", b_, Role::kFactor, std::nullopt}};
+  }
+  bool linear() const override { return activation_ == Activation::kNone; }
+
+  bool refactorize() override {
+    refuse_unless_linear("refactorize would change what it computes; leave it out of the targets");
+    const std::optional<Factors> factors = balanced(b_.detach(), a_.detach());
+    if (factors) take(*factors);
+    return factors.has_value();
+  }
+
+ private:
+  void refuse_unless_linear(std::string_view why) const {
+    if (!linear()) throw user_error("'{}' is low_rank with activation: silu: {}", name_, why);
+  }
+  void take(const Factors& factors) {
+    a_.detach().copy_(factors.a);
+    b_.detach().copy_(factors.b);
+  }
+
+  std::string name_;
+  Activation activation_;
+  double scale_ = 1;
+  at::Tensor a_;  // (r, in)
+  at::Tensor b_;  // (out, r)
+};
+
+const bool registered =
+    parameterizations().add<LowRank>("low_rank", "W = BA; with activation: silu CoLA, Liu et al. 2025, arXiv:2502.10940");
+
+}  // namespace
+}  // namespace tersor

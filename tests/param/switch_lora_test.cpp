@@ -105,7 +105,7 @@ TEST_CASE("switch_lora: in turn, half a turn apart, never a vector that stands s
     const auto weight = make_weight(fmt::format("{{type: switch_lora, rank: {}}}", rank), weight_shape(rank + spare, rank + spare + 3));
     int64_t next_a = 0, next_b = rank / 2;
     std::vector<std::pair<int64_t, int64_t>> recent;  // steps and how many
-    int64_t most = 0;
+    int64_t most = 0, taken = 0;
     for (int64_t step = 1; step <= 200; ++step) {
       std::erase_if(recent, [&](const auto& entry) { return entry.first + kFreeze <= step; });
       int64_t standing = 0;
@@ -124,6 +124,12 @@ TEST_CASE("switch_lora: in turn, half a turn apart, never a vector that stands s
       CHECK(forgotten[0].slices == rows);
       CHECK(forgotten[1].param == "w.A");
       CHECK(forgotten[1].slices == columns);
+      for (int64_t i = 0; i < cap; ++i) {  // candidates in turn too, from the first
+        const int64_t slot = (taken + i) % (rank + spare);
+        CHECK(part_of(*weight, "w.slots_A")[rows[static_cast<size_t>(i)]].item<int64_t>() == slot);
+        CHECK(part_of(*weight, "w.slots_B")[columns[static_cast<size_t>(i)]].item<int64_t>() == slot);
+      }
+      taken += cap;
       next_a = modulo(next_a + cap), next_b = modulo(next_b + cap);
       recent.emplace_back(step, cap);
       most = std::max(most, cap);

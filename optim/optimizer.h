@@ -115,6 +115,8 @@ class Optimizer {
   void apply(const Param& param, const Member& member, const Direction& direction, const StepInfo& step) const;
   [[nodiscard]] StepInfo step_info(size_t index) const;
   [[nodiscard]] const UpdateRule& rule(const Member& member) const { return *methods_[member.group].rule; }
+  // Whether the norm of a member's gradient can only be estimated: from the sum of several compressed ones.
+  [[nodiscard]] bool estimates_norm(const Member& member) const { return member.compressed && num_micro_batches_ > 1; }
   void measure_all();
 
   std::vector<Param> params_;

@@ -48,6 +48,16 @@ at::Tensor leading_left_vectors(const at::Tensor& matrix, int64_t r, Decompositi
   return fix_signs(iterate(matrix, orthonormal_columns(matrix.mm(test)), kPowerIterations, r).contiguous());
 }
 
+Direction InnerRule::direction(const at::Tensor& projected, const Slots& slots, const StepInfo& step) const {
+  Slots own = slots.scope("inner");
+  Direction inside = rule_->direction(projected, own, step);
+  // A rule with a subspace of its own.
+  if (inside.left.defined()) inside.value = inside.left.t().mm(inside.value);
+  if (inside.right.defined()) inside.value = inside.value.mm(inside.right);
+  inside.left = inside.right = at::Tensor();
+  return inside;
+}
+
 Subspace::Sides Subspace::sides(at::IntArrayRef sizes) const {
   const bool tall = sizes[0] >= sizes[1];
   switch (c_.side) {
@@ -60,14 +70,14 @@ Subspace::Sides Subspace::sides(at::IntArrayRef sizes) const {
   return {};
 }
 
-std::vector<int64_t> Subspace::projected_shape(const ParamShape& shape) const {
-  const Sides s = sides(shape.sizes);
-  return {s.left ? std::min(c_.rank, shape.sizes[0]) : shape.sizes[0], s.right ? std::min(c_.rank, shape.sizes[1]) : shape.sizes[1]};
+std::vector<int64_t> Subspace::projected_shape(at::IntArrayRef sizes) const {
+  const Sides s = sides(sizes);
+  return {s.left ? std::min(c_.rank, sizes[0]) : sizes[0], s.right ? std::min(c_.rank, sizes[1]) : sizes[1]};
 }
 
 std::vector<SlotSpec> Subspace::slots(const ParamShape& shape) const {
   const Sides s = sides(shape.sizes);
-  std::vector<SlotSpec> specs;
+  std::vector<SlotSpec> specs = inner_.slots(projected_shape(shape.sizes));
   if (s.left) specs.push_back({"left", {std::min(c_.rank, shape.sizes[0]), shape.sizes[0]}, SlotKind::kProjector});
   if (s.right) specs.push_back({"right", {std::min(c_.rank, shape.sizes[1]), shape.sizes[1]}, SlotKind::kProjector});
   specs.push_back({"refreshes", {}, SlotKind::kHost});
@@ -86,8 +96,8 @@ bool Subspace::due(const StepInfo& step, const Slots& host) const {
   return c_.refresh.due(step.progress.shifted(offset - 1), stretch);  // counted in steps done
 }
 
-void Subspace::refresh(const at::Tensor& grad, const Slots& slots, const StepInfo& step,
-                       const std::vector<SlotSpec>& inner_specs, const Slots& inner) const {
+void Subspace::refresh_when_due(const at::Tensor& grad, const Slots& slots, const StepInfo& step) const {
+  if (!due(step, slots)) return;
   float& refreshes = *slots["refreshes"].data_ptr<float>();
   const bool first = refreshes == 0;
   Slots old_bases;
@@ -100,7 +110,7 @@ void Subspace::refresh(const at::Tensor& grad, const Slots& slots, const StepInf
   if (slots.contains("left")) update("left", grad);
   if (slots.contains("right")) update("right", grad.t());
   if (c_.lazy) update_period(slots);
-  if (!first) carry_moments(old_bases, slots, inner_specs, inner);
+  if (!first) carry_moments(old_bases, slots, grad.sizes());
   refreshes += 1;
 }
 
@@ -124,11 +134,10 @@ void Subspace::update_period(const Slots& slots) const {
     period = (1 + period) * static_cast<float>(c_.lazy->factor) - 1;
 }
 
-void Subspace::carry_moments(const Slots& old_bases, const Slots& slots, const std::vector<SlotSpec>& inner_specs,
-                             const Slots& inner) const {
+void Subspace::carry_moments(const Slots& old_bases, const Slots& slots, at::IntArrayRef sizes) const {
   if (c_.moments == Carry::kKeep) return;
-  for (const SlotSpec& spec : inner_specs) {
-    const at::Tensor& value = inner[spec.name];
+  for (const SlotSpec& spec : inner_.slots(projected_shape(sizes))) {
+    const at::Tensor& value = slots[spec.name];
     if (c_.moments == Carry::kReset) {
       value.zero_();
       continue;
@@ -150,13 +159,6 @@ at::Tensor Subspace::down(const at::Tensor& grad, const Slots& slots) const {
   if (slots.contains("left")) projected = slots["left"].mm(projected);
   if (slots.contains("right")) projected = projected.mm(slots["right"].t());
   return projected;
-}
-
-at::Tensor Subspace::up(const at::Tensor& projected, const Slots& slots) const {
-  at::Tensor whole = projected;
-  if (slots.contains("left")) whole = slots["left"].t().mm(whole);
-  if (slots.contains("right")) whole = whole.mm(slots["right"]);
-  return whole;
 }
 
 }  // namespace tersor

@@ -1,5 +1,5 @@
 // The subspace that projected rules (GaLore, Fira, APOLLO) work in: which side of a gradient is compressed, how its basis is
-// found, when it is found anew, and what becomes of the moments then.
+// found, when it is found anew, the rule that runs inside, and what becomes of its moments when the basis changes.
 //
 //   G (rows, columns)      left:  R = L·G   (r, columns)     back: Lᵀ·N          L (r, rows)
 //                          right: R = G·Qᵀ  (rows, r)        back: N·Q           Q (r, columns)
@@ -73,22 +73,42 @@ struct SubspaceConfig {
   }
 };
 
+// The rule inside a subspace unless another is named: AdamW with ε where the authors' packages add it.
+[[nodiscard]] inline Choice<update_rules> adamw_of_packages() {
+  return Choice<update_rules>{"adamw", "{epsilon: 0.000001, epsilon_at: uncorrected}"};
+}
+
+// The rule that sees projected gradients only; its slots are called "inner.…".
+class InnerRule {
+ public:
+  explicit InnerRule(const Choice<update_rules>& choice) : rule_(choice.build()) {}
+
+  [[nodiscard]] std::vector<SlotSpec> slots(std::vector<int64_t> projected) const {
+    return prefixed("inner", rule_->slots({std::move(projected), std::nullopt}));
+  }
+  [[nodiscard]] Direction direction(const at::Tensor& projected, const Slots& slots, const StepInfo& step) const;
+
+ private:
+  std::unique_ptr<UpdateRule> rule_;
+};
+
 class Subspace {
  public:
-  explicit Subspace(const SubspaceConfig& config) : c_(config) {}
+  Subspace(const SubspaceConfig& config, const Choice<update_rules>& inner) : c_(config), inner_(inner) {}
 
-  [[nodiscard]] std::vector<int64_t> projected_shape(const ParamShape& shape) const;
-  // Bases and what decides when they are due.
+  // Those of the inner rule, the bases, and what decides when they are due.
   [[nodiscard]] std::vector<SlotSpec> slots(const ParamShape& shape) const;
 
   [[nodiscard]] bool due(const StepInfo& step, const Slots& host) const;
-  // Computes the bases from `grad`, and handles the moments in `inner`, whose slots are `inner_specs`. Copies one number
-  // to the host when `lazy` is set, once a refresh.
-  void refresh(const at::Tensor& grad, const Slots& slots, const StepInfo& step, const std::vector<SlotSpec>& inner_specs,
-               const Slots& inner) const;
+  // Computes the bases from `grad` when that is due, and handles the inner rule's moments. Copies one number to the host
+  // when `lazy` is set, once a refresh.
+  void refresh_when_due(const at::Tensor& grad, const Slots& slots, const StepInfo& step) const;
 
   [[nodiscard]] at::Tensor down(const at::Tensor& grad, const Slots& slots) const;
-  [[nodiscard]] at::Tensor up(const at::Tensor& projected, const Slots& slots) const;
+  // The inner rule's step, of the subspace's shape.
+  [[nodiscard]] Direction inside(const at::Tensor& projected, const Slots& slots, const StepInfo& step) const {
+    return inner_.direction(projected, slots, step);
+  }
   // The axis of a gradient of these sizes that is compressed: 0 on the left, 1 on the right.
   [[nodiscard]] int64_t compressed_axis(at::IntArrayRef sizes) const { return sides(sizes).left ? 0 : 1; }
   [[nodiscard]] const SubspaceConfig& config() const { return c_; }
@@ -99,11 +119,12 @@ class Subspace {
     bool right = false;
   };
   [[nodiscard]] Sides sides(at::IntArrayRef sizes) const;
+  [[nodiscard]] std::vector<int64_t> projected_shape(at::IntArrayRef sizes) const;
   void update_period(const Slots& slots) const;
-  void carry_moments(const Slots& old_bases, const Slots& slots, const std::vector<SlotSpec>& inner_specs,
-                     const Slots& inner) const;
+  void carry_moments(const Slots& old_bases, const Slots& slots, at::IntArrayRef sizes) const;
 
   SubspaceConfig c_;
+  InnerRule inner_;
 };
 
 // The r leading left singular vectors of `matrix` (rows, columns), as rows (r, rows). `previous` is what to begin from, or

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "core/base/error.h"
+#include "kernels/vectorize.h"
 
 namespace tersor::kernels {
 namespace {
@@ -35,6 +36,20 @@ Rows rows_of(at::IntArrayRef shape) {
   return {columns, (columns + kQuantizationBlock - 1) / kQuantizationBlock, rows};
 }
 
+// As integers the magnitudes of floating-point numbers are in the same order, and integers can be compared in any order.
+TERSOR_VECTORIZED float largest_magnitude(const float* x, int64_t size) {
+  int32_t largest = 0;
+  for (int64_t i = 0; i < size; ++i) largest = std::max(largest, std::bit_cast<int32_t>(x[i]) & 0x7fffffff);
+  return std::bit_cast<float>(largest);
+}
+
+TERSOR_VECTORIZED void scale_and_key(const float* x, float scale, int64_t size, float* scaled, int32_t* keys) {
+  for (int64_t i = 0; i < size; ++i) {
+    scaled[i] = x[i] / scale;
+    keys[i] = DynamicMap::key(scaled[i]);
+  }
+}
+
 }  // namespace
 
 DynamicMap::DynamicMap(bool with_sign) {
@@ -52,21 +67,19 @@ DynamicMap::DynamicMap(bool with_sign) {
   for (size_t i = 0; i < values.size(); ++i) values_[i] = static_cast<float>(values[i]);
   for (size_t i = 0; i + 1 < values_.size(); ++i) boundaries_[i] = (values_[i] + values_[i + 1]) / 2;
   boundaries_.back() = std::numeric_limits<float>::infinity();
-  for (uint32_t upper = 0; upper < lowest_.size(); ++upper) {
-    const bool negative = (upper & 0x8000u) != 0;
-    // The smallest number of a negative pattern is the one with the largest magnitude.
-    float smallest = std::bit_cast<float>((upper << 16) | (negative ? 0xffffu : 0u));
-    if (std::isnan(smallest)) smallest = 0;
-    const auto entry = std::lower_bound(boundaries_.begin(), boundaries_.end(), smallest);
-    lowest_[upper] = static_cast<uint8_t>(entry - boundaries_.begin());
+  // The last entry that a negative number may have: one that is not zero, where there is one.
+  const auto zero = static_cast<uint8_t>(std::find(values_.begin(), values_.end(), 0.0f) - values_.begin());
+  const uint8_t last_negative = with_sign ? zero - 1 : zero;
+  for (int32_t key = 0; key < kKeys; ++key) {
+    const auto upper = static_cast<uint32_t>(key + kLowestKey) << 16;
+    const auto entry = [&](float x) {
+      return static_cast<uint8_t>(std::lower_bound(boundaries_.begin(), boundaries_.end(), x) - boundaries_.begin());
+    };
+    lowest_[static_cast<size_t>(key)] = key == 0 ? zero : entry(std::bit_cast<float>(upper));
+    // The smallest of the negative numbers of a key is the one with the largest magnitude.
+    lowest_[static_cast<size_t>(kKeys + key)] = std::min(last_negative, entry(-std::bit_cast<float>(upper | 0xffffu)));
   }
-}
-
-uint8_t DynamicMap::encode(float x) const {
-  uint32_t code = lowest_[std::bit_cast<uint32_t>(x) >> 16];
-  while (x > boundaries_[code]) ++code;  // entries lie further apart than such patterns, so once at the most
-  if (x < 0 && values_[code] >= 0 && code > 0 && values_[0] < 0) --code;
-  return static_cast<uint8_t>(code);
+  if (with_sign) boundaries_[last_negative] = std::numeric_limits<float>::infinity();
 }
 
 const DynamicMap& dynamic_map(bool with_sign) {
@@ -96,13 +109,15 @@ void decode_block(const uint8_t* codes, float scale, const DynamicMap& map, int6
 }
 
 float encode_block(const float* x, const DynamicMap& map, int64_t size, uint8_t* codes) {
-  float scale = 0;
-  for (int64_t i = 0; i < size; ++i) scale = std::max(scale, std::abs(x[i]));
-  if (!(scale > 0)) {
+  const float scale = largest_magnitude(x, size);
+  if (scale == 0) {
     std::fill_n(codes, size, map.encode(0));
     return 0;
   }
-  for (int64_t i = 0; i < size; ++i) codes[i] = map.encode(x[i] / scale);
+  std::array<float, kQuantizationBlock> scaled;
+  std::array<int32_t, kQuantizationBlock> keys;
+  scale_and_key(x, scale, size, scaled.data(), keys.data());
+  for (size_t i = 0; i < static_cast<size_t>(size); ++i) codes[i] = map.look_up(scaled[i], keys[i]);
   return scale;
 }
 

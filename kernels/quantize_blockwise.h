@@ -9,7 +9,9 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <array>
+#include <bit>
 
 namespace tersor::kernels {
 
@@ -21,14 +23,28 @@ class DynamicMap {
   explicit DynamicMap(bool with_sign);
 
   [[nodiscard]] float decode(uint8_t code) const { return values_[code]; }
-  // The nearest entry to x in [−1, 1].
-  [[nodiscard]] uint8_t encode(float x) const;
+  // The nearest entry to x in [−1, 1]: without a branch, so that loops over it keep the processor busy.
+  [[nodiscard]] uint8_t encode(float x) const { return look_up(x, key(x)); }
   [[nodiscard]] const std::array<float, 256>& values() const { return values_; }
 
+  // The two halves of `encode`. A key is sign, exponent and 7 bits of mantissa; entries lie further apart than the numbers
+  // of one key, so at most one boundary is in between.
+  [[nodiscard]] static int32_t key(float x) {
+    const int32_t magnitude = std::bit_cast<int32_t>(x) & 0x7fffffff;
+    return std::clamp((magnitude >> 16) - kLowestKey, 0, kKeys - 1) + (x < 0 ? kKeys : 0);
+  }
+  [[nodiscard]] uint8_t look_up(float x, int32_t key) const {
+    const uint32_t code = lowest_[static_cast<uint32_t>(key)];
+    return static_cast<uint8_t>(code + (x > boundaries_[code] ? 1U : 0U));
+  }
+
  private:
-  std::array<float, 256> values_;       // rising
-  std::array<float, 256> boundaries_;   // between entry i and i + 1; the last is infinite
-  std::array<uint8_t, 65536> lowest_;   // by the upper half of x's bits: the entry nearest to the smallest such x
+  static constexpr int32_t kLowestKey = (127 - 23) << 7;  // of 2⁻²³, below every boundary
+  static constexpr int32_t kKeys = (23 << 7) + 1;         // up to that of 1
+
+  std::array<float, 256> values_;           // rising
+  std::array<float, 256> boundaries_;       // between entry i and i + 1; infinite where nothing may go on to i + 1
+  std::array<uint8_t, 2 * kKeys> lowest_;   // by key, negative numbers second: the entry nearest to the smallest such x
 };
 
 [[nodiscard]] const DynamicMap& dynamic_map(bool with_sign);

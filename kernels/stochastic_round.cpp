@@ -3,24 +3,33 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-
 #include <bit>
-#include <cmath>
+#include <cstring>
 
 #include "core/base/error.h"
+#include "kernels/vectorize.h"
 
 namespace tersor::kernels {
 namespace {
 
-constexpr int64_t kGrain = 1 << 14;
-constexpr int64_t kDraws = 4;  // 16-bit draws that one 64-bit number gives
+constexpr int64_t kDraws = 4;     // 16-bit draws that one 64-bit number gives
+constexpr int64_t kGroups = 256;  // numbers of 64 bits at a time
+constexpr int64_t kChunk = kGroups * kDraws;
 
-uint16_t round_one(float x, uint64_t draw) {
-  const auto bits = std::bit_cast<uint32_t>(x);
-  const uint32_t rounded = std::isfinite(x) ? bits + static_cast<uint32_t>(draw & 0xffff) : bits;
-  // A NaN whose payload sits in the low half must not become infinity.
-  const uint32_t quiet = std::isnan(x) ? 0x00400000u : 0u;
-  return static_cast<uint16_t>((rounded | quiet) >> 16);
+TERSOR_VECTORIZED void draw(uint64_t key, uint64_t first, uint64_t* draws) {
+  const RandomStream random(key);
+  for (uint64_t g = 0; g < kGroups; ++g) draws[g] = random.bits(first + g);
+}
+
+TERSOR_VECTORIZED void round_all(const float* x, const uint16_t* draws, int64_t size, uint16_t* out) {
+  constexpr uint32_t kInfinity = 0x7f800000;
+  for (int64_t i = 0; i < size; ++i) {
+    const auto bits = std::bit_cast<uint32_t>(x[i]);
+    const uint32_t magnitude = bits & 0x7fffffff;
+    const uint32_t rounded = bits + (magnitude < kInfinity ? draws[i] : 0U);
+    // A NaN whose payload sits in the low half must not become infinity.
+    out[i] = static_cast<uint16_t>((rounded | (magnitude > kInfinity ? 0x00400000U : 0U)) >> 16);
+  }
 }
 
 }  // namespace
@@ -32,12 +41,15 @@ void stochastic_round(const at::Tensor& x, at::Tensor& y, const RandomStream& ra
   const float* in = x.const_data_ptr<float>();
   auto* out = reinterpret_cast<uint16_t*>(y.data_ptr<at::BFloat16>());
   const int64_t n = x.numel();
-  const int64_t groups = (n + kDraws - 1) / kDraws;
-  at::parallel_for(0, groups, kGrain, [&](int64_t begin, int64_t end) {
-    for (int64_t g = begin; g < end; ++g) {
-      uint64_t draw = random.bits(static_cast<uint64_t>(g));
-      const int64_t last = std::min(n, (g + 1) * kDraws);
-      for (int64_t i = g * kDraws; i < last; ++i, draw >>= 16) out[i] = round_one(in[i], draw);
+  static_assert(std::endian::native == std::endian::little, "the first draw of a number is its lowest 16 bits");
+  at::parallel_for(0, (n + kChunk - 1) / kChunk, 16, [&](int64_t begin, int64_t end) {
+    uint64_t draws[kGroups];
+    for (int64_t chunk = begin; chunk < end; ++chunk) {
+      draw(random.key(), static_cast<uint64_t>(chunk * kGroups), draws);
+      uint16_t parts[kChunk];
+      std::memcpy(parts, draws, sizeof(draws));
+      const int64_t first = chunk * kChunk;
+      round_all(in + first, parts, std::min(kChunk, n - first), out + first);
     }
   });
 }

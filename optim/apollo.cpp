@@ -13,6 +13,7 @@
 #include <cmath>
 
 #include "kernels/fill_normal.h"
+#include "kernels/square_norm.h"
 #include "optim/norm_growth_limiter.h"
 #include "optim/subspace.h"
 
@@ -69,13 +70,14 @@ class Apollo final : public UpdateRule {
   Direction direction(const at::Tensor& grad, Slots& slots, const StepInfo& step) const override {
     const at::Tensor projected = project(grad, slots, step);
     const Direction inside = inner_.direction(projected, slots, step);
-    const std::vector<int64_t> axes = c_.scaling == ApolloScaling::kTensor ? std::vector<int64_t>{0, 1} : std::vector{axis(grad)};
-    const at::Tensor factor = at::linalg_vector_norm(inside.value, 2, axes, true) /
-                              (at::linalg_vector_norm(projected, 2, axes, true) + kNormEpsilon);
-    at::Tensor scaled = grad * factor;
-    if (c_.limit) limit_norm_growth(scaled, slots["norm"], c_.growth);
-    const at::Tensor gain = inside.gain.defined() ? inside.gain : at::ones({}, grad.options());
-    return {scaled, gain * std::sqrt(c_.scale)};
+    // S is never made: its norm is that of φ and of the gradient's rows (columns), and the driver scales as it adds.
+    const auto squares = [&, a = axis(grad)](const at::Tensor& x) {  // one number a channel of the long side, or one in all
+      return c_.scaling == ApolloScaling::kTensor ? kernels::square_norm(x) : kernels::square_norms(x, a);
+    };
+    at::Tensor gain = squares(inside.value).sqrt() / (squares(projected).sqrt() + kNormEpsilon);
+    if (c_.limit) gain = gain * limit_norm_growth((gain.square() * squares(grad)).sum(), slots["norm"], c_.growth);
+    if (inside.gain.defined()) gain = gain * inside.gain;
+    return {grad, gain * std::sqrt(c_.scale)};
   }
 
   std::optional<std::string> refuses(const Param& param) const override { return refuse_unless_matrix(param); }

@@ -8,6 +8,7 @@
 //
 // `form: code` (the default) is the authors' code, whose published numbers it gives; `form: paper` is their Algorithm 1:
 // S = α · φ ⊙ (G − R·Q). The two agree where α = 1.
+#include "kernels/square_norm.h"
 #include "optim/norm_growth_limiter.h"
 #include "optim/subspace.h"
 
@@ -21,6 +22,9 @@ struct EnumNames<FiraForm> {
 };
 
 namespace {
+
+// Up to here ‖S‖² is at least a hundredth of what it is the difference of.
+constexpr double kMostTaken = 0.9;
 
 class Fira final : public UpdateRule {
  public:
@@ -54,15 +58,27 @@ class Fira final : public UpdateRule {
     const at::Tensor projected = subspace_.down(grad, slots);
     const Direction inside = subspace_.inside(projected, slots, step);
     const int64_t axis = subspace_.compressed_axis(grad.sizes());
-    const at::Tensor factor = at::linalg_vector_norm(inside.value, 2, {axis}, true) /
-                              (at::linalg_vector_norm(projected, 2, {axis}, true) + kNormEpsilon);
+    const at::Tensor squares = kernels::square_norms(projected, axis);  // ‖R‖², one number a row (column)
+    const at::Tensor factor = kernels::square_norms(inside.value, axis).sqrt() / (squares.sqrt() + kNormEpsilon);
     const bool paper = c_.form == FiraForm::kPaper;
-    at::Tensor residual = at::addmm(grad, left(projected, slots), right(projected, slots), 1, paper ? -1 : -c_.scale);
-    residual.mul_(factor);
-    limit_norm_growth(residual, slots["norm"], c_.growth);
-    if (paper) residual.mul_(c_.scale);
-    residual.addmm_(left(inside.value, slots), right(inside.value, slots), 1, c_.scale);
-    return {residual, inside.gain};
+    const double taken = paper ? 1 : c_.scale;  // how much of R·Q is left out of S
+
+    // With little taken, S need not be made: ‖G − τRQ‖² = ‖G‖² − 2τ‖R‖² + τ²‖RQ‖², and φ ⊙ RQ = (φ ⊙ R)·Q goes back with N.
+    Direction whole{.value = inside.value * c_.scale, .gain = inside.gain, .rest = grad};
+    at::Tensor left_out;
+    if (taken > kMostTaken) {
+      whole.rest = at::addmm(grad, left(projected, slots), right(projected, slots), 1, -taken);
+      left_out = kernels::square_norms(whole.rest, axis);
+    } else {
+      left_out = kernels::square_norms(grad, axis) - 2 * taken * squares + taken * taken * squares_of_product(projected, slots, axis);
+    }
+    at::Tensor gain = factor * limit_norm_growth((factor.square() * left_out).sum(), slots["norm"], c_.growth);
+    if (paper) gain = gain * c_.scale;
+    if (taken <= kMostTaken) whole.value.addcmul_(projected, gain.to(at::kFloat), -taken);
+    whole.rest_gain = inside.gain.defined() ? gain * inside.gain : gain;
+    if (axis == 0) whole.left = slots["left"];
+    if (axis == 1) whole.right = slots["right"];
+    return whole;
   }
 
   std::optional<std::string> refuses(const Param& param) const override { return refuse_unless_matrix(param); }
@@ -74,6 +90,13 @@ class Fira final : public UpdateRule {
   }
   static at::Tensor right(const at::Tensor& projected, const Slots& slots) {
     return slots.contains("left") ? projected : slots["right"];
+  }
+
+  // ‖R·Q‖² of each row, or ‖Lᵀ·R‖² of each column, also where a basis that rests in few bits is not quite orthonormal.
+  static at::Tensor squares_of_product(const at::Tensor& projected, const Slots& slots, int64_t axis) {
+    const at::Tensor& basis = slots[axis == 0 ? "left" : "right"];
+    const at::Tensor gram = basis.mm(basis.t());
+    return (axis == 0 ? gram.mm(projected) : projected.mm(gram)).mul_(projected).sum(axis, true, at::kDouble);
   }
 
   Config c_;

@@ -13,14 +13,14 @@ namespace tersor {
 
 inline constexpr double kNormEpsilon = 1e-8;
 
-// Scales `step` in place. `norm` is a slot of kind kExact, 0-dim.
-inline void limit_norm_growth(at::Tensor& step, const at::Tensor& norm, double gamma) {
+// What a step of squared norm `square` (0-dim fp64) is multiplied by: 1/k, 0-dim fp64. `norm` is a slot of kind kExact, 0-dim.
+[[nodiscard]] inline at::Tensor limit_norm_growth(const at::Tensor& square, const at::Tensor& norm, double gamma) {
   constexpr double kSteepestFall = 1e-3;
-  const at::Tensor size = at::linalg_vector_norm(step);
-  const at::Tensor growth = (size / (norm + kNormEpsilon)).clamp_min(gamma) / gamma;
+  const at::Tensor size = square.sqrt();
+  const at::Tensor growth = (size / (norm.to(at::kDouble) + kNormEpsilon)).clamp_min(gamma) / gamma;
   const at::Tensor shrink = at::where(norm > 0, growth, at::ones_like(growth));
-  step.div_(shrink);
-  norm.copy_(at::maximum(size / shrink, norm * kSteepestFall));
+  norm.copy_(at::maximum(size / shrink, norm.to(at::kDouble) * kSteepestFall));
+  return shrink.reciprocal();
 }
 
 }  // namespace tersor

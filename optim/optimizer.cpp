@@ -5,6 +5,8 @@
 #include <cmath>
 
 #include "core/memory/ledger.h"
+#include "kernels/add_scaled.h"
+#include "kernels/square_norm.h"
 #include "kernels/stochastic_round.h"
 
 namespace tersor {
@@ -131,8 +133,7 @@ at::Tensor Optimizer::compress(size_t index, at::Tensor gradient) const {
 // The squared norm of the step's gradient: from itself, or, where only compressed ones were added up, from their sum.
 at::Tensor Optimizer::measure(const Member& member, const at::Tensor& whole, const at::Tensor& sum) const {
   if (estimates_norm(member)) return rule(member).compression()->square_norm(sum, whole.sizes());
-  const at::Tensor& measured = member.compressed ? whole : sum;
-  return at::linalg_vector_norm(measured, 2, std::nullopt, false, at::kFloat).to(at::kDouble).square();
+  return kernels::square_norm(member.compressed ? whole : sum);
 }
 
 void Optimizer::receive_gradient(size_t index) {
@@ -221,23 +222,22 @@ void Optimizer::update(size_t index, double clip_factor) {
   member.gradient.reset();
 }
 
-// w ← (1 − ηλ)·w − η·gain·leftᵀ·value·right
+// w ← (1 − ηλ)·w − η·gain·leftᵀ·value·right − η·rest_gain·rest
 void Optimizer::apply(const Param& param, const Member& member, const Direction& direction, const StepInfo& step) const {
   const double lr = lr_ * member.lr_scale;
   at::Tensor weight = param.value.detach();
   at::Tensor exact = param.packed ? param.packed->unpack() : weight.to(at::kFloat);  // the weight itself when it is fp32
   const at::Tensor still = param.mask.defined() ? exact.clone() : at::Tensor();
-  if (member.weight_decay != 0) exact.mul_(1 - lr * member.weight_decay);
+  const double keep = 1 - lr * member.weight_decay;
   if (direction.left.defined() || direction.right.defined()) {
     const at::Tensor inside = direction.gain.defined() ? direction.value * direction.gain : direction.value;
     const at::Tensor half = direction.right.defined() && direction.left.defined() ? inside.mm(direction.right) : inside;
     const at::Tensor& last = direction.left.defined() ? half : direction.right;
-    exact.addmm_(direction.left.defined() ? direction.left.t() : half, last, 1, -lr);
-  } else if (direction.gain.defined()) {
-    exact.addcmul_(direction.value, direction.gain, -lr);
+    exact.addmm_(direction.left.defined() ? direction.left.t() : half, last, keep, -lr);
   } else {
-    exact.sub_(direction.value, lr);
+    kernels::add_scaled(exact, keep, direction.value, direction.gain, -lr);
   }
+  if (direction.rest.defined()) kernels::add_scaled(exact, 1, direction.rest, direction.rest_gain, -lr);
   if (still.defined()) exact.copy_(at::where(param.mask, exact, still));
   if (param.packed)
     param.packed->pack(exact, step.random("weight_rounding"));

@@ -31,12 +31,15 @@ struct StepInfo {
 };
 
 // The driver does  w −= lr · gain · value,  or  w −= lr · gain · leftᵀ·value·right  where the bases are defined: the
-// product is then added to the weight as it is made, and a step of the parameter's size never exists.
+// product is then added to the weight as it is made, and a step of the parameter's size never exists. Where `rest` is
+// defined, w −= lr · rest_gain · rest  as well.
 struct Direction {
-  at::Tensor value;  // shape of the parameter, or of the subspace; may alias a slot or the gradient
-  at::Tensor gain;   // 0-dim, or one number a slice, broadcast over `value`; undefined means 1
-  at::Tensor left;   // (r, rows)
-  at::Tensor right;  // (r, columns)
+  at::Tensor value;      // shape of the parameter, or of the subspace; may alias a slot or the gradient
+  at::Tensor gain;       // 0-dim, or one number a slice, broadcast over `value`; undefined means 1
+  at::Tensor left;       // (r, rows)
+  at::Tensor right;      // (r, columns)
+  at::Tensor rest;       // shape of the parameter; may alias the gradient
+  at::Tensor rest_gain;  // 0-dim, (rows, 1) or (1, columns)
 };
 
 // What a rule that works in a subspace can keep of a gradient before gradients are added up over micro-batches and

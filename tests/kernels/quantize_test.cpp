@@ -45,6 +45,31 @@ TEST_CASE("dynamic map: the nearest entry is found for every number", "[kernels]
   }
 }
 
+// The encoder's definition, searched for: the number of midpoints that lie below x; never zero for a negative x.
+uint8_t searched(const std::vector<float>& midpoints, float x, bool with_sign) {
+  const auto code = std::lower_bound(midpoints.begin(), midpoints.end(), x) - midpoints.begin();
+  return static_cast<uint8_t>(with_sign && x < 0 ? std::min<std::ptrdiff_t>(code, 126) : code);
+}
+
+TEST_CASE("dynamic map: tables give the code that a search gives, bit for bit", "[kernels]") {
+  for (const bool with_sign : {true, false}) {
+    const kernels::DynamicMap& map = kernels::dynamic_map(with_sign);
+    std::vector<float> midpoints;
+    for (size_t i = 0; i + 1 < 256; ++i) midpoints.push_back((map.values()[i] + map.values()[i + 1]) / 2);
+    int64_t wrong = 0;
+    const auto compare = [&](float x) { wrong += map.encode(x) != searched(midpoints, x, with_sign) ? 1 : 0; };
+    for (const std::vector<float>& points : {midpoints, std::vector<float>(map.values().begin(), map.values().end())})
+      for (const float point : points)
+        for (const float x : {std::nextafter(point, -1.0f), point, std::nextafter(point, 1.0f)}) compare(x);
+    // Every 211th of all numbers from 0 to 1, of which 211 is no divisor, and each edge of a key with its neighbours.
+    constexpr uint32_t kOne = 0x3f800000;
+    for (uint32_t bits = 0; bits <= kOne; bits += 211) compare(std::bit_cast<float>(bits)), compare(-std::bit_cast<float>(bits));
+    for (uint32_t edge = 0x10000; edge <= kOne; edge += 0x10000)
+      for (const uint32_t bits : {edge - 1, edge}) compare(std::bit_cast<float>(bits)), compare(-std::bit_cast<float>(bits));
+    CHECK(wrong == 0);
+  }
+}
+
 TEST_CASE("quantize_blockwise: blocks end with their row, whatever its length", "[kernels]") {
   for (const std::vector<int64_t>& shape : std::vector<std::vector<int64_t>>{{1, 1}, {5, 160}, {3, 700}, {7}, {2, 256}, {}}) {
     const at::Tensor x = normal(shape, "x");

@@ -1,0 +1,139 @@
+#include "kernels/square_norm.h"
+
+#include <ATen/Parallel.h>
+
+#include <bit>
+#include <cmath>
+
+#include "core/base/error.h"
+#include "kernels/vectorize.h"
+
+namespace tersor::kernels {
+namespace {
+
+constexpr int64_t kBlock = 4096;
+constexpr int64_t kLanes = 64;
+constexpr int64_t kRowsAtOnce = 64;      // whose squares are added up in fp32, for norms of columns
+constexpr int64_t kColumnsAtOnce = 512;  // of one thread: their sums stay in the first cache
+constexpr float kSmallestSure = 1e-30f;  // a smaller sum may have lost squares below fp32's range
+
+float to_float(float x) { return x; }
+float to_float(uint16_t bf16) { return std::bit_cast<float>(static_cast<uint32_t>(bf16) << 16); }
+
+template <class T>
+double exact_sum(const T* x, int64_t size, int64_t stride) {
+  double sum = 0;
+  for (int64_t i = 0; i < size; ++i) {
+    const double value = to_float(x[i * stride]);
+    sum += value * value;
+  }
+  return sum;
+}
+
+// Two functions and not a template: clones for several processors have none.
+TERSOR_VECTORIZED float lane_sum(const float* x, int64_t size) {
+  float lanes[kLanes] = {};
+  const int64_t whole = size / kLanes * kLanes;
+  for (int64_t i = 0; i < whole; i += kLanes)
+    for (int64_t lane = 0; lane < kLanes; ++lane) lanes[lane] += x[i + lane] * x[i + lane];
+  for (int64_t i = whole; i < size; ++i) lanes[i - whole] += x[i] * x[i];
+  float sum = 0;
+  for (const float lane : lanes) sum += lane;
+  return sum;
+}
+
+TERSOR_VECTORIZED float lane_sum(const uint16_t* x, int64_t size) {
+  float lanes[kLanes] = {};
+  const int64_t whole = size / kLanes * kLanes;
+  for (int64_t i = 0; i < whole; i += kLanes)
+    for (int64_t lane = 0; lane < kLanes; ++lane) lanes[lane] += to_float(x[i + lane]) * to_float(x[i + lane]);
+  for (int64_t i = whole; i < size; ++i) lanes[i - whole] += to_float(x[i]) * to_float(x[i]);
+  float sum = 0;
+  for (const float lane : lanes) sum += lane;
+  return sum;
+}
+
+template <class T>
+double block_sum(const T* x, int64_t size) {
+  const float sum = lane_sum(x, size);
+  return std::isfinite(sum) && sum > kSmallestSure ? sum : exact_sum(x, size, 1);
+}
+
+template <class T>
+double range_sum(const T* x, int64_t size) {
+  double sum = 0;
+  for (int64_t i = 0; i < size; i += kBlock) sum += block_sum(x + i, std::min(kBlock, size - i));
+  return sum;
+}
+
+template <class T>
+double sum_of_squares(const T* x, int64_t size) {
+  const int64_t blocks = (size + kBlock - 1) / kBlock;
+  std::vector<double> sums(static_cast<size_t>(blocks));
+  at::parallel_for(0, blocks, 8, [&](int64_t begin, int64_t end) {
+    for (int64_t block = begin; block < end; ++block)
+      sums[static_cast<size_t>(block)] = block_sum(x + block * kBlock, std::min(kBlock, size - block * kBlock));
+  });
+  double sum = 0;
+  for (const double block : sums) sum += block;
+  return sum;
+}
+
+TERSOR_VECTORIZED void add_squares(const float* row, int64_t columns, float* sums) {
+  for (int64_t j = 0; j < columns; ++j) sums[j] += row[j] * row[j];
+}
+
+// Norms of the columns [first, first + columns) of a matrix whose rows have `width` numbers.
+void column_sums(const float* x, int64_t rows, int64_t width, int64_t first, int64_t columns, double* out) {
+  float sums[kColumnsAtOnce];
+  std::fill_n(out + first, columns, 0.0);
+  for (int64_t begin = 0; begin < rows; begin += kRowsAtOnce) {
+    const int64_t count = std::min(kRowsAtOnce, rows - begin);
+    const float* block = x + begin * width + first;
+    std::fill_n(sums, columns, 0.0f);
+    for (int64_t i = 0; i < count; ++i) add_squares(block + i * width, columns, sums);
+    for (int64_t j = 0; j < columns; ++j) {
+      const bool sure = std::isfinite(sums[j]) && sums[j] > kSmallestSure;
+      out[first + j] += sure ? sums[j] : exact_sum(block + j, count, width);
+    }
+  }
+}
+
+}  // namespace
+
+at::Tensor square_norm(const at::Tensor& x) {
+  const bool fp32 = x.scalar_type() == at::kFloat;
+  if (!x.is_cpu() || !x.is_contiguous() || (!fp32 && x.scalar_type() != at::kBFloat16))
+    return at::linalg_vector_norm(x, 2, std::nullopt, false, at::kDouble).square();
+  at::Tensor result = at::empty({}, x.options().dtype(at::kDouble).requires_grad(false));
+  *result.data_ptr<double>() =
+      fp32 ? sum_of_squares(x.const_data_ptr<float>(), x.numel())
+           : sum_of_squares(reinterpret_cast<const uint16_t*>(x.const_data_ptr<at::BFloat16>()), x.numel());
+  return result;
+}
+
+at::Tensor square_norms(const at::Tensor& x, int64_t axis) {
+  TERSOR_CHECK(x.dim() == 2 && (axis == 0 || axis == 1), "norms of the rows or the columns of a matrix");
+  if (!x.is_cpu() || !x.is_contiguous() || x.scalar_type() != at::kFloat)
+    return at::linalg_vector_norm(x, 2, {axis}, true, at::kDouble).square();
+  const int64_t rows = x.size(0);
+  const int64_t columns = x.size(1);
+  const float* in = x.const_data_ptr<float>();
+  at::Tensor result = at::empty({axis == 1 ? rows : 1, axis == 1 ? 1 : columns}, x.options().dtype(at::kDouble));
+  double* out = result.data_ptr<double>();
+  if (axis == 1) {
+    at::parallel_for(0, rows, std::max<int64_t>(1, (1 << 14) / std::max<int64_t>(1, columns)), [=](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) out[i] = range_sum(in + i * columns, columns);
+    });
+    return result;
+  }
+  at::parallel_for(0, (columns + kColumnsAtOnce - 1) / kColumnsAtOnce, 1, [=](int64_t begin, int64_t end) {
+    for (int64_t chunk = begin; chunk < end; ++chunk) {
+      const int64_t first = chunk * kColumnsAtOnce;
+      column_sums(in, rows, columns, first, std::min(kColumnsAtOnce, columns - first), out);
+    }
+  });
+  return result;
+}
+
+}  // namespace tersor::kernels

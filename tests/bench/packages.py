@@ -1,6 +1,10 @@
-"""The authors' packages and torch's AdamW on the matrices of optimizers_bench.cpp; run by scripts/bench.
+"""The authors' packages, bitsandbytes and torch's AdamW on the matrices of optimizers_bench.cpp; run by scripts/bench.
 
-Prints ns a parameter for one step without a refresh of the basis, and milliseconds for one with it.
+    packages.py [ROWSxCOLUMNS]
+
+Prints, for each, ns a parameter for one `optimizer.step()` without a refresh of the basis (the fastest of several rounds), the
+milliseconds that a refresh adds, and ns a parameter with one refresh in 200 steps. Gradients are there already, and no norm
+is taken of them.
 """
 import importlib
 import sys
@@ -9,52 +13,79 @@ import types
 
 import torch
 
-STEPS = 20
+SHAPES = [(512, 1376, 128), (1376, 512, 128), (4096, 11008, 512)]
+PERIOD = 200
+ROUNDS = 15
 
 
-def load(module, name):
-    for missing in ("bitsandbytes", "bitsandbytes.optim", "bitsandbytes.optim.optimizer"):
-        if missing not in sys.modules:  # only their 8-bit variants need it
-            stub = types.ModuleType(missing)
-            stub.Optimizer2State = object
-            sys.modules[missing] = stub
-    return getattr(importlib.import_module(module), name)
+def stand_in_for_bitsandbytes():
+    """The packages import it for their 8-bit variants, of which nothing is used here."""
+    for name in ("bitsandbytes", "bitsandbytes.functional", "bitsandbytes.optim", "bitsandbytes.optim.optimizer"):
+        module = sys.modules[name] = types.ModuleType(name)
+        module.__path__ = []
+        if "." in name:
+            parent, _, child = name.rpartition(".")
+            setattr(sys.modules[parent], child, module)
+    sys.modules["bitsandbytes.optim.optimizer"].Optimizer2State = object
 
 
-def time_steps(optimizer, count):
+def seconds(step, count):
     begin = time.perf_counter()
     for _ in range(count):
-        optimizer.step()
+        step()
     return (time.perf_counter() - begin) / count
 
 
+def measure(make, numbers):
+    """Seconds of a step, and of one that finds a basis, the first."""
+    small = numbers < 1e7
+    first = min(seconds(make().step, 1) for _ in range(5 if small else 1))
+    optimizer = make()
+    optimizer.step()
+    return min(seconds(optimizer.step, 10 if small else 1) for _ in range(ROUNDS if small else 5)), first
+
+
 def main():
-    for rows, columns in [(512, 1376), (2048, 5461)]:
+    try:
+        import bitsandbytes
+    except ImportError:
+        bitsandbytes = None
+        stand_in_for_bitsandbytes()
+        print("bitsandbytes: not installed, left out")
+    for rows, columns, rank in SHAPES:
+        if len(sys.argv) > 1 and sys.argv[1] != f"{rows}x{columns}":
+            continue
+
         def parameter():
             w = torch.nn.Parameter(torch.randn(rows, columns) * 0.02)
             w.grad = torch.randn(rows, columns) * 0.001
             return w
 
-        rank = rows // 4
-        galore = dict(rank=rank, update_proj_gap=10**9, scale=0.25, proj_type="std")
-        fira = dict(rank=rank, update_proj_gap=10**9, alpha=0.25, proj_type="std")
-        apollo = dict(rank=rank, update_proj_gap=10**9, scale=1.0, proj_type="std", proj="random", scale_type="channel")
+        def package(module, name, **options):
+            group = dict(rank=rank, update_proj_gap=10**9, proj_type="std") | options
+            return lambda: getattr(importlib.import_module(module), name)([dict(params=[parameter()], **group)])
+
         cases = {
-            "torch AdamW fused": lambda: torch.optim.AdamW([parameter()], fused=True),
-            "torch AdamW foreach": lambda: torch.optim.AdamW([parameter()], foreach=True),
-            "galore_torch GaLoreAdamW": lambda: load("galore_torch", "GaLoreAdamW")([dict(params=[parameter()], **galore)]),
-            "fira FiraAdamW": lambda: load("fira", "FiraAdamW")([dict(params=[parameter()], **fira)]),
-            "apollo_torch APOLLOAdamW": lambda: load("apollo_torch", "APOLLOAdamW")([dict(params=[parameter()], **apollo)]),
+            "torch AdamW fused": (lambda: torch.optim.AdamW([parameter()], fused=True), False),
+            "torch AdamW foreach": (lambda: torch.optim.AdamW([parameter()], foreach=True), False),
+            "bitsandbytes AdamW8bit": (lambda: bitsandbytes.optim.AdamW8bit([parameter()]), False),
+            "galore_torch GaLoreAdamW": (package("galore_torch", "GaLoreAdamW", scale=0.25), True),
+            "fira FiraAdamW": (package("fira", "FiraAdamW", alpha=0.25), True),
+            "apollo_torch APOLLOAdamW": (package("apollo_torch", "APOLLOAdamW", scale=1.0, proj="random", scale_type="channel"), True),
         }
-        for name, make in cases.items():
-            try:
-                optimizer = make()
-                first = time_steps(optimizer, 1)
-                step = min(time_steps(optimizer, STEPS) for _ in range(3))
-            except Exception as error:  # a package that does not run here is said to, and the others go on
-                print(f"{name}/{rows}x{columns}: does not run: {error!r}")
+        for name, (make, refreshes) in cases.items():
+            if bitsandbytes is None and name.startswith("bitsandbytes"):
                 continue
-            print(f"{name}/{rows}x{columns}: {step / (rows * columns) * 1e9:.3f} ns a parameter, first step {first * 1e3:.0f} ms")
+            try:
+                step, first = measure(make, rows * columns)
+            except Exception as error:  # a package that does not run here is said to, and the others go on
+                print(f"{name}/{rows}x{columns}: does not run: {error!r}", flush=True)
+                continue
+            line = f"{name}/{rows}x{columns}: {step / (rows * columns) * 1e9:.3f} ns a parameter"
+            if refreshes:
+                amortised = step + max(0, first - step) / PERIOD
+                line += f", {amortised / (rows * columns) * 1e9:.3f} with a refresh of {max(0, first - step) * 1e3:.0f} ms in {PERIOD} steps"
+            print(line, flush=True)
 
 
 main()

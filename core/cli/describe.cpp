@@ -44,11 +44,20 @@ class Walker final : public FieldVisitor {
   std::string wanted_;
 };
 
+// Whether one of the method's options picks a method of that axis.
+bool takes(const MethodInfo& method, const std::string& axis) {
+  bool found = false;
+  method.for_each_option([&](const Option& option) { found = found || option.type_name() == axis; });
+  return found;
+}
+
+// A method by its name; or, by the name of an axis, its methods and those of other axes that take one of them.
 bool describe_methods(const std::string& wanted) {
   bool found = false;
   for (const auto& [axis, registry] : all_registries()) {
+    if (axis == wanted) fmt::print("\n{}: {}\n", axis, registry->doc());
     for (const MethodInfo& method : registry->methods()) {
-      if (method.name != wanted && axis != wanted) continue;
+      if (method.name != wanted && axis != wanted && !takes(method, wanted)) continue;
       fmt::print("\n{} ({}): {}\n", method.name, axis, method.source);
       method.for_each_option([](const Option& option) { print_option(option, ""); });
       found = true;
@@ -58,7 +67,8 @@ bool describe_methods(const std::string& wanted) {
 }
 
 void describe_all() {
-  fmt::print("A run's YAML has these sections; 'tersor describe SECTION' lists one, 'tersor describe METHOD' a method.\n");
+  fmt::print("A run's YAML has these sections; 'tersor describe SECTION' lists one, 'tersor describe METHOD' a method, 'tersor describe "
+             "AXIS' all of a kind.\n");
   RunConfig config;
   Walker walker("", "");
   config.fields(walker);
@@ -76,8 +86,10 @@ void describe(const std::string& wanted) {
   if (describe_methods(wanted) || walker.found) return;
   std::vector<std::string> known;
   for_each_option([&](FieldVisitor& v) { config.fields(v); }, [&](const Option& o) { known.push_back(o.name); });
-  for (const auto& [axis, registry] : all_registries())
+  for (const auto& [axis, registry] : all_registries()) {
+    known.push_back(axis);
     for (const std::string& name : registry->names()) known.push_back(name);
+  }
   throw user_error("nothing is called '{}'{}", wanted, did_you_mean(wanted, known));
 }
 
@@ -106,7 +118,7 @@ void add_describe_command(CLI::App& app) {
   };
   auto arguments = std::make_shared<Arguments>();
   CLI::App* command = app.add_subcommand("describe", "every option and method, with defaults and sources");
-  command->add_option("name", arguments->name, "a section, an option or a method, for instance optimizer or adamw");
+  command->add_option("name", arguments->name, "a section, an option, a method or an axis, for instance optimizer, adamw or growth");
   command->add_flag("--schema", arguments->schema, "a JSON schema of a run's YAML, for editors");
   command->add_flag("--table", arguments->table, "the methods as a Markdown table");
   command->add_option("--plugin", arguments->plugins, "shared libraries with methods of your own");

@@ -1,5 +1,7 @@
 #include "core/model/linear.h"
 
+#include <typeinfo>
+
 #include "core/base/pattern.h"
 
 namespace tersor {
@@ -24,9 +26,23 @@ void Linear::reparameterize(const Choice<parameterizations>& method) {
   weight_ = replace_module("weight", std::move(fresh));
 }
 
+namespace {
+
+// Whether the tensors of one weight can hold those of the other. Where blocks are stored in different ways they cannot.
+bool same_storage(Parameterization& a, Parameterization& b) {
+  if (typeid(a) != typeid(b)) return false;
+  const auto count = [](Parameterization& weight) { return tensors_of(weight).size(); };
+  return count(a) == count(b);
+}
+
+}  // namespace
+
 void Linear::copy_from(const Linear& other) {
   const at::NoGradGuard no_grad;
-  copy_weight(*other.weight_, *weight_);
+  if (same_storage(*other.weight_, *weight_))
+    copy_weight(*other.weight_, *weight_);
+  else
+    weight_->assign(other.weight_->materialize());
   if (bias_.defined()) bias_.copy_(other.bias_);
 }
 

@@ -98,20 +98,25 @@ std::vector<std::string> Llama::reparameterize(const ParameterizationConfig& con
   return changed;
 }
 
+// A block that keeps its place is kept as it is. The others go as soon as nothing is copied from them any more, so that no
+// more exists at any time than before or after, whichever is more, but for one block.
 void Llama::grow(const std::vector<BlockSource>& sources) {
-  const auto depth = static_cast<int64_t>(sources.size());
-  const std::vector<std::shared_ptr<Block>> old = std::exchange(blocks_, {});
-  structure_.model.num_hidden_layers = depth;
-  for (int64_t i = 0; i < depth; ++i) {
-    const BlockSource& source = sources[static_cast<size_t>(i)];
+  std::vector<std::shared_ptr<Block>> old = std::exchange(blocks_, {});
+  const auto kept = [&](size_t i) { return i < old.size() && sources[i].block == static_cast<int64_t>(i) && !sources[i].zero_output; };
+  std::vector<size_t> last(old.size(), 0);  // use of each old block
+  for (size_t i = 0; i < sources.size(); ++i) last.at(static_cast<size_t>(sources[i].block)) = i;
+  structure_.model.num_hidden_layers = static_cast<int64_t>(sources.size());
+  for (size_t i = 0; i < sources.size(); ++i) {
+    const auto from = static_cast<size_t>(sources[i].block);
     const std::string name = fmt::format("layer_{}", i);
-    std::shared_ptr<Block> block = make_block(i);
-    if (!options_.device().is_meta()) {
-      block->copy_from(*old[static_cast<size_t>(source.block)]);
-      if (source.zero_output)
+    std::shared_ptr<Block> block = kept(i) ? old[i] : make_block(static_cast<int64_t>(i));
+    if (!kept(i) && !options_.device().is_meta()) {
+      block->copy_from(*old[from]);
+      if (sources[i].zero_output)
         for (const auto& output : block->outputs()) output->zero_output();
     }
-    blocks_.push_back(i < static_cast<int64_t>(old.size()) ? replace_module(name, block) : register_module(name, block));
+    if (last[from] == i) old[from].reset();
+    blocks_.push_back(named_children().contains(name) ? replace_module(name, block) : register_module(name, block));
   }
 }
 

@@ -123,7 +123,8 @@ TEST_CASE("options: those of every method refuse what they cannot be", "[conform
                                                   {"state format", "optimizer.groups=[{{match: any, state: {}}}]"},
                                                   {"token source", "data.source={}"},
                                                   {"parameterization", "parameterization.method={}"},
-                                                  {"action", "timeline=[{{when: every 2, do: {}}}]"}};
+                                                  {"action", "timeline=[{{when: every 2, do: {}}}]"},
+                                                  {"growth", "timeline=[{{when: every 2, do: {{type: grow, growth: {}}}}}]"}};
   for (const auto& [axis, registry] : all_registries()) {
     INFO(axis);
     REQUIRE(places.contains(axis));

@@ -63,10 +63,13 @@ void export_run(const ConvertArguments& a) {
   check_output(a, {"model.safetensors", "config.json"});
   create_output(a);
   const std::string dtype = run.config.run.dtype == Dtype::kBf16 ? "bfloat16" : "float32";
-  write_safetensors(a.to / "model.safetensors", dense_weights(*run.model), {{"format", "pt"}});
+  const NamedTensors weights = dense_weights(*run.model);
+  int64_t numbers = 0;
+  for (const auto& [name, weight] : weights) numbers += weight.numel();
+  write_safetensors(a.to / "model.safetensors", weights, {{"format", "pt"}});
   write_whole(a.to / "config.json", hugging_face_config(run.config.model, dtype).dump(2) + "\n");
   copy_tokenizer(run, a);
-  fmt::print("{}: step {}, {} parameters\n", a.to.string(), run.step, run.model->num_parameters());
+  fmt::print("{}: step {}, {} parameters\n", a.to.string(), run.step, numbers);
 }
 
 void import_model(const ConvertArguments& a) {

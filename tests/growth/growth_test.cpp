@@ -157,7 +157,9 @@ TEST_CASE("grow: with zero_outputs the function stays, and the copies can learn"
       if (!run.model->linears().front()->weight().linear()) continue;
       const at::Tensor logits = run.model->logits(run.tokens()).detach();
       (void)run.grow(fmt::format("growth: {}, zero_outputs: true", growth));
-      CHECK(at::equal(run.model->logits(run.tokens()), logits));
+      // SwitchLoRA's frozen part offsets its factors, so that zero is their difference, up to rounding.
+      const double rounding = method == "switch_lora" ? 1e-5 : 0;
+      CHECK(at::allclose(run.model->logits(run.tokens()), logits, rounding, rounding));
       const Tensors still = weights(*run.model);
       run.step();
       for (const auto& linear : run.model->linears()) {  // something of each output moves
@@ -167,7 +169,7 @@ TEST_CASE("grow: with zero_outputs the function stays, and the copies can learn"
         INFO(linear->name());
         CHECK(moved);
       }
-      CHECK_FALSE(at::allclose(run.model->logits(run.tokens()), logits));
+      CHECK_FALSE(at::allclose(run.model->logits(run.tokens()), logits, 1e-4, 1e-4));
     }
   }
 }

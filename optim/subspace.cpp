@@ -21,12 +21,14 @@ at::Tensor exact_vectors(const at::Tensor& matrix, int64_t r) {
 
 at::Tensor orthonormal_columns(const at::Tensor& y) { return std::get<0>(at::linalg_qr(y)); }
 
-// Subspace iteration from `start` (rows, k); Rayleigh and Ritz order what it ends in.
+// Subspace iteration from `basis` (rows, k). Between the two products of the last one, Rayleigh and Ritz turn the basis to its
+// leading r vectors: what the second product makes of them is nearly orthogonal and in order, and is made so by the last QR.
 at::Tensor iterate(const at::Tensor& matrix, at::Tensor basis, int64_t iterations, int64_t r) {
-  for (int64_t i = 0; i < iterations; ++i) basis = orthonormal_columns(matrix.mm(matrix.t().mm(basis)));
-  const at::Tensor small = basis.t().mm(matrix);  // (k, columns)
-  const auto [values, vectors] = at::linalg_eigh(small.to(at::kDouble).mm(small.t().to(at::kDouble)));
-  return basis.mm(vectors.flip(1).slice(1, 0, r).to(at::kFloat)).t();
+  for (int64_t i = 1; i < iterations; ++i) basis = orthonormal_columns(matrix.mm(matrix.t().mm(basis)));
+  const at::Tensor half = matrix.t().mm(basis);  // (columns, k)
+  const at::Tensor exact = half.to(at::kDouble);
+  const auto [values, vectors] = at::linalg_eigh(exact.t().mm(exact));  // rising
+  return orthonormal_columns(matrix.mm(half.mm(vectors.flip(1).slice(1, 0, r).to(at::kFloat)))).t();
 }
 
 constexpr int64_t kOversampling = 8;

@@ -2,7 +2,8 @@
 // to find a basis. scripts/bench runs it, and the authors' packages on the same matrices after it.
 //
 // A step is the driver's: from the gradient's arrival (its norm) to the changed weight; the backward pass is not in it, nor
-// is autograd's copy of the gradient. ns_per_param is the mean of one repetition; of several, `min` is the one least disturbed
+// is autograd's copy of the gradient. ns_per_param is the mean of one repetition, and ns_finish_step the part
+// of it that optimizer.step() does in torch, without the norm; of several, `min` is the one least disturbed
 // by other work on the machine. Projected rules: without a refresh of the basis, and ns_amortised with one in 200 steps.
 // bytes_per_param is what has to pass between processor and memory at the least, counted from the algorithm, not measured: the
 // weight read and written, the gradient once for each pass over it, the state read and written.
@@ -59,8 +60,12 @@ class Stepper {
     optimizer_->begin_micro_batch();
     weight_.mutable_grad() = gradient_;  // as autograd does at the end of a backward pass
     (*torch::autograd::impl::post_acc_grad_hooks(weight_))(weight_);
+    const Stopwatch watch;
     (void)optimizer_->finish_step();
+    finishing_ += watch.seconds();
   }
+  // Seconds that finish_step has taken since the last call: all but the norm, which is taken when the gradient arrives.
+  double take_finishing() { return std::exchange(finishing_, 0); }
   [[nodiscard]] double state_bytes() const { return static_cast<double>(optimizer_->state().bytes()); }
 
  private:
@@ -68,6 +73,7 @@ class Stepper {
   at::Tensor gradient_;
   std::unique_ptr<Optimizer> optimizer_;
   int64_t step_ = 0;
+  double finishing_ = 0;
 };
 
 // Passes of a step over the gradient, the one for its norm among them; two more where it is projected and measured by row.
@@ -93,10 +99,12 @@ double refresh_seconds(const std::string& rule, const std::string& format, const
 void run_rule(benchmark::State& state, const std::string& rule, const std::string& format, const Shape& shape, bool refreshes) {
   Stepper stepper(with_options(rule, shape, "never"), format, shape);
   stepper.step();  // the first one finds a basis
+  (void)stepper.take_finishing();
   const Stopwatch watch;
   for (auto _ : state) stepper.step();
   const double step = watch.seconds() / static_cast<double>(state.iterations());
   state.counters["ns_per_param"] = step * 1e9 / shape.numbers();
+  state.counters["ns_finish_step"] = stepper.take_finishing() / static_cast<double>(state.iterations()) * 1e9 / shape.numbers();
   const double state_bytes = stepper.state_bytes() / shape.numbers();
   state.counters["state_bytes_per_param"] = state_bytes;
   if (gradient_passes(rule) > 0)

@@ -1,7 +1,11 @@
+#include <ATen/Parallel.h>
+
 #include <limits>
 
 #include "kernels/add_scaled.h"
+#include "kernels/quantize_blockwise.h"
 #include "kernels/square_norm.h"
+#include "kernels/stochastic_round.h"
 #include "tests/support/catch.h"
 #include "tests/support/single_param.h"
 
@@ -61,6 +65,45 @@ TEST_CASE("add_scaled: equals LibTorch's operations for every form of gain", "[k
       }
     }
   }
+}
+
+class Threads {
+ public:
+  explicit Threads(int count) : before_(at::get_num_threads()) { at::set_num_threads(count); }
+  ~Threads() { at::set_num_threads(before_); }
+
+ private:
+  int before_;
+};
+
+#ifndef __SANITIZE_THREAD__  // under which loops are plain: see CMakeLists.txt
+TEST_CASE("kernels: loops run on all threads", "[kernels]") {
+  const Threads threads(3);
+  std::array<int, 3> seen{-1, -1, -1};
+  at::parallel_for(0, 3, 1, [&](int64_t begin, int64_t) { seen[static_cast<size_t>(begin)] = at::get_thread_num(); });
+  CHECK(seen == std::array<int, 3>{0, 1, 2});
+}
+#endif
+
+TEST_CASE("kernels: the number of threads changes no bit", "[kernels]") {
+  const auto results = [](int count) {
+    const Threads threads(count);
+    std::vector<at::Tensor> all;
+    const at::Tensor x = normal({301, 1030}, "x");
+    at::Tensor w = normal({301, 1030}, "w");
+    for (const at::Tensor& norm : {kernels::square_norm(x), kernels::square_norms(x, 0), kernels::square_norms(x, 1)}) all.push_back(norm);
+    kernels::add_scaled(w, 0.9, x, normal({301, 1}, "rows"), -0.1);
+    at::Tensor half = at::empty_like(x, at::kBFloat16);
+    kernels::stochastic_round(x, half, random_stream(1, "round"));
+    at::Tensor codes = at::empty_like(x, at::kByte);
+    at::Tensor scales = at::empty(kernels::block_scales_shape(x.sizes()), at::kFloat);
+    kernels::quantize_blockwise(x, kernels::dynamic_map(true), codes, scales);
+    for (const at::Tensor& result : {x, w, half, codes, scales}) all.push_back(result);
+    return all;
+  };
+  const std::vector<at::Tensor> one = results(1);
+  const std::vector<at::Tensor> three = results(3);
+  for (size_t i = 0; i < one.size(); ++i) CHECK(at::equal(one[i], three[i]));
 }
 
 }  // namespace

@@ -23,6 +23,7 @@ int run(int argc, char** argv) {
   app.set_help_all_flag("--help-all", "help of all commands");
   int exit_code = kExitDone;
   add_train_command(app, exit_code);
+  add_plan_command(app, exit_code);
   add_describe_command(app);
   add_tokenize_command(app);
   add_eval_command(app);

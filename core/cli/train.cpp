@@ -1,5 +1,6 @@
 #include "core/base/log.h"
 #include "core/cli/commands.h"
+#include "core/cli/config_words.h"
 #include "core/train/trainer.h"
 
 namespace tersor {
@@ -9,33 +10,6 @@ struct TrainArguments {
   std::vector<std::string> words;
   bool dry_run = false;
 };
-
-struct Sorted {
-  std::vector<std::filesystem::path> files;
-  std::vector<std::string> overrides;
-};
-
-// Files and overrides as they come: a.yaml optimizer.lr=0.003 --optimizer.lr=0.003 --optimizer.lr 0.003
-Sorted sort_words(const std::vector<std::string>& words) {
-  Sorted sorted;
-  for (size_t i = 0; i < words.size(); ++i) {
-    const std::string& word = words[i];
-    if (word.find('=') != std::string::npos) {
-      sorted.overrides.push_back(word);
-    } else if (word.starts_with("--") && word.find('.') != std::string::npos) {
-      if (i + 1 == words.size()) throw user_error("{} needs a value", word);
-      sorted.overrides.push_back(word + "=" + words[++i]);
-    } else if (word.starts_with("-")) {
-      throw user_error("unknown flag '{}'{} (flags: --dry-run, --help, and --section.option=value)", word,
-                       did_you_mean(word, {"--dry-run", "--help"}));
-    } else if (word.find('.') != std::string::npos && i + 1 < words.size() && !std::filesystem::exists(word) && !word.ends_with("ml")) {
-      throw user_error("'{}' is no file; did you mean '{}={}'?", word, word, words[i + 1]);
-    } else {
-      sorted.files.emplace_back(word);
-    }
-  }
-  return sorted;
-}
 
 // As a shell reads it back.
 std::string quoted(const std::string& word) {
@@ -47,8 +21,7 @@ std::string quoted(const std::string& word) {
 }
 
 int train(const std::string& program, const TrainArguments& arguments) {
-  const auto [files, overrides] = sort_words(arguments.words);
-  if (files.empty()) throw user_error("name at least one configuration file, for instance configs/run/quickstart.yaml");
+  const auto [files, overrides] = sort_words(arguments.words, {"--dry-run", "--help"});
   const RunConfig config = read_run_config(files, overrides);
   if (arguments.dry_run) {
     validate(config);  // as the trainer does

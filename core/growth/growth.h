@@ -27,8 +27,8 @@ using GrowthRegistry = Registry<GrowthSchedule>;
 //
 //   log10 d = 0.88 · log10 N + 163.27 / log10 C − 5.74        C = 6·N·D
 //
-// for N parameters of the grown model and D tokens of the whole training. The fit is of runs of 1e20 FLOPs and more and rises
-// without bound below: d is at most a tenth of D.
+// for N parameters of the grown model and D tokens of the whole training. It was fitted to large runs and rises without bound as C
+// falls: d is at most a tenth of D.
 [[nodiscard]] double stacking_tokens(double parameters, double tokens);
 
 }  // namespace tersor

@@ -59,7 +59,8 @@ class Middle final : public GrowthSchedule {
   };
   explicit Middle(const Config& config) : b_(config.blocks) {}
   std::vector<int64_t> sources(int64_t depth) const override {
-    if (depth % b_ != 0) throw user_error("growth: middle cannot cut {} blocks into groups of {}; choose a divisor for 'blocks'", depth, b_);
+    if (depth % b_ != 0)
+      throw user_error("growth: middle cannot cut {} blocks into groups of {}; choose a divisor for 'blocks'", depth, b_);
     const int64_t begin = (depth / b_ - 1) / 2 * b_;
     return repeat_range(depth, begin, begin + b_);
   }

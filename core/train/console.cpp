@@ -4,16 +4,11 @@
 
 #include <chrono>
 
+#include "core/base/quantity.h"
 #include "core/train/observer.h"
 
 namespace tersor {
 namespace {
-
-std::string human(double value) {
-  for (const auto& [limit, suffix] : {std::pair{1e9, "B"}, {1e6, "M"}, {1e3, "k"}})
-    if (value >= limit) return fmt::format("{:.1f}{}", value / limit, suffix);
-  return fmt::format("{:.0f}", value);
-}
 
 std::string human_bytes(int64_t bytes) {
   const auto value = static_cast<double>(bytes);
@@ -21,19 +16,12 @@ std::string human_bytes(int64_t bytes) {
   return bytes >= 1 << 30 ? fmt::format("{:.1f} GiB", value / 0x1.0p30) : fmt::format("{:.0f} MiB", value / 0x1.0p20);
 }
 
-std::string duration(double seconds) {
-  const auto s = static_cast<int64_t>(seconds + 0.5);
-  if (s >= 86400) return fmt::format("{}d{:02}h", s / 86400, s % 86400 / 3600);
-  if (s >= 3600) return fmt::format("{}h{:02}m", s / 3600, s % 3600 / 60);
-  return s >= 60 ? fmt::format("{}m{:02}s", s / 60, s % 60) : fmt::format("{}s", s);
-}
-
 class Console final : public RunObserver {
  public:
   void on_start(const RunInfo& info) override {
     const RunConfig& c = info.config;
-    line(fmt::format("{}: {} parameters, {} steps of {} tokens, {}", c.folder().string(), human(static_cast<double>(info.num_parameters)),
-                     c.total_steps(), human(static_cast<double>(c.tokens_per_step())), info.resolved["run"]["dtype"].get<std::string>()));
+    line(fmt::format("{}: {} parameters, {} steps of {} tokens, {}", c.folder().string(), format_count(static_cast<double>(info.num_parameters)),
+                     c.total_steps(), format_count(static_cast<double>(c.tokens_per_step())), info.resolved["run"]["dtype"].get<std::string>()));
     line(fmt::format("weights {} | optimizer state {}", human_bytes(info.weight_bytes), human_bytes(info.optimizer_bytes)));
     if (info.first_step > 0) line(fmt::format("resumed after step {}", info.first_step));
   }
@@ -42,7 +30,7 @@ class Console final : public RunObserver {
     if (s.skipped && !s.stops) line(fmt::format("step {}: a gradient is not finite; the step is skipped", s.progress.step));
     const std::string text =
         fmt::format("step {}/{} | loss {:.4f} | eta {} | {} tok/s | lr {:.1e} | gnorm {:.2f} | mem {}", s.progress.step,
-                    s.progress.total_steps, s.loss, duration(s.eta_seconds), human(s.tokens_per_second), s.lr, s.grad_norm,
+                    s.progress.total_steps, s.loss, format_duration(s.eta_seconds), format_count(s.tokens_per_second), s.lr, s.grad_norm,
                     human_bytes(s.peak_bytes));
     if (s.log) line(text);
     const auto now = std::chrono::steady_clock::now();
@@ -56,13 +44,13 @@ class Console final : public RunObserver {
   }
   void on_eval(const EvalReport& e) override {
     line(fmt::format("step {}: validation loss {:.4f} | ppl {:.2f} | {} tokens", e.progress.step, e.loss, e.ppl,
-                     human(static_cast<double>(e.tokens))));
+                     format_count(static_cast<double>(e.tokens))));
   }
   void on_checkpoint(const CheckpointReport& c) override {
     line(fmt::format("step {}: saved {} in {:.1f} s", c.step, c.folder.string(), c.seconds));
   }
   void on_end(const RunSummary& s) override {
-    line(fmt::format("{} after step {}, {}", s.status, s.step, duration(s.seconds)));
+    line(fmt::format("{} after step {}, {}", s.status, s.step, format_duration(s.seconds)));
   }
 
  private:

@@ -178,7 +178,8 @@ TEST_CASE("grow: state is reset or goes with its block, in every rule and format
   for (const std::string& rule : update_rules().names()) {
     for (const std::string format : {"fp32", "{type: int8, min_size: 16}", "bf16"}) {
       INFO(rule << " " << format);
-      const std::string groups = fmt::format("optimizer.groups=[{{match: {{role: matrix}}, rule: {}, state: {}, projector: {}}}, {{match: any}}]", rule, format, format);
+      const std::string groups = fmt::format(
+          "optimizer.groups=[{{match: {{role: matrix}}, rule: {}, state: {}, projector: {}}}, {{match: any}}]", rule, format, format);
       Trained run({groups});
       const Tensors old = state(*run.optimizer);
       (void)run.grow("growth: {type: interpolate, factor: 2}, moments: copy");
@@ -207,8 +208,8 @@ TEST_CASE("grow: what is frozen stays frozen, in copies too", "[growth]") {
     run.optimizer->set_frozen("model.norm.weight", true);
     run.optimizer->set_frozen("model.layers.1.input_layernorm.weight", true);
     (void)run.grow("growth: {type: interpolate, factor: 2}, moments: " + moments);
-    CHECK(run.optimizer->frozen() == std::set<std::string>{"model.norm.weight", "model.layers.2.input_layernorm.weight",
-                                                           "model.layers.3.input_layernorm.weight"});
+    CHECK(run.optimizer->frozen() ==
+          std::set<std::string>{"model.norm.weight", "model.layers.2.input_layernorm.weight", "model.layers.3.input_layernorm.weight"});
     for (const Param& param : run.model->params()) CHECK(param.value.requires_grad() == !run.optimizer->frozen().contains(param.name));
   }
 }
@@ -218,7 +219,8 @@ TEST_CASE("grow: a run that grows goes on from any checkpoint bit for bit", "[gr
       {"timeline=[{do: grow, when: at 4}]"},
       {"timeline=[{do: {type: grow, growth: middle, moments: copy}, when: at 3}]", "parameterization.method=int8"},
       {"timeline=[{do: {type: grow, growth: append_last, moments: copy, zero_outputs: true}, when: every 2}]",
-       "optimizer.groups=[{match: {role: matrix}, rule: {type: galore, rank: 4}, state: int8}, {match: any}]", "optimizer.update=during_backward"}};
+       "optimizer.groups=[{match: {role: matrix}, rule: {type: galore, rank: 4}, state: int8}, {match: any}]",
+       "optimizer.update=during_backward"}};
   for (const auto& variant : variants) {
     INFO(variant.front());
     std::vector<std::string> words{"checkpoint={every: every 1, keep: 9}"};
@@ -233,9 +235,19 @@ TEST_CASE("grow: a run that grows goes on from any checkpoint bit for bit", "[gr
       const std::string name = "step-0000000" + step;
       fs::copy(whole.folder() / "checkpoints" / name, resumed.folder() / "checkpoints" / name);
       REQUIRE(testing::train(resumed) == kExitDone);
-      CHECK(checkpoint_sums(whole.folder() / "checkpoints/step-00000006") == checkpoint_sums(resumed.folder() / "checkpoints/step-00000006"));
+      CHECK(checkpoint_sums(whole.folder() / "checkpoints/step-00000006") ==
+            checkpoint_sums(resumed.folder() / "checkpoints/step-00000006"));
     }
   }
+}
+
+TEST_CASE("describe: an axis explains itself, its methods and who takes them", "[growth]") {
+  const TemporaryFolder folder;
+  REQUIRE(std::system(fmt::format("{} describe growth >{}", TERSOR_PROGRAM, (folder / "out").string()).c_str()) == 0);
+  const std::string text = read_text(folder / "out");
+  for (const std::string& name : growths().names()) CHECK(text.find("\n" + name + " (growth): ") != std::string::npos);
+  CHECK(text.find("\ngrow (action): ") != std::string::npos);
+  CHECK(text.find("\n  zero_outputs ") != std::string::npos);
 }
 
 int program(const std::string& words) {

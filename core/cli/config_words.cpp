@@ -1,0 +1,31 @@
+#include "core/cli/config_words.h"
+
+#include "core/config/node.h"
+
+#include <fmt/ranges.h>
+
+namespace tersor {
+
+ConfigWords sort_words(const std::vector<std::string>& words, const std::vector<std::string>& flags) {
+  ConfigWords sorted;
+  for (size_t i = 0; i < words.size(); ++i) {
+    const std::string& word = words[i];
+    if (word.find('=') != std::string::npos) {
+      sorted.overrides.push_back(word);
+    } else if (word.starts_with("--") && word.find('.') != std::string::npos) {
+      if (i + 1 == words.size()) throw user_error("{} needs a value", word);
+      sorted.overrides.push_back(word + "=" + words[++i]);
+    } else if (word.starts_with("-")) {
+      throw user_error("unknown flag '{}'{} (flags: {}, and --section.option=value)", word, did_you_mean(word, flags),
+                       fmt::join(flags, ", "));
+    } else if (word.find('.') != std::string::npos && i + 1 < words.size() && !std::filesystem::exists(word) && !word.ends_with("ml")) {
+      throw user_error("'{}' is no file; did you mean '{}={}'?", word, word, words[i + 1]);
+    } else {
+      sorted.files.emplace_back(word);
+    }
+  }
+  if (sorted.files.empty()) throw user_error("name at least one configuration file, for instance configs/run/quickstart.yaml");
+  return sorted;
+}
+
+}  // namespace tersor

@@ -1,0 +1,19 @@
+// What commands that read a run's configuration take on the command line, in any order:
+//   a.yaml b.yaml optimizer.lr=0.003 --optimizer.lr=0.003 --optimizer.lr 0.003
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace tersor {
+
+struct ConfigWords {
+  std::vector<std::filesystem::path> files;
+  std::vector<std::string> overrides;
+};
+
+// `flags` are those of the command, for messages. UserError for what is neither a file nor an override, and without a file.
+[[nodiscard]] ConfigWords sort_words(const std::vector<std::string>& words, const std::vector<std::string>& flags);
+
+}  // namespace tersor

@@ -1,0 +1,58 @@
+// What a run will do and need, stage by stage: a stage ends where an action of the timeline changes the model.
+//
+//   const RunPlan plan = plan_run(config);          // nothing is allocated
+//   plan.largest().memory.peak();  plan.flops();
+//
+// Of what actions do only the changes of structure are followed: not another batch size, nor weights that are pruned.
+//
+// Compute a token: 6 · active parameters for the products with weights, forward and backward, and 6 · blocks · q · (L + 1) for
+// those of attention, in which a token sees (L + 1)/2 tokens on average (q: width of all heads, L: sequence_length).
+#pragma once
+
+#include "core/train/memory_plan.h"
+
+namespace tersor {
+
+struct PlannedStage {
+  int64_t first_step = 1;
+  int64_t steps = 0;
+  int64_t blocks = 0;
+  int64_t parameters = 0;
+  int64_t active = 0;
+  double weight_flops = 0;     // a token
+  double attention_flops = 0;  // a token
+  MemoryPlan memory;
+};
+
+struct PlannedAction {
+  std::string name;
+  std::vector<int64_t> steps;
+};
+
+// How often a rule that works in a subspace needs gradients whole.
+struct WholeGradients {
+  std::string rule;
+  int64_t steps = 0;
+  bool at_most = false;    // refreshes are lazy: how many are left out depends on the gradients
+  bool staggered = false;  // not all parameters at the same steps
+};
+
+struct RunPlan {
+  std::vector<PlannedStage> stages;
+  std::vector<PlannedAction> actions;
+  std::vector<WholeGradients> whole_gradients;
+  int64_t steps = 0;
+  int64_t tokens_per_step = 0;
+  double passes = 1;  // over each token: more than one where the last micro-batch of a step runs twice
+
+  [[nodiscard]] const PlannedStage& largest() const;
+  [[nodiscard]] double flops() const;
+  [[nodiscard]] double tokens() const { return static_cast<double>(steps * tokens_per_step); }
+};
+
+[[nodiscard]] RunPlan plan_run(const RunConfig& config);
+
+// Compute of one token through a model of this depth.
+[[nodiscard]] double flops_per_token(const RunConfig& config, int64_t blocks);
+
+}  // namespace tersor

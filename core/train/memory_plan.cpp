@@ -140,9 +140,16 @@ ActivationBytes activations_of(const RunConfig& config, const Llama& shapes) {
   const int64_t f = m.intermediate_size;
   const int64_t chunk = std::min(tokens, config.train.loss_chunk);
   ActivationBytes all;
-  all.norms = tokens * (blocks * 2 * ((4 + 2 * e) * d + 4) + (4 + e) * d + 4);
-  all.attention = blocks * tokens * (4 * q * e + 4 * m.num_attention_heads);
-  all.mlp = blocks * tokens * 4 * f * e;
+  const Recompute again = config.train.recompute;
+  const bool attention_again = again == Recompute::kAttention || again == Recompute::kBlock;
+  const bool mlp_again = again == Recompute::kMlp || again == Recompute::kBlock;
+  const int64_t norm = tokens * ((4 + 2 * e) * d + 4);
+  const int64_t attention = tokens * (4 * q * e + 4 * m.num_attention_heads);
+  const int64_t mlp = tokens * 4 * f * e;
+  all.norms = blocks * ((attention_again ? 0 : norm) + (mlp_again ? 0 : norm)) + tokens * ((4 + e) * d + 4);
+  if (again != Recompute::kNone) all.norms += blocks * tokens * d * e;  // the inputs of what runs again
+  all.attention = attention_again ? 0 : blocks * attention;
+  all.mlp = mlp_again ? 0 : blocks * mlp;
   for (const auto& linear : shapes.linears()) {
     int64_t inner = 0;  // width between the factors: the first one's rows
     for (const Param& param : linear->weight().params())
@@ -151,6 +158,8 @@ ActivationBytes activations_of(const RunConfig& config, const Llama& shapes) {
   }
   all.loss = chunk * 8 * m.vocab_size + tokens * 2 * d * e;
   all.backward = tokens * (3 * f * e + 4 * d * e);
+  if (attention_again) all.backward += norm + attention;  // of one block, once more
+  if (mlp_again) all.backward += norm + mlp;
   return all;
 }
 

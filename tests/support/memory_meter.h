@@ -1,32 +1,19 @@
-// Counts the bytes of CPU tensors that this thread allocates while it lives.
+// The bytes of tensors beyond those there were at first, by the ledger.
 #pragma once
 
-#include <c10/core/Allocator.h>
-#include <c10/util/ThreadLocalDebugInfo.h>
-
-#include <memory>
+#include "core/memory/ledger.h"
 
 namespace tersor::testing {
 
 class MemoryMeter {
  public:
-  MemoryMeter() : counter_(std::make_shared<Counter>()), guard_(c10::DebugInfoKind::PROFILER_STATE, counter_) {}
-  [[nodiscard]] int64_t now() const { return counter_->now; }
-  [[nodiscard]] int64_t peak() const { return counter_->peak; }
-  void restart_peak() { counter_->peak = counter_->now; }
+  MemoryMeter() : first_(memory_now().total) { reset_memory_peak(); }
+  [[nodiscard]] int64_t now() const { return memory_now().total - first_; }
+  [[nodiscard]] int64_t peak() const { return memory_peak().total - first_; }
+  void restart_peak() { reset_memory_peak(); }
 
  private:
-  struct Counter final : c10::MemoryReportingInfoBase {
-    void reportMemoryUsage(void*, int64_t bytes, size_t, size_t, c10::Device) override {
-      now += bytes;
-      peak = std::max(peak, now);
-    }
-    bool memoryProfilingEnabled() const override { return true; }
-    int64_t now = 0;
-    int64_t peak = 0;
-  };
-  std::shared_ptr<Counter> counter_;
-  c10::DebugInfoGuard guard_;
+  int64_t first_;
 };
 
 }  // namespace tersor::testing

@@ -40,10 +40,8 @@ class VectorSwitching {
 class Prunable {
  public:
   virtual ~Prunable() = default;
-  // |w| of the entries that are left, 1-D fp32.
+  // |w| of the entries that are left, 1-D fp32; where only whole structures (blocks) can leave, one number a structure.
   [[nodiscard]] virtual at::Tensor magnitudes() const = 0;
-  // Whether the entries of one structure (a block, four neighbours) can only leave together; those that are left are then
-  // scored as wholes, one number a structure, by `magnitudes`.
   // Keeps the entries where `kept` (of the shape of `magnitudes`, bool) is true. Returns, for each number that is now trained,
   // its place among those trained before: what the optimizer needs to take its state along.
   virtual at::Tensor prune(const at::Tensor& kept) = 0;

@@ -9,24 +9,9 @@
 namespace tersor {
 namespace {
 
-at::Tensor normal(at::IntArrayRef shape, const std::string& name) {
-  const at::Tensor x = at::empty(shape, at::kDouble);
-  kernels::fill_normal(x, 1, random_stream(1, name));
-  return x;
-}
-
-WeightShape shape(int64_t out, int64_t in, at::ScalarType type = at::kDouble) {
-  return {.name = "w", .out = out, .in = in, .options = at::TensorOptions(type), .init_std = 0.5, .seed = 3};
-}
-
-// By name or with options: "low_rank", "{type: low_rank, rank: 2}".
-std::unique_ptr<Parameterization> make(const std::string& text, const WeightShape& s) {
-  Diagnostics out;
-  Choice<parameterizations> choice;
-  choice.read(*parse_config("method: " + text, "test", out).find("method"), out);
-  out.throw_if_any();
-  return choice.build(s);
-}
+using testing::make_weight;
+using testing::normal_double;
+using testing::weight_shape;
 
 // Every method, and those whose options lead down other paths.
 std::vector<std::string> all_methods() {
@@ -45,10 +30,10 @@ TEST_CASE("parameterizations: forward applies what is materialized", "[param][co
   for (const std::string& name : all_methods()) {
     for (const auto& [out, in] : {std::pair{1, 1}, {5, 16}, {21, 7}}) {
       INFO(name << " " << out << " x " << in);
-      const auto weight = make(name, shape(out, in));
+      const auto weight = make_weight(name, weight_shape(out, in));
       if (!weight->linear()) continue;
       testing::disturb(*weight);
-      const at::Tensor x = normal({2, 3, in}, "x");
+      const at::Tensor x = normal_double({2, 3, in}, "x");
       CHECK(at::allclose(weight->forward(x), at::matmul(x, weight->materialize().t()), 1e-10, 1e-12));
     }
   }
@@ -57,9 +42,9 @@ TEST_CASE("parameterizations: forward applies what is materialized", "[param][co
 TEST_CASE("parameterizations: what is assigned is held as near as can be, and what it holds comes back", "[param][conformance]") {
   for (const std::string& name : all_methods()) {
     INFO(name);
-    const auto weight = make(name, shape(6, 9));
+    const auto weight = make_weight(name, weight_shape(6, 9));
     if (!weight->linear()) continue;
-    const at::Tensor target = normal({6, 9}, "target");
+    const at::Tensor target = normal_double({6, 9}, "target");
     weight->assign(target);
     const at::Tensor held = weight->materialize().clone();
     CHECK((held - target).norm().item<double>() < target.norm().item<double>());
@@ -75,10 +60,10 @@ TEST_CASE("parameterizations: what is assigned is held as near as can be, and wh
 TEST_CASE("parameterizations: derivatives agree with differences", "[param][conformance]") {
   for (const std::string& name : all_methods()) {
     INFO(name);
-    const auto weight = make(name, shape(4, 5));
+    const auto weight = make_weight(name, weight_shape(4, 5));
     testing::disturb(*weight, 0.1);
-    const at::Tensor x = normal({3, 5}, "x").requires_grad_(true);
-    const at::Tensor mix = normal({3, 4}, "mix");
+    const at::Tensor x = normal_double({3, 5}, "x").requires_grad_(true);
+    const at::Tensor mix = normal_double({3, 4}, "mix");
     std::vector<at::Tensor> leaves{x};
     for (const Param& param : weight->params())
       if (!param.packed) leaves.push_back(param.value);
@@ -89,33 +74,33 @@ TEST_CASE("parameterizations: derivatives agree with differences", "[param][conf
 TEST_CASE("parameterizations: copies hold the same weight, and what is saved is all there is", "[param][conformance]") {
   for (const std::string& name : all_methods()) {
     INFO(name);
-    const auto weight = make(name, shape(12, 9));
+    const auto weight = make_weight(name, weight_shape(12, 9));
     testing::disturb(*weight);
-    const auto other = make(name, {.name = "other", .out = 12, .in = 9, .options = at::TensorOptions(at::kDouble), .seed = 4});
+    const auto other = make_weight(name, {.name = "other", .out = 12, .in = 9, .options = at::TensorOptions(at::kDouble), .seed = 4});
     copy_weight(*weight, *other);
-    const at::Tensor x = normal({3, 9}, "x");
+    const at::Tensor x = normal_double({3, 9}, "x");
     CHECK(at::equal(weight->forward(x), other->forward(x)));
   }
 }
 
 TEST_CASE("parameterizations: initial weights depend on seed and name alone", "[param][conformance]") {
   for (const std::string& name : all_methods()) {
-    WeightShape s = shape(40, 30, at::kFloat);
-    if (!make(name, s)->linear()) continue;
-    const at::Tensor first = make(name, s)->materialize();
-    CHECK(at::equal(first, make(name, s)->materialize()));
+    WeightShape s = weight_shape(40, 30, at::kFloat);
+    if (!make_weight(name, s)->linear()) continue;
+    const at::Tensor first = make_weight(name, s)->materialize();
+    CHECK(at::equal(first, make_weight(name, s)->materialize()));
     s.seed = 9;
-    CHECK_FALSE(at::equal(first, make(name, s)->materialize()));
+    CHECK_FALSE(at::equal(first, make_weight(name, s)->materialize()));
     if (name == "dense" || name == "int8") CHECK(std::abs(first.std().item<double>() - 0.5) < 0.05);
   }
 }
 
 TEST_CASE("parameterizations: a packed weight receives the gradient of the dense one", "[param][conformance]") {
   for (const std::string& name : all_methods()) {
-    const auto weight = make(name, shape(4, 5));
+    const auto weight = make_weight(name, weight_shape(4, 5));
     if (!weight->params()[0].packed) continue;
-    const at::Tensor x = normal({3, 5}, "x");
-    const at::Tensor mix = normal({3, 4}, "mix");
+    const at::Tensor x = normal_double({3, 5}, "x");
+    const at::Tensor mix = normal_double({3, 4}, "mix");
     (weight->forward(x).sin() * mix).sum().backward();
     const at::Tensor dense = weight->materialize().clone().requires_grad_(true);
     (at::linear(x, dense).sin() * mix).sum().backward();
@@ -124,7 +109,7 @@ TEST_CASE("parameterizations: a packed weight receives the gradient of the dense
 }
 
 TEST_CASE("int8: steps smaller than the spacing of codes are taken on average", "[param]") {
-  const auto weight = make("int8", shape(16, 256, at::kFloat));
+  const auto weight = make_weight("int8", weight_shape(16, 256, at::kFloat));
   const at::Tensor before = weight->materialize();
   const auto packed = weight->params()[0].packed;
   for (uint64_t step = 0; step < 50; ++step)  // a spacing is about 0.012

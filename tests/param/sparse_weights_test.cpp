@@ -1,26 +1,18 @@
 // SLTrain and masked weights, alone and in runs.
 #include "core/param/operations.h"
 #include "tests/support/resume.h"
+#include "tests/support/weights.h"
 
 namespace tersor {
 namespace {
 
-WeightShape shape(int64_t out, int64_t in, const std::string& name = "w", at::ScalarType type = at::kDouble) {
-  return {.name = name, .out = out, .in = in, .options = at::TensorOptions(type), .init_std = 0.5, .seed = 3};
-}
-
-std::unique_ptr<Parameterization> make(const std::string& text, const WeightShape& s) {
-  Diagnostics out;
-  Choice<parameterizations> choice;
-  choice.read(*parse_config("method: " + text, "test", out).find("method"), out);
-  out.throw_if_any();
-  return choice.build(s);
-}
+using testing::make_weight;
+using testing::weight_shape;
 
 at::Tensor values_of(Parameterization& weight) { return weight.params().back().value.detach(); }
 
 TEST_CASE("sltrain: sizes, support and first weight are those of the paper", "[param]") {
-  const auto weight = make("{type: sltrain, rank: 4, density: 0.03, alpha: 8}", shape(200, 300));
+  const auto weight = make_weight("{type: sltrain, rank: 4, density: 0.03, alpha: 8}", weight_shape(200, 300));
   const std::vector<Param> params = weight->params();
   REQUIRE(params.size() == 3);
   CHECK(params[0].value.sizes() == at::IntArrayRef{4, 300});
@@ -35,19 +27,21 @@ TEST_CASE("sltrain: sizes, support and first weight are those of the paper", "[p
   // A checkpoint holds no positions, and the positions of two weights differ.
   CHECK(weight->kept().size() == 1);
   CHECK(weight->kept()[0].value.numel() == 1);
-  CHECK_FALSE(at::equal(w != 0, make("{type: sltrain, rank: 4}", shape(200, 300, "other"))->materialize() != 0));
+  WeightShape other = weight_shape(200, 300);
+  other.name = "other";
+  CHECK_FALSE(at::equal(w != 0, make_weight("{type: sltrain, rank: 4}", other)->materialize() != 0));
 }
 
 TEST_CASE("masked: densities are exact, and nothing else exists", "[param]") {
-  CHECK(values_of(*make("{type: masked, sparsity: 0.75}", shape(33, 41))).numel() == 338);  // floor(0.25 · 1353)
-  const auto blocks = make("{type: masked, sparsity: 0.5, structure: block, block: 4}", shape(16, 32));
+  CHECK(values_of(*make_weight("{type: masked, sparsity: 0.75}", weight_shape(33, 41))).numel() == 338);  // floor(0.25 · 1353)
+  const auto blocks = make_weight("{type: masked, sparsity: 0.5, structure: block, block: 4}", weight_shape(16, 32));
   CHECK(values_of(*blocks).numel() == 16 * 16);
   const at::Tensor pattern = (blocks->materialize() != 0).view({4, 4, 8, 4}).to(at::kLong).sum({1, 3});
   CHECK(((pattern == 0) | (pattern == 16)).all().item<bool>());
-  const auto pairs = make("{type: masked, structure: two_of_four}", shape(16, 32));
+  const auto pairs = make_weight("{type: masked, structure: two_of_four}", weight_shape(16, 32));
   CHECK(((pairs->materialize() != 0).view({16, 8, 4}).to(at::kLong).sum(2) == 2).all().item<bool>());
   // Begins with the numbers of the dense weight.
-  const at::Tensor dense = make("dense", shape(16, 32))->materialize();
+  const at::Tensor dense = make_weight("dense", weight_shape(16, 32))->materialize();
   CHECK(at::equal(blocks->materialize(), dense * (blocks->materialize() != 0)));
   // 2 bytes a position, 4 a row.
   int64_t bytes = 0;
@@ -56,7 +50,7 @@ TEST_CASE("masked: densities are exact, and nothing else exists", "[param]") {
 }
 
 TEST_CASE("masked: pruning keeps what it is told, and all comes back at zero", "[param]") {
-  const auto weight = make("{type: masked, sparsity: 0}", shape(12, 10));
+  const auto weight = make_weight("{type: masked, sparsity: 0}", weight_shape(12, 10));
   auto& prunable = dynamic_cast<Prunable&>(*weight);
   const at::Tensor before = weight->materialize().clone();
   const at::Tensor large = prunable.magnitudes() > 0.3;
@@ -71,7 +65,7 @@ TEST_CASE("masked: pruning keeps what it is told, and all comes back at zero", "
   CHECK(at::equal(weight->materialize(), sparse));
   CHECK((back >= 0).sum().item<int64_t>() == again.numel());
 
-  const auto blocks = make("{type: masked, sparsity: 0.25, structure: block, block: 4}", shape(16, 16));
+  const auto blocks = make_weight("{type: masked, sparsity: 0.25, structure: block, block: 4}", weight_shape(16, 16));
   auto& by_block = dynamic_cast<Prunable&>(*blocks);
   const at::Tensor scores = by_block.magnitudes();
   CHECK(scores.numel() == 12);

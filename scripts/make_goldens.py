@@ -101,6 +101,7 @@ def reference(shape, dtype):
 OUT, IN, TOKENS, RANK, STEPS = 6, 5, 7, 2, 16
 RATE, BETA1, BETA2, EPSILON = 0.01, 0.9, 0.999, 1e-8
 MERGE_AFTER = 8  # steps of LoRA
+SUPPORT = [0, 1, 6, 9, 10, 13, 22, 27, 28]  # where SLTrain's values are, as tersor draws them
 
 
 def matrix(tensor_index, *shape):
@@ -121,20 +122,25 @@ class Adam:
         return weight - RATE * mean / (variance.sqrt() + EPSILON)
 
 
-def factor_lines(name, base, a, b, scale, merge_after=None):
-    """Lines with the loss before each step and the tensors at the end. At the merge moments begin anew, and A is matrix 6."""
+def factor_lines(name, base, a, b, scale, merge_after=None, support=None):
+    """Lines with the loss before each step and the tensors at the end. At the merge moments begin anew, and A is matrix 6.
+    The base is frozen but for the entries of `support`, positions by row."""
     x, target = matrix(0, TOKENS, IN), matrix(1, OUT, IN)
-    of_a, of_b = Adam(), Adam()
+    of_a, of_b, of_values = Adam(), Adam(), Adam()
     lines = []
     for step in range(1, STEPS + 1):
         difference = x @ (base + scale * b @ a - target).T
         lines.append(f"{name} loss {step} {0.5 * (difference ** 2).sum().item()!r}")
         gradient = difference.T @ x  # of the whole weight
         a, b = of_a.step(a, scale * b.T @ gradient), of_b.step(b, scale * gradient @ a.T)
+        if support:
+            base = base.clone()
+            base.view(-1)[support] = of_values.step(base.view(-1)[support], gradient.view(-1)[support])
         if step == merge_after:
             base, a, b = base + scale * b @ a, matrix(6, RANK, IN), torch.zeros_like(b)
             of_a, of_b = Adam(), Adam()
-    for key, value in (("base", base), ("A", a), ("B", b)):
+    rest = ("values", base.view(-1)[support]) if support else ("base", base)
+    for key, value in (rest, ("A", a), ("B", b)):
         lines.append(f"{name} {key} {' '.join(repr(number) for number in value.flatten().tolist())}")
     return lines
 
@@ -146,6 +152,9 @@ def write_factors():
     lines += factor_lines("low_rank", zero, a, b, 1.0)  # α absent
     lines += factor_lines("low_rank_alpha", zero, a, b, 3 / RANK)
     lines += factor_lines("lora", matrix(2, OUT, IN), a, torch.zeros_like(b), 4 / RANK, MERGE_AFTER)
+    sparse = zero.clone()
+    sparse.view(-1)[SUPPORT] = matrix(5, len(SUPPORT))
+    lines += factor_lines("sltrain", sparse, a, b, 3 / RANK, support=SUPPORT)
     (FOLDER / "factors.txt").write_text("\n".join(lines) + "\n")
 
 

@@ -41,17 +41,16 @@ void copy_tokenizer(const LoadedRun& run, const ConvertArguments& a) {
 // Weights as the run stores them, with a configuration that goes on from them.
 void export_factors(const LoadedRun& run, const ConvertArguments& a) {
   const Structure& structure = run.model->structure();
-  const ParameterizationConfig& last = structure.parameterizations.back();
-  if (structure.parameterizations.size() > 1 && last.targets != std::vector<std::string>{"*"})
-    throw user_error("'{}' stores its weights in several ways, which one configuration cannot say; export it without --keep-factors", a.from.string());
   check_output(a, {"model.safetensors", "model.yaml"});
   create_output(a);
   NamedTensors tensors;
   for (const PackedPart& part : run.model->tensors()) tensors.emplace_back(part.name, part.value);
   write_safetensors(a.to / "model.safetensors", tensors, {{"format", "pt"}});
-  ModelConfig model = run.model->config();
-  ParameterizationConfig parameterization = last;
-  const Json yaml = {{"model", fields_to_json(model)}, {"parameterization", fields_to_json(parameterization)}, {"run", {{"init_from", "."}}}};
+  RunConfig config;
+  config.model = structure.model;
+  config.parameterization.assign(structure.parameterizations.begin(), structure.parameterizations.end());
+  const Json all = fields_to_json(config);
+  const Json yaml = {{"model", all["model"]}, {"parameterization", all["parameterization"]}, {"run", {{"init_from", "."}}}};
   write_whole(a.to / "model.yaml", "# Exported with its factors; in a run's file: extends: model.yaml\n" + to_yaml(yaml));
   copy_tokenizer(run, a);
   fmt::print("{}: step {}, {} parameters as they are stored\n", a.to.string(), run.step, run.model->num_parameters());

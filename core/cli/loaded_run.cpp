@@ -2,20 +2,15 @@
 
 #include "core/interop/hugging_face.h"
 #include "core/train/checkpoint.h"
-#include "core/train/trainer.h"
+#include "core/train/prepare.h"
 
 namespace tersor {
 
 namespace fs = std::filesystem;
 
 LoadedRun load_run(const fs::path& place) {
-  fs::path checkpoint = place;
   if (!fs::exists(place)) throw user_error("'{}' does not exist", place.string());
-  if (fs::is_directory(place / "checkpoints")) {
-    const auto latest = CheckpointStore(place / "checkpoints", 1'000'000).latest();
-    if (!latest) throw user_error("'{}' has no checkpoint yet", place.string());
-    checkpoint = *latest;
-  }
+  const fs::path checkpoint = newest_of(place);
   const TrainerState state = open_checkpoint(checkpoint);
   Diagnostics diagnostics;
   const std::string name = (checkpoint / "trainer.json").string();

@@ -1,6 +1,7 @@
 #include "core/base/log.h"
 #include "core/cli/commands.h"
 #include "core/cli/config_words.h"
+#include "core/train/prepare.h"
 #include "core/train/trainer.h"
 
 namespace tersor {

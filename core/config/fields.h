@@ -14,7 +14,7 @@
 //
 // Types: bool, int64_t (10M, 32k), double (also 10%), std::string, std::filesystem::path (relative to the file that
 // holds it), enums with an EnumNames specialisation, Bytes (2GiB), Span (2000 steps, 10M tokens, 10%), Cadence,
-// std::optional and std::vector of these, structs with `fields`, Choice (core/config/registry.h).
+// std::optional, std::vector and OneOrMore of these, structs with `fields`, Choice (core/config/registry.h).
 #pragma once
 
 #include <concepts>
@@ -62,6 +62,12 @@ struct Span {
   enum class Unit { kSteps, kTokens, kFraction, kFlops };
   double value = 0;
   Unit unit = Unit::kSteps;
+};
+
+// A list that may be written as its only item.
+template <class T>
+struct OneOrMore : std::vector<T> {
+  using std::vector<T>::vector;
 };
 
 class FieldVisitor;

@@ -112,6 +112,20 @@ struct OptionType<std::vector<T>> {
   static std::string type_name_of_item() { return OptionType<T>::type_name(); }
 };
 
+template <class T>
+struct OptionType<OneOrMore<T>> {
+  static void read(const ConfigNode& node, OneOrMore<T>& value, Diagnostics& out) {
+    if (node.kind == ConfigNode::Kind::kSequence) return OptionType<std::vector<T>>::read(node, value, out);
+    if (value.size() != 1) value.assign(1, T{});
+    OptionType<T>::read(node, value.front(), out);
+  }
+  static Json to_json(const OneOrMore<T>& value) {
+    return value.size() == 1 ? OptionType<T>::to_json(value.front()) : OptionType<std::vector<T>>::to_json(value);
+  }
+  static Json schema() { return {{"anyOf", Json::array({OptionType<T>::schema(), OptionType<std::vector<T>>::schema()})}}; }
+  static std::string type_name() { return fmt::format("{} or {}", OptionType<T>::type_name(), OptionType<std::vector<T>>::type_name()); }
+};
+
 // Numbers that constraints apply to.
 template <class T>
 void collect_numbers(const T& value, std::vector<double>& out) {

@@ -43,7 +43,7 @@ std::vector<SafetensorsFile> open_weights(const fs::path& folder) {
     }
     for (const std::string& name : names) files.emplace_back(folder / name);
   } else {
-    throw user_error("'{}' holds neither model.safetensors nor model.safetensors.index.json; of a run, name a checkpoint; other formats "
+    throw user_error("'{}' holds neither model.safetensors nor model.safetensors.index.json; other formats "
                      "become safetensors with Transformers' save_pretrained",
                      folder.string());
   }
@@ -168,7 +168,9 @@ class WeightLoader {
   }
   void drop(const std::string& name) { unused_.erase(name); }
   void throw_if_any() {
+    const bool other_tensors = !problems_.empty() && !unused_.empty();
     for (const std::string& name : unused_) problems_ += fmt::format("\n  '{}' is not a tensor of this model", name);
+    if (other_tensors) problems_ += "\n'tersor export' makes dense weights of a run's factored, sparse and quantized ones";
     if (!problems_.empty()) throw user_error("the weights of '{}' do not fit the model:{}", folder_.string(), problems_);
   }
 

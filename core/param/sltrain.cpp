@@ -31,10 +31,11 @@ class SlTrain final : public Parameterization, public Refactorizable {
   };
 
   SlTrain(const Config& config, const WeightShape& shape)
-      : name_(shape.name), scale_(config.alpha / static_cast<double>(config.rank)), pattern_(std::make_shared<kernels::SparsePattern>()) {
+      : name_(shape.name), pattern_(std::make_shared<kernels::SparsePattern>()) {
     pattern_->out = shape.out;
     pattern_->in = shape.in;
     const int64_t rank = std::min({config.rank, shape.out, shape.in});
+    scale_ = config.alpha / static_cast<double>(rank);
     const auto nnz = std::max<int64_t>(1, static_cast<int64_t>(config.density * static_cast<double>(shape.out * shape.in)));
     a_ = register_parameter("A", at::empty({rank, shape.in}, shape.options));
     b_ = register_parameter("B", at::zeros({shape.out, rank}, shape.options));
@@ -96,7 +97,7 @@ class SlTrain final : public Parameterization, public Refactorizable {
 
  private:
   std::string name_;
-  double scale_;
+  double scale_ = 1;
   at::Tensor a_;        // (r, in)
   at::Tensor b_;        // (out, r)
   at::Tensor values_;   // (nnz)

@@ -123,6 +123,14 @@ std::optional<fs::path> CheckpointStore::latest() const {
   return saved.empty() ? std::nullopt : std::optional(saved.back());
 }
 
+fs::path newest_of(const fs::path& place) {
+  if (!fs::is_directory(place / "checkpoints")) return place;
+  constexpr int64_t kAll = 1'000'000;
+  const auto latest = CheckpointStore(place / "checkpoints", kAll).latest();
+  if (!latest) throw user_error("'{}' has no checkpoint yet", place.string());
+  return *latest;
+}
+
 TrainerState open_checkpoint(const fs::path& checkpoint) {
   if (!is_committed(checkpoint)) throw user_error("'{}' is neither the folder of a run nor a whole checkpoint", checkpoint.string());
   const std::string remedy = fmt::format("remove '{}' to go on from the checkpoint before it", checkpoint.string());

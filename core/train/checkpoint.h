@@ -54,6 +54,9 @@ class CheckpointStore {
   int64_t keep_;
 };
 
+// `place`, or of a run its newest checkpoint. UserError where it has none.
+[[nodiscard]] std::filesystem::path newest_of(const std::filesystem::path& place);
+
 struct TrainerState {
   RunPosition position;
   Json config;

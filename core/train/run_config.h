@@ -37,7 +37,7 @@ struct RunSection {
     v("resume", resume, "what to do when the run exists: refuse, go on from its last checkpoint, or begin anew");
     v("dtype", dtype, "weights and compute; bf16 weights are updated with stochastic rounding");
     v("threads", threads, between(0, 1024), "CPU threads; 0 takes one a core");
-    v("init_from", init_from, "folder with model.safetensors to start from: an import, an export or a checkpoint");
+    v("init_from", init_from, "where weights come from at the start: an import, an export, a checkpoint, or a run (its newest checkpoint)");
   }
 };
 
@@ -106,7 +106,7 @@ struct RunConfig {
   std::vector<std::filesystem::path> plugins;
   RunSection run;
   ModelConfig model;
-  ParameterizationConfig parameterization;
+  OneOrMore<ParameterizationConfig> parameterization{ParameterizationConfig{}};
   DataSection data;
   OptimizerConfig optimizer;
   ScheduleConfig schedule;
@@ -120,7 +120,7 @@ struct RunConfig {
     v("plugins", plugins, "shared libraries with methods of your own");
     v("run", run, "the run itself");
     v("model", model, "the LLaMA decoder, in Hugging Face's names");
-    v("parameterization", parameterization, "how weight matrices are stored and trained");
+    v("parameterization", parameterization, "how weight matrices are stored and trained; in a list the last whose targets match a weight holds");
     v("data", data, "training and validation tokens, and the windows that are cut from them");
     v("optimizer", optimizer, "how weights are updated");
     v("schedule", schedule, "the learning rate over the run");

@@ -1,12 +1,9 @@
 #include "core/train/run_plan.h"
 
+#include "core/train/prepare.h"
+
 namespace tersor {
 namespace {
-
-Llama shapes_of(const RunConfig& config, const ModelConfig& model) {
-  const at::ScalarType type = config.run.dtype == Dtype::kBf16 ? at::kBFloat16 : at::kFloat;
-  return {Structure{model, {config.parameterization}}, at::TensorOptions(type).device(at::kMeta), 0};
-}
 
 PlannedStage stage_of(const RunConfig& config, const Llama& shapes, int64_t first_step) {
   const ModelConfig& m = shapes.config();
@@ -23,7 +20,7 @@ PlannedStage stage_of(const RunConfig& config, const Llama& shapes, int64_t firs
 // Walks through the run as the trainer does, with the actions' changes of structure and nothing else.
 class Walk {
  public:
-  explicit Walk(const RunConfig& config) : config_(config), shapes_(shapes_of(config, config.model)) {
+  explicit Walk(const RunConfig& config) : config_(config), shapes_(shapes_of(config)) {
     for (const TimelineEntry& entry : config.timeline) {
       actions_.push_back(entry.action.build());
       plan_.actions.push_back({entry.action.type(), {}});
@@ -132,10 +129,9 @@ RunPlan plan_run(const RunConfig& config) {
   return plan;
 }
 
-double flops_per_token(const RunConfig& config, int64_t blocks) {
-  ModelConfig model = config.model;
-  model.num_hidden_layers = blocks;
-  const PlannedStage stage = stage_of(config, shapes_of(config, model), 1);
+double flops_per_token(RunConfig config, int64_t blocks) {
+  config.model.num_hidden_layers = blocks;
+  const PlannedStage stage = stage_of(config, shapes_of(config), 1);
   return stage.weight_flops + stage.attention_flops;
 }
 

@@ -53,6 +53,6 @@ struct RunPlan {
 [[nodiscard]] RunPlan plan_run(const RunConfig& config);
 
 // Compute of one token through a model of this depth.
-[[nodiscard]] double flops_per_token(const RunConfig& config, int64_t blocks);
+[[nodiscard]] double flops_per_token(RunConfig config, int64_t blocks);
 
 }  // namespace tersor

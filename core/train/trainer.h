@@ -53,13 +53,4 @@ class Trainer {
   int64_t consecutive_skips_ = 0;
 };
 
-// Finds, without allocating the model, what no single option can tell: parameters that no group matches or that their rule
-// refuses, and weights that do not fit into memory. UserError.
-void validate(const RunConfig& config);
-
-// The model of a configuration, with fresh weights or those of run.init_from; of another structure than the configuration's,
-// with weights that are to be loaded.
-[[nodiscard]] std::shared_ptr<Llama> build_model(const RunConfig& config);
-[[nodiscard]] std::shared_ptr<Llama> build_model(const RunConfig& config, const Structure& structure);
-
 }  // namespace tersor

@@ -26,7 +26,7 @@ TEST_CASE("hugging_face: a model goes out and comes back bit for bit", "[interop
   write_model(folder.path(), *model);
   const ModelConfig read = read_hugging_face_config(folder.path());
   CHECK(read.num_key_value_heads == config.model.num_key_value_heads);
-  const Llama again(read, config.parameterization, at::TensorOptions(at::kFloat), 9);
+  const Llama again(read, config.parameterization.front(), at::TensorOptions(at::kFloat), 9);
   load_weights(folder.path(), again);
   const auto before = model->params();
   const auto after = again.params();

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "core/base/files.h"
+#include "core/train/prepare.h"
 #include "core/train/trainer.h"
 #include "tests/support/temporary_folder.h"
 

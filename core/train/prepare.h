@@ -1,0 +1,24 @@
+// What a configuration becomes before the first step, and what is checked then.
+#pragma once
+
+#include "core/timeline/timeline.h"
+#include "core/train/run_config.h"
+
+namespace tersor {
+
+[[nodiscard]] Structure first_structure(const RunConfig& config);
+[[nodiscard]] LiveSettings first_settings(const RunConfig& config);
+
+// The model without numbers: shapes and types alone.
+[[nodiscard]] Llama shapes_of(const RunConfig& config);
+
+// Finds, without allocating the model, what no single option can tell: parameters that no group matches or that their rule
+// refuses, and weights that do not fit into memory. UserError.
+void validate(const RunConfig& config);
+
+// The model of a configuration, with fresh weights or those of run.init_from; of another structure than the configuration's,
+// with weights that are to be loaded.
+[[nodiscard]] std::shared_ptr<Llama> build_model(const RunConfig& config);
+[[nodiscard]] std::shared_ptr<Llama> build_model(const RunConfig& config, const Structure& structure);
+
+}  // namespace tersor

@@ -1,0 +1,71 @@
+// From a configuration to a model: several ways of storing weights in one model, and weights of an earlier run.
+#include "core/interop/hugging_face.h"
+#include "core/train/checkpoint.h"
+#include "tests/support/catch.h"
+#include "tests/support/tiny_run.h"
+
+namespace tersor {
+namespace {
+
+using testing::TemporaryFolder;
+
+const char* const kMixed =
+    "parameterization=[{targets: ['*.mlp.*'], method: {type: sltrain, rank: 4}}, {targets: ['*.down_proj'], method: {type: lora, rank: 4}}]";
+
+// The tensors that a weight is stored as.
+std::set<std::string> stored_as(const RunConfig& config, const std::string& weight) {
+  std::set<std::string> names;
+  const Llama shapes = shapes_of(config);
+  for (const auto& linear : shapes.linears())
+    if (linear->name() == weight)
+      for (const PackedPart& part : tensors_of(linear->weight())) names.insert(part.name.substr(weight.size() + 1));
+  return names;
+}
+
+TEST_CASE("prepare: of several parameterizations the last whose targets match a weight holds", "[train][param]") {
+  const TemporaryFolder folder;
+  const RunConfig config = testing::tiny_config(folder.path(), {kMixed});
+  CHECK(stored_as(config, "model.layers.0.mlp.up_proj").contains("values"));
+  CHECK(stored_as(config, "model.layers.0.mlp.down_proj").contains("base"));
+  CHECK(stored_as(config, "model.layers.0.self_attn.q_proj") == std::set<std::string>{"weight"});
+  const RunConfig one = testing::tiny_config(folder.path(), {"parameterization={method: {type: low_rank, rank: 4}}"});
+  CHECK(stored_as(one, "model.layers.1.mlp.up_proj") == std::set<std::string>{"A", "B"});
+}
+
+TEST_CASE("prepare: a list of parameterizations is written and read back as it is", "[train][config]") {
+  const TemporaryFolder folder;
+  RunConfig config = testing::tiny_config(folder.path(), {kMixed});
+  const Json written = fields_to_json(config)["parameterization"];
+  REQUIRE(written.is_array());
+  RunConfig again = testing::tiny_config(folder.path(), {"parameterization=" + written.dump()});
+  CHECK(fields_to_json(again) == fields_to_json(config));
+  RunConfig plain = testing::tiny_config(folder.path());
+  CHECK(fields_to_json(plain)["parameterization"].is_object());
+}
+
+TEST_CASE("prepare: targets that match no weight are refused", "[train][config]") {
+  const TemporaryFolder folder;
+  const RunConfig config = testing::tiny_config(folder.path(), {"parameterization={targets: ['*.mpl.*'], method: {type: lora, rank: 4}}"});
+  CHECK_THROWS_WITH(validate(config), Catch::Contains("'*.mpl.*' matches no weight") && Catch::Contains("model.layers.0."));
+}
+
+TEST_CASE("prepare: a run begins with the weights that another ended with", "[train]") {
+  const TemporaryFolder folder;
+  CHECK(testing::train(testing::tiny_config(folder.path(), {kMixed})) == 0);
+  const auto path = (folder / "tiny").string();
+  const RunConfig next = testing::tiny_config(folder.path(), {kMixed, "run.name=next", "run.init_from=" + path});
+  const auto model = build_model(next);
+  const SafetensorsFile saved(newest_of(folder / "tiny") / "model.safetensors");
+  for (const PackedPart& part : model->tensors()) {
+    INFO(part.name);
+    const at::Tensor before = at::empty_like(part.value);
+    saved.copy_into(part.name, before);
+    CHECK(at::equal(part.value, before));
+  }
+  CHECK_THROWS_WITH(build_model(testing::tiny_config(folder.path(), {"run.init_from=" + path})), Catch::Contains("tersor export"));
+  CHECK_THROWS_WITH(build_model(testing::tiny_config(folder.path(), {"run.init_from=" + (folder / "nowhere").string()})),
+                    Catch::Contains("nowhere"));
+}
+
+}  // namespace
+}  // namespace tersor

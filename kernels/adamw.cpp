@@ -6,6 +6,7 @@
 
 #include "core/base/error.h"
 #include "kernels/quantize_blockwise.h"
+#include "kernels/on_host.h"
 #include "kernels/vectorize.h"
 
 namespace tersor::kernels {
@@ -47,7 +48,7 @@ TERSOR_VECTORIZED void step_loop(float* w, const float* grad, float* m, float* v
 void check_one_shape(std::initializer_list<const at::Tensor*> tensors) {
   const at::Tensor& first = **tensors.begin();
   for (const at::Tensor* t : tensors)
-    TERSOR_CHECK(t->scalar_type() == at::kFloat && t->is_contiguous() && t->is_cpu() && t->sizes() == first.sizes(),
+    TERSOR_CHECK(t->scalar_type() == at::kFloat && t->is_contiguous() && on_host(*t) && t->sizes() == first.sizes(),
                  "contiguous fp32 tensors of one shape on the CPU");
 }
 
@@ -55,6 +56,7 @@ void check_one_shape(std::initializer_list<const at::Tensor*> tensors) {
 
 void adam_direction(const at::Tensor& grad, const at::Tensor& m, const at::Tensor& v, const AdamCoefficients& c, at::Tensor& n) {
   check_one_shape({&grad, &m, &v, &n});
+  if (grad.is_meta()) return;
   const Floats f(c, {});
   const float* g = grad.const_data_ptr<float>();
   float* first = m.data_ptr<float>();
@@ -68,6 +70,7 @@ void adam_direction(const at::Tensor& grad, const at::Tensor& m, const at::Tenso
 void adamw_step(const at::Tensor& weight, const at::Tensor& grad, const at::Tensor& m, const at::Tensor& v,
                 const AdamCoefficients& c, const AdamStep& step) {
   check_one_shape({&weight, &grad, &m, &v});
+  if (grad.is_meta()) return;
   const Floats f(c, step);
   float* w = weight.data_ptr<float>();
   const float* g = grad.const_data_ptr<float>();
@@ -81,6 +84,7 @@ void adamw_step(const at::Tensor& weight, const at::Tensor& grad, const at::Tens
 void adamw_step_int8(const at::Tensor& weight, const at::Tensor& grad, std::span<const at::Tensor> m,
                      std::span<const at::Tensor> v, const AdamCoefficients& c, const AdamStep& step) {
   check_one_shape({&weight, &grad});
+  if (grad.is_meta()) return;
   const Floats f(c, step);
   const DynamicMap& with_sign = dynamic_map(true);
   const DynamicMap& without_sign = dynamic_map(false);

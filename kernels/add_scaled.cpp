@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 
 #include "core/base/error.h"
+#include "kernels/on_host.h"
 #include "kernels/vectorize.h"
 
 namespace tersor::kernels {
@@ -34,10 +35,11 @@ void add_scaled(at::Tensor& w, double keep, const at::Tensor& x, const at::Tenso
   const bool by_row = !one && w.dim() == 2 && gain.dim() == 2 && gain.size(0) == w.size(0) && gain.size(1) == 1;
   const bool by_column = !one && w.dim() == 2 && gain.dim() == 2 && gain.size(0) == 1 && gain.size(1) == w.size(1);
   for (const at::Tensor* t : {static_cast<const at::Tensor*>(&w), &x})
-    if (!t->is_cpu() || !t->is_contiguous() || t->scalar_type() != at::kFloat) return plain(w, keep, x, gain, rate);
+    if (!on_host(*t) || !t->is_contiguous() || t->scalar_type() != at::kFloat) return plain(w, keep, x, gain, rate);
   if (!one && !by_row && !by_column) return plain(w, keep, x, gain, rate);
   // In double first: the product of rate and gain is rounded once.
-  const at::Tensor factors = gain.defined() ? (gain.to(at::kDouble) * rate).to(at::kFloat).contiguous() : at::full({}, rate, at::kFloat);
+  const at::Tensor factors = gain.defined() ? (gain.to(at::kDouble) * rate).to(at::kFloat).contiguous() : at::full({}, rate, w.options());
+  if (w.is_meta()) return;
   const float* factor = factors.const_data_ptr<float>();
   const auto kept = static_cast<float>(keep);
   float* out = w.data_ptr<float>();

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "kernels/on_host.h"
 #include "kernels/vectorize.h"
 
 namespace tersor::kernels {
@@ -79,10 +80,10 @@ TERSOR_VECTORIZED void draw_chunk(uint64_t key, uint64_t first, double std, floa
 }  // namespace
 
 void fill_normal(const at::Tensor& x, double std, const RandomStream& random) {
-  if (x.is_meta()) return;  // a shape without numbers
   const at::NoGradGuard no_grad;
-  const bool direct = x.is_cpu() && x.is_contiguous() && x.scalar_type() == at::kFloat;
-  const at::Tensor draws = direct ? x : at::empty(x.sizes(), at::kFloat);
+  const bool direct = on_host(x) && x.is_contiguous() && x.scalar_type() == at::kFloat;
+  const at::Tensor draws = direct ? x : at::empty(x.sizes(), at::TensorOptions(at::kFloat).device(x.is_meta() ? at::kMeta : at::kCPU));
+  if (x.is_meta()) return;
   float* out = draws.data_ptr<float>();
   const int64_t n = draws.numel();
   at::parallel_for(0, (n + 2 * kPairs - 1) / (2 * kPairs), 16, [&](int64_t begin, int64_t end) {

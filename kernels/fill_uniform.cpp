@@ -5,9 +5,9 @@
 namespace tersor::kernels {
 
 void fill_uniform(const at::Tensor& x, double bound, const RandomStream& random) {
-  if (x.is_meta()) return;  // a shape without numbers
   const at::NoGradGuard no_grad;
-  at::Tensor draws = at::empty(x.sizes(), at::kFloat);
+  at::Tensor draws = at::empty(x.sizes(), at::TensorOptions(at::kFloat).device(x.is_meta() ? at::kMeta : at::kCPU));
+  if (x.is_meta()) return;
   float* out = draws.data_ptr<float>();
   at::parallel_for(0, draws.numel(), 1 << 14, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) out[i] = static_cast<float>(bound * (2 * random.uniform(static_cast<uint64_t>(i)) - 1));

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/base/error.h"
+#include "kernels/on_host.h"
 #include "kernels/quantize_blockwise.h"
 
 namespace tersor::kernels {
@@ -80,8 +81,9 @@ int64_t AffineQuantized::bytes(at::IntArrayRef shape, int bits) {
 }
 
 void quantize_affine(const at::Tensor& x, const AffineQuantized& out, const std::optional<RandomStream>& random) {
-  TERSOR_CHECK(x.scalar_type() == at::kFloat && x.is_contiguous() && x.is_cpu() && x.sizes() == at::IntArrayRef(out.shape),
+  TERSOR_CHECK(x.scalar_type() == at::kFloat && x.is_contiguous() && on_host(x) && x.sizes() == at::IntArrayRef(out.shape),
                "contiguous fp32 on the CPU");
+  if (x.is_meta()) return;
   const Layout l(out.shape, out.bits);
   const int levels = (1 << out.bits) - 1;
   const float* in = x.const_data_ptr<float>();
@@ -112,6 +114,7 @@ void quantize_affine(const at::Tensor& x, const AffineQuantized& out, const std:
 at::Tensor dequantize_affine(const AffineQuantized& q) {
   const Layout l(q.shape, q.bits);
   at::Tensor x = at::empty(q.shape, q.codes.options().dtype(at::kFloat));
+  if (x.is_meta()) return x;
   float* out = x.data_ptr<float>();
   const auto* codes = q.codes.const_data_ptr<uint8_t>();
   const auto* scales = q.scales.const_data_ptr<float>();

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "core/base/error.h"
+#include "kernels/on_host.h"
 #include "kernels/vectorize.h"
 
 namespace tersor::kernels {
@@ -124,8 +125,9 @@ float encode_block(const float* x, const DynamicMap& map, int64_t size, uint8_t*
 void quantize_blockwise(const at::Tensor& x, const DynamicMap& map, at::Tensor& codes, at::Tensor& scales) {
   TERSOR_CHECK(x.scalar_type() == at::kFloat && codes.scalar_type() == at::kByte && scales.scalar_type() == at::kFloat &&
                    x.is_contiguous() && codes.is_contiguous() && scales.is_contiguous() && x.sizes() == codes.sizes() &&
-                   scales.sizes() == at::IntArrayRef(block_scales_shape(x.sizes())) && x.is_cpu(),
+                   scales.sizes() == at::IntArrayRef(block_scales_shape(x.sizes())) && on_host(x),
                "fp32 to uint8 codes of the same shape, on the CPU");
+  if (x.is_meta()) return;
   const float* in = x.const_data_ptr<float>();
   auto* out = codes.data_ptr<uint8_t>();
   float* scale = scales.data_ptr<float>();
@@ -135,8 +137,9 @@ void quantize_blockwise(const at::Tensor& x, const DynamicMap& map, at::Tensor& 
 }
 
 at::Tensor dequantize_blockwise(const at::Tensor& codes, const at::Tensor& scales, const DynamicMap& map) {
-  TERSOR_CHECK(codes.is_cpu() && codes.is_contiguous() && scales.is_contiguous(), "contiguous codes on the CPU");
+  TERSOR_CHECK(on_host(codes) && codes.is_contiguous() && scales.is_contiguous(), "contiguous codes on the CPU");
   at::Tensor x = at::empty(codes.sizes(), codes.options().dtype(at::kFloat));
+  if (x.is_meta()) return x;
   const auto* in = codes.const_data_ptr<uint8_t>();
   const float* scale = scales.const_data_ptr<float>();
   float* out = x.data_ptr<float>();

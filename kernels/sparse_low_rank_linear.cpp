@@ -20,7 +20,7 @@ struct Pattern : torch::CustomClassHolder {
 };
 
 at::Tensor composed(const at::Tensor& b, const at::Tensor& a, double scale, const SparsePattern& pattern, const at::Tensor& values) {
-  const at::Tensor w = workspace_matrix(pattern.out, pattern.in, values.scalar_type());
+  const at::Tensor w = workspace_matrix(pattern.out, pattern.in, values.options());
   compose(b, a, scale, pattern, values, w);
   return w;
 }
@@ -51,16 +51,21 @@ class SparseLowRankLinear : public torch::autograd::Function<SparseLowRankLinear
   }
 };
 
+thread_local std::map<std::pair<at::DeviceType, at::ScalarType>, at::Tensor> buffers;
+
 }  // namespace
 
-at::Tensor workspace_matrix(int64_t rows, int64_t columns, at::ScalarType type) {
-  thread_local std::map<at::ScalarType, at::Tensor> buffers;
-  at::Tensor& buffer = buffers[type];
+at::Tensor workspace_matrix(int64_t rows, int64_t columns, const at::TensorOptions& options) {
+  at::Tensor& buffer = buffers[{options.device().type(), c10::typeMetaToScalarType(options.dtype())}];
   if (!buffer.defined() || buffer.numel() < rows * columns) {
     buffer.reset();  // the old one goes first
-    buffer = at::empty({rows * columns}, type);
+    buffer = at::empty({rows * columns}, options.requires_grad(false));
   }
   return buffer.narrow(0, 0, rows * columns).view({rows, columns});
+}
+
+void free_workspace(at::DeviceType device) {
+  std::erase_if(buffers, [&](const auto& entry) { return entry.first.first == device; });
 }
 
 void compose(const at::Tensor& b, const at::Tensor& a, double scale, const SparsePattern& pattern, const at::Tensor& values, at::Tensor w) {

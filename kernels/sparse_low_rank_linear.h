@@ -20,7 +20,9 @@ namespace tersor::kernels {
 
 // W (out, in), in a tensor of its own or, from `workspace_matrix`, in the shared buffer.
 void compose(const at::Tensor& b, const at::Tensor& a, double scale, const SparsePattern& pattern, const at::Tensor& values, at::Tensor w);
-// An uninitialized matrix in the buffer of this thread; the one before it is gone.
-[[nodiscard]] at::Tensor workspace_matrix(int64_t rows, int64_t columns, at::ScalarType type);
+// An uninitialized matrix in the buffer of this thread, device and type; the one before it is gone.
+[[nodiscard]] at::Tensor workspace_matrix(int64_t rows, int64_t columns, const at::TensorOptions& options);
+// Of this thread, on this device.
+void free_workspace(at::DeviceType device);
 
 }  // namespace tersor::kernels

@@ -6,6 +6,7 @@
 #include <array>
 
 #include "core/base/error.h"
+#include "kernels/on_host.h"
 #include "kernels/vectorize.h"
 
 namespace tersor::kernels {
@@ -30,7 +31,7 @@ void for_each_row(const SparsePattern& pattern, const Body& body) {
 }
 
 void check_dense(const SparsePattern& pattern, const at::Tensor& w) {
-  TERSOR_CHECK(w.is_contiguous() && w.is_cpu() && w.dim() == 2 && w.size(0) == pattern.out && w.size(1) == pattern.in,
+  TERSOR_CHECK(w.is_contiguous() && on_host(w) && w.dim() == 2 && w.size(0) == pattern.out && w.size(1) == pattern.in,
                "a contiguous matrix {} x {} on the CPU", pattern.out, pattern.in);
 }
 
@@ -74,10 +75,14 @@ SparsePattern SparsePattern::random(int64_t out, int64_t in, int64_t nnz, const 
   return of_positions(out, in, positions);
 }
 
+SparsePattern SparsePattern::uninitialized(int64_t out, int64_t in, int64_t nnz, at::DeviceType device) {
+  const at::TensorOptions options = at::TensorOptions().device(device);
+  return {.out = out, .in = in, .row_starts = at::zeros({out + 1}, options.dtype(at::kInt)), .columns = at::empty({nnz}, options.dtype(column_type(in)))};
+}
+
 SparsePattern SparsePattern::of_positions(int64_t out, int64_t in, const at::Tensor& positions) {
   TERSOR_CHECK(positions.numel() < int64_t{1} << 31, "{} entries", positions.numel());
-  SparsePattern pattern{.out = out, .in = in, .row_starts = at::zeros({out + 1}, at::kInt),
-                        .columns = at::empty({positions.numel()}, column_type(in))};
+  SparsePattern pattern = uninitialized(out, in, positions.numel());
   const int64_t* place = positions.const_data_ptr<int64_t>();
   int32_t* starts = pattern.row_starts.data_ptr<int32_t>();
   void* columns = pattern.columns.data_ptr();
@@ -105,6 +110,7 @@ at::Tensor SparsePattern::positions() const {
 void scatter_add(const SparsePattern& pattern, const at::Tensor& values, const at::Tensor& w) {
   check_dense(pattern, w);
   TERSOR_CHECK(values.is_contiguous() && values.scalar_type() == w.scalar_type() && values.numel() == pattern.nnz(), "{} values", pattern.nnz());
+  if (w.is_meta()) return;
   AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, w.scalar_type(), "scatter_add", [&] {
     const scalar_t* from = values.const_data_ptr<scalar_t>();
     scalar_t* to = w.data_ptr<scalar_t>();
@@ -118,6 +124,7 @@ void scatter_add(const SparsePattern& pattern, const at::Tensor& values, const a
 at::Tensor gather(const SparsePattern& pattern, const at::Tensor& w) {
   check_dense(pattern, w);
   const at::Tensor values = at::empty({pattern.nnz()}, w.options());
+  if (w.is_meta()) return values;
   AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, w.scalar_type(), "gather", [&] {
     const scalar_t* from = w.const_data_ptr<scalar_t>();
     scalar_t* to = values.data_ptr<scalar_t>();
@@ -137,6 +144,7 @@ at::Tensor sampled_product(const SparsePattern& pattern, const at::Tensor& dy, c
   for (int64_t begin = 0; begin < x.size(0); begin += kTile) {
     const at::Tensor dy_tile = tile_of(dy, begin, exact);
     const at::Tensor x_tile = tile_of(x, begin, exact);
+    if (x.is_meta()) break;
     AT_DISPATCH_FLOATING_TYPES(exact, "sampled_product", [&] {
       const scalar_t* left = dy_tile.const_data_ptr<scalar_t>();
       const scalar_t* right = x_tile.const_data_ptr<scalar_t>();

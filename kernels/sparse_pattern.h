@@ -21,6 +21,8 @@ struct SparsePattern {
 
   // `nnz` positions, every set of so many equally likely.
   [[nodiscard]] static SparsePattern random(int64_t out, int64_t in, int64_t nnz, const RandomStream& random);
+  // Room for so many, without positions.
+  [[nodiscard]] static SparsePattern uninitialized(int64_t out, int64_t in, int64_t nnz, at::DeviceType device = at::kCPU);
   // Ascending positions row · in + column, int64.
   [[nodiscard]] static SparsePattern of_positions(int64_t out, int64_t in, const at::Tensor& positions);
   [[nodiscard]] static at::ScalarType column_type(int64_t in) { return in <= 65536 ? at::kShort : at::kInt; }

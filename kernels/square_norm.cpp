@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/base/error.h"
+#include "kernels/on_host.h"
 #include "kernels/vectorize.h"
 
 namespace tersor::kernels {
@@ -103,9 +104,10 @@ void column_sums(const float* x, int64_t rows, int64_t width, int64_t first, int
 
 at::Tensor square_norm(const at::Tensor& x) {
   const bool fp32 = x.scalar_type() == at::kFloat;
-  if (!x.is_cpu() || !x.is_contiguous() || (!fp32 && x.scalar_type() != at::kBFloat16))
+  if (!on_host(x) || !x.is_contiguous() || (!fp32 && x.scalar_type() != at::kBFloat16))
     return at::linalg_vector_norm(x, 2, std::nullopt, false, at::kDouble).square();
   at::Tensor result = at::empty({}, x.options().dtype(at::kDouble).requires_grad(false));
+  if (x.is_meta()) return result;
   *result.data_ptr<double>() =
       fp32 ? sum_of_squares(x.const_data_ptr<float>(), x.numel())
            : sum_of_squares(reinterpret_cast<const uint16_t*>(x.const_data_ptr<at::BFloat16>()), x.numel());
@@ -114,12 +116,13 @@ at::Tensor square_norm(const at::Tensor& x) {
 
 at::Tensor square_norms(const at::Tensor& x, int64_t axis) {
   TERSOR_CHECK(x.dim() == 2 && (axis == 0 || axis == 1), "norms of the rows or the columns of a matrix");
-  if (!x.is_cpu() || !x.is_contiguous() || x.scalar_type() != at::kFloat)
+  if (!on_host(x) || !x.is_contiguous() || x.scalar_type() != at::kFloat)
     return at::linalg_vector_norm(x, 2, {axis}, true, at::kDouble).square();
   const int64_t rows = x.size(0);
   const int64_t columns = x.size(1);
-  const float* in = x.const_data_ptr<float>();
   at::Tensor result = at::empty({axis == 1 ? rows : 1, axis == 1 ? 1 : columns}, x.options().dtype(at::kDouble));
+  if (x.is_meta()) return result;
+  const float* in = x.const_data_ptr<float>();
   double* out = result.data_ptr<double>();
   if (axis == 1) {
     at::parallel_for(0, rows, std::max<int64_t>(1, (1 << 14) / std::max<int64_t>(1, columns)), [=](int64_t begin, int64_t end) {

@@ -9,6 +9,7 @@
 #include <cmath>
 
 #include "kernels/adamw.h"
+#include "kernels/on_host.h"
 #include "optim/update_rule.h"
 
 namespace tersor {
@@ -47,7 +48,7 @@ class AdamW final : public UpdateRule {
 
   Direction direction(const at::Tensor& grad, Slots& slots, const StepInfo&) const override {
     const at::Tensor& t = slots["t"].add_(1);
-    if (t.dim() == 0 && grad.is_cpu()) {
+    if (t.dim() == 0 && kernels::on_host(grad)) {
       const kernels::AdamCoefficients c = coefficients(t);
       at::Tensor step = at::empty_like(grad, at::MemoryFormat::Contiguous);
       kernels::adam_direction(grad.contiguous(), slots["m"], slots["v"], c, step);
@@ -72,7 +73,7 @@ class AdamW final : public UpdateRule {
     const RestingSlot& v = *step.find("v");
     const at::Tensor& t = step.find("t")->parts[0];
     const bool plain = m.parts.size() == 1 && m.parts[0].scalar_type() == at::kFloat;
-    if (t.dim() != 0 || !step.weight.is_cpu() || (!plain && m.format != "int8")) return false;
+    if (t.dim() != 0 || !kernels::on_host(step.weight) || (!plain && m.format != "int8")) return false;
     t.add_(1);
     const kernels::AdamStep rest{.grad_scale = step.grad_scale, .lr = step.lr, .weight_decay = step.weight_decay};
     if (plain)
@@ -87,7 +88,7 @@ class AdamW final : public UpdateRule {
  private:
   // For the kernels of the CPU, in whose memory t is.
   kernels::AdamCoefficients coefficients(const at::Tensor& t) const {
-    const double steps = *t.const_data_ptr<float>();
+    const double steps = t.is_meta() ? 1 : *t.const_data_ptr<float>();
     const double root2 = std::sqrt(1 - std::pow(c_.beta2, steps));
     return {.beta1 = c_.beta1, .beta2 = c_.beta2,
             .epsilon = c_.epsilon_at == EpsilonAt::kCorrected ? root2 * c_.epsilon : c_.epsilon,

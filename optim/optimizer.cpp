@@ -11,6 +11,13 @@
 
 namespace tersor {
 
+namespace {
+
+// A tensor without numbers is of a plan, whose steps are ordinary ones: any finite number does.
+double number(const at::Tensor& x) { return x.is_meta() ? 1 : x.item<double>(); }
+
+}  // namespace
+
 // Takes a parameter's gradient out of autograd's hands as soon as it is complete for one backward pass.
 class Optimizer::GradientHook final : public torch::autograd::PostAccumulateGradHook {
  public:
@@ -160,7 +167,7 @@ void Optimizer::receive_gradient(size_t index) {
   if (!last) return;
   if (!two_passes_) member.square_norm = measure(member, whole, member.gradient);
   if (config_.update != UpdateMode::kDuringBackward || refused_) return;
-  if (!two_passes_) refused_ = !std::isfinite(member.square_norm.item<double>());
+  if (!two_passes_) refused_ = !std::isfinite(number(member.square_norm));
   if (!refused_) update(index, outcome_.clip_factor);
 }
 
@@ -172,7 +179,7 @@ void Optimizer::measure_all() {
     squares.push_back(member.square_norm);
     outcome_.norm_is_estimate = outcome_.norm_is_estimate || estimates_norm(member);
   }
-  if (!squares.empty()) outcome_.grad_norm = at::stack(squares).sum().sqrt().item<double>();
+  if (!squares.empty()) outcome_.grad_norm = number(at::stack(squares).sum().sqrt());
   outcome_.finite = std::isfinite(outcome_.grad_norm);
   if (outcome_.finite && config_.clip_norm) outcome_.clip_factor = std::min(1.0, *config_.clip_norm / (outcome_.grad_norm + 1e-6));
 }

@@ -126,7 +126,7 @@ void Subspace::update_period(const Slots& slots) const {
     at::Tensor cosine = at::dot(slots["leading"], leading);
     if (c_.lazy->absolute) cosine = cosine.abs();
     similarity.copy_(similarity.roll(-1));
-    similarity[-1] = cosine.to(at::kCPU);
+    if (!cosine.is_meta()) similarity[-1] = cosine.to(at::kCPU);
   }
   slots["leading"].copy_(leading);
   if (refreshes < static_cast<float>(c_.lazy->window)) return;

@@ -4,56 +4,110 @@
 #include <c10/core/alignment.h>
 #include <c10/core/impl/alloc_cpu.h>
 
+#include <chrono>
 #include <mutex>
+#include <optional>
 
 namespace tersor {
 namespace {
 
 thread_local Segment current_segment = Segment::kOther;
 
+// Keeps the fullest of every `stride_` changes; when there are too many, of twice as many.
+class Recording {
+ public:
+  void add(const MemoryUse& use) {
+    if (changes_++ % stride_ == 0)
+      moments_.push_back({elapsed(), use});
+    else if (use.total >= moments_.back().use.total)
+      moments_.back() = {elapsed(), use};
+    if (moments_.size() >= kMost) halve();
+  }
+  [[nodiscard]] const std::vector<MemoryMoment>& moments() const { return moments_; }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  static constexpr size_t kMost = 400;
+
+  [[nodiscard]] double elapsed() const { return std::chrono::duration<double>(Clock::now() - begin_).count(); }
+  void halve() {
+    for (size_t i = 0; i < kMost / 2; ++i)
+      moments_[i] = std::max(moments_[2 * i], moments_[2 * i + 1], [](const auto& a, const auto& b) { return a.use.total < b.use.total; });
+    moments_.resize(kMost / 2);
+    stride_ *= 2;
+  }
+
+  Clock::time_point begin_ = Clock::now();
+  std::vector<MemoryMoment> moments_;
+  int64_t changes_ = 0;
+  int64_t stride_ = 1;
+};
+
 class Ledger {
  public:
   void add(Segment segment, int64_t bytes) {
     const std::lock_guard lock(mutex_);
-    now_.bytes[static_cast<size_t>(segment)] += bytes;
+    grow(segment, bytes);
     now_.total += bytes;
-    if (now_.total > peak_.total) peak_ = now_;
+    if (now_.total > peak_.whole.total) peak_.whole = now_;
+    if (recording_) recording_->add(now_);
   }
   void move(Segment from, Segment to, int64_t bytes) {
     const std::lock_guard lock(mutex_);
-    now_.bytes[static_cast<size_t>(from)] -= bytes;
-    now_.bytes[static_cast<size_t>(to)] += bytes;
+    grow(from, -bytes);
+    grow(to, bytes);
+    if (recording_) recording_->add(now_);
+  }
+  void record() {
+    const std::lock_guard lock(mutex_);
+    recording_.emplace().add(now_);
+  }
+  std::vector<MemoryMoment> recorded() {
+    const std::lock_guard lock(mutex_);
+    std::vector<MemoryMoment> moments = recording_ ? recording_->moments() : std::vector<MemoryMoment>();
+    recording_.reset();
+    return moments;
   }
   void reset_peak() {
     const std::lock_guard lock(mutex_);
-    peak_ = now_;
+    peak_ = {now_, now_.bytes};
   }
   MemoryUse now() {
     const std::lock_guard lock(mutex_);
     return now_;
   }
-  MemoryUse peak() {
+  MemoryPeak peak() {
     const std::lock_guard lock(mutex_);
     return peak_;
   }
 
  private:
+  void grow(Segment segment, int64_t bytes) {
+    const auto i = static_cast<size_t>(segment);
+    now_.bytes[i] += bytes;
+    peak_.most[i] = std::max(peak_.most[i], now_.bytes[i]);
+  }
+
   std::mutex mutex_;
   MemoryUse now_;
-  MemoryUse peak_;
+  MemoryPeak peak_;
+  std::optional<Recording> recording_;
 };
 
 // Never destroyed: tensors of static life are freed after all else.
-Ledger& ledger() {
-  static auto* instance = new Ledger;
-  return *instance;
+Ledger& ledger(at::DeviceType device) {
+  static auto* host = new Ledger;
+  static auto* meta = new Ledger;
+  return device == at::kMeta ? *meta : *host;
 }
 
-// How an allocation is booked: written before the memory that is given out, whose alignment it keeps.
+// How an allocation is booked.
 struct Header {
   int64_t bytes;
   Segment segment;
 };
+
+// In host memory it is written before the memory that is given out, whose alignment it keeps.
 constexpr size_t kHeaderBytes = c10::gAlignment;
 static_assert(sizeof(Header) <= kHeaderBytes);
 
@@ -62,24 +116,49 @@ Header& header_of(void* data) { return *reinterpret_cast<Header*>(static_cast<ch
 void release(void* data) {
   if (data == nullptr) return;
   const Header header = header_of(data);
-  ledger().add(header.segment, -header.bytes);
+  ledger(at::kCPU).add(header.segment, -header.bytes);
   c10::free_cpu(static_cast<char*>(data) - kHeaderBytes);
 }
 
-class CountingAllocator final : public c10::Allocator {
+class HostAllocator final : public c10::Allocator {
  public:
   c10::DataPtr allocate(size_t bytes) override {
-    if (bytes == 0) return {nullptr, nullptr, &release, c10::Device(c10::DeviceType::CPU)};
+    if (bytes == 0) return {nullptr, nullptr, &release, at::Device(at::kCPU)};
     void* data = static_cast<char*>(c10::alloc_cpu(bytes + kHeaderBytes)) + kHeaderBytes;
     header_of(data) = {static_cast<int64_t>(bytes), current_segment};
-    ledger().add(current_segment, static_cast<int64_t>(bytes));
-    return {data, data, &release, c10::Device(c10::DeviceType::CPU)};
+    ledger(at::kCPU).add(current_segment, static_cast<int64_t>(bytes));
+    return {data, data, &release, at::Device(at::kCPU)};
   }
   c10::DeleterFnPtr raw_deleter() const override { return &release; }
   void copy_data(void* to, const void* from, std::size_t bytes) const override { default_copy_data(to, from, bytes); }
 };
 
-CountingAllocator* installed = nullptr;
+void release_meta(void* header) {
+  const std::unique_ptr<Header> own(static_cast<Header*>(header));
+  if (own) ledger(at::kMeta).add(own->segment, -own->bytes);
+}
+
+// Gives out nothing, and books it.
+class MetaAllocator final : public c10::Allocator {
+ public:
+  c10::DataPtr allocate(size_t bytes) override {
+    auto header = std::make_unique<Header>(static_cast<int64_t>(bytes), current_segment);
+    ledger(at::kMeta).add(header->segment, header->bytes);
+    return {nullptr, header.release(), &release_meta, at::Device(at::kMeta)};
+  }
+  c10::DeleterFnPtr raw_deleter() const override { return nullptr; }
+  void copy_data(void*, const void*, std::size_t) const override {}
+};
+
+bool installed = false;
+
+// Where it is booked; nothing for memory that is not the ledger's.
+Header* booking(const c10::DataPtr& memory) {
+  if (memory.get_context() == nullptr) return nullptr;
+  if (memory.get_deleter() == &release) return &header_of(memory.get_context());
+  if (memory.get_deleter() == &release_meta) return static_cast<Header*>(memory.get_context());
+  return nullptr;
+}
 
 }  // namespace
 
@@ -87,24 +166,25 @@ MemoryScope::MemoryScope(Segment segment) : before_(std::exchange(current_segmen
 MemoryScope::~MemoryScope() { current_segment = before_; }
 
 void install_memory_ledger() {
-  if (installed != nullptr) return;
+  if (std::exchange(installed, true)) return;
   constexpr uint8_t kPriority = 100;
-  installed = new CountingAllocator;
-  c10::SetCPUAllocator(installed, kPriority);
+  c10::SetCPUAllocator(new HostAllocator, kPriority);
+  c10::SetAllocator(at::kMeta, new MetaAllocator, kPriority);
 }
 
-bool memory_ledger_installed() { return installed != nullptr; }
-MemoryUse memory_now() { return ledger().now(); }
-MemoryUse memory_peak() { return ledger().peak(); }
-void reset_memory_peak() { ledger().reset_peak(); }
+bool memory_ledger_installed() { return installed; }
+MemoryUse memory_now(at::DeviceType device) { return ledger(device).now(); }
+MemoryPeak memory_peak(at::DeviceType device) { return ledger(device).peak(); }
+void reset_memory_peak(at::DeviceType device) { ledger(device).reset_peak(); }
+void record_memory() { ledger(at::kCPU).record(); }
+std::vector<MemoryMoment> recorded_memory() { return ledger(at::kCPU).recorded(); }
 
 void book(const at::Tensor& tensor, Segment segment) {
   if (!tensor.defined() || !tensor.has_storage()) return;
-  const c10::DataPtr& memory = tensor.storage().data_ptr();
-  if (memory.get_deleter() != &release || memory.get() == nullptr) return;
-  Header& header = header_of(memory.get_context());
-  ledger().move(header.segment, segment, header.bytes);
-  header.segment = segment;
+  Header* header = booking(tensor.storage().data_ptr());
+  if (header == nullptr) return;
+  ledger(tensor.device().type()).move(header->segment, segment, header->bytes);
+  header->segment = segment;
 }
 
 }  // namespace tersor

@@ -1,17 +1,19 @@
-// The ledger of memory: how many bytes of tensors live in host memory, and what for.
+// The ledger of memory: how many bytes of tensors live, and what for.
 //
 //   install_memory_ledger();                       // once, before the first tensor
 //   { const MemoryScope scope(Segment::kWeights);  … }   // what is allocated here is weights
 //   book(gradient, Segment::kGradients);           // a tensor is something else from now on
-//   MemoryUse most = memory_peak();
+//   MemoryPeak most = memory_peak();
 //
-// A counting allocator in the place of LibTorch's: bytes are those asked for, without what malloc rounds up.
+// Counting allocators in the place of LibTorch's: bytes are those asked for, without what malloc rounds up. Tensors without
+// numbers (the meta device) have a ledger of their own, of what they would take: a run on them is a run's plan.
 #pragma once
 
 #include <ATen/ATen.h>
 
 #include <array>
 #include <string_view>
+#include <vector>
 
 namespace tersor {
 
@@ -24,6 +26,14 @@ struct MemoryUse {
   int64_t total = 0;
 
   [[nodiscard]] int64_t of(Segment segment) const { return bytes[static_cast<size_t>(segment)]; }
+};
+
+// When the total was largest, and what each segment took when that was largest, at whatever time.
+struct MemoryPeak {
+  MemoryUse whole;
+  std::array<int64_t, kSegmentNames.size()> most{};
+
+  [[nodiscard]] int64_t most_of(Segment segment) const { return most[static_cast<size_t>(segment)]; }
 };
 
 // Allocations of this thread belong to a segment for as long as the scope lives.
@@ -42,10 +52,19 @@ class MemoryScope {
 void install_memory_ledger();
 [[nodiscard]] bool memory_ledger_installed();
 
-[[nodiscard]] MemoryUse memory_now();
-// As it was when the total was largest since the last `reset_memory_peak`.
-[[nodiscard]] MemoryUse memory_peak();
-void reset_memory_peak();
+// `device` is kCPU or kMeta.
+[[nodiscard]] MemoryUse memory_now(at::DeviceType device = at::kCPU);
+// Since the last `reset_memory_peak`.
+[[nodiscard]] MemoryPeak memory_peak(at::DeviceType device = at::kCPU);
+void reset_memory_peak(at::DeviceType device = at::kCPU);
+// What lived when, from one call to the other: a few hundred moments, each the fullest of its stretch. Host memory alone.
+struct MemoryMoment {
+  double seconds = 0;  // since the first call
+  MemoryUse use;
+};
+void record_memory();
+[[nodiscard]] std::vector<MemoryMoment> recorded_memory();
+
 // Moves a tensor's storage to another segment.
 void book(const at::Tensor& tensor, Segment segment);
 

@@ -1,6 +1,20 @@
 #include "core/model/attention.h"
 
+#include "kernels/on_host.h"
+
 namespace tersor {
+
+namespace {
+
+// softmax(q·kᵀ/√width + mask)·v, never with the matrix of all scores. LibTorch would choose another way for tensors without
+// numbers, whose memory is that of no run.
+at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+  constexpr bool kCausal = true;
+  if (kernels::on_host(q)) return std::get<0>(at::_scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, kCausal));
+  return at::scaled_dot_product_attention(q, k, v, std::nullopt, 0.0, kCausal);
+}
+
+}  // namespace
 
 Attention::Attention(const BuildContext& context, const std::string& name, const ModelConfig& c)
     : heads_(c.num_attention_heads), kv_heads_(c.kv_heads()), width_(c.head_width()) {
@@ -26,7 +40,7 @@ at::Tensor Attention::forward(const at::Tensor& x, const RotaryTables& rotary) {
     k = k.repeat_interleave(heads_ / kv_heads_, 1);
     v = v.repeat_interleave(heads_ / kv_heads_, 1);
   }
-  const at::Tensor y = at::scaled_dot_product_attention(q, k, v, std::nullopt, 0.0, /*is_causal=*/true);
+  const at::Tensor y = attend(q, k, v);
   return o_->forward(y.transpose(1, 2).reshape({batch, length, heads_ * width_}));
 }
 

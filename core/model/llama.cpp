@@ -164,6 +164,14 @@ std::vector<PackedPart> Llama::tensors() const {
   return all;
 }
 
+int64_t Llama::bytes() const {
+  int64_t total = 0;
+  for (const PackedPart& part : tensors()) total += static_cast<int64_t>(part.value.nbytes());
+  for (const auto& linear : linears())
+    for (const PackedPart& part : linear->weight().derived()) total += static_cast<int64_t>(part.value.nbytes());
+  return total;
+}
+
 int64_t Llama::num_parameters() const {
   int64_t total = 0;
   for (const Param& param : params()) total += param.value.numel();

@@ -74,6 +74,8 @@ class Llama final : public torch::nn::Module {
   [[nodiscard]] std::vector<Param> params() const;
   // What a checkpoint holds: the trained tensors as they rest, and what weights keep besides.
   [[nodiscard]] std::vector<PackedPart> tensors() const;
+  // Bytes of those, and of what follows from them.
+  [[nodiscard]] int64_t bytes() const;
 
   // What runs again in the backward pass instead of being kept.
   void set_recompute(Recompute again) { recompute_ = again; }

@@ -39,6 +39,8 @@ class Parameterization : public torch::nn::Module {
 
   // What a checkpoint holds besides `params`, under full names: frozen weights, masks, pools, counters.
   [[nodiscard]] virtual std::vector<PackedPart> kept() const { return {}; }
+  // What follows from those and is not saved, but takes memory as long as the weight lives.
+  [[nodiscard]] virtual std::vector<PackedPart> derived() const { return {}; }
   // Before saved tensors are copied in: takes their sizes on, where sizes change during training.
   virtual void resize_like(const SavedSizes&) {}
   // After saved tensors were copied in: whatever follows from them.

@@ -41,7 +41,10 @@ class SlTrain final : public Parameterization, public Refactorizable {
     b_ = register_parameter("B", at::zeros({shape.out, rank}, shape.options));
     values_ = register_parameter("values", at::empty({nnz}, shape.options));
     support_ = at::zeros({1}, shape.options.dtype(at::kLong));
-    if (shape.options.device().is_meta()) return;
+    if (shape.options.device().is_meta()) {
+      *pattern_ = kernels::SparsePattern::uninitialized(shape.out, shape.in, nnz, at::kMeta);
+      return;
+    }
     const double bound = 1 / std::sqrt(static_cast<double>(shape.in));
     kernels::fill_uniform(a_, bound, random_stream(shape.seed, "init", shape.name + ".A"));
     kernels::fill_uniform(values_, bound, random_stream(shape.seed, "init", shape.name + ".values"));
@@ -90,6 +93,9 @@ class SlTrain final : public Parameterization, public Refactorizable {
     return {{name_ + ".A", a_, Role::kFactor}, {name_ + ".B", b_, Role::kFactor}, {name_ + ".values", values_, Role::kSparse}};
   }
   std::vector<PackedPart> kept() const override { return {{name_ + ".support", support_}}; }
+  std::vector<PackedPart> derived() const override {
+    return {{name_ + ".row_starts", pattern_->row_starts}, {name_ + ".columns", pattern_->columns}};
+  }
   void restored() override {
     *pattern_ = kernels::SparsePattern::random(pattern_->out, pattern_->in, values_.numel(),
                                                RandomStream(static_cast<uint64_t>(support_.item<int64_t>())));

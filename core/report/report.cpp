@@ -33,6 +33,7 @@ using Records = std::map<int64_t, Json>;
 struct RunRecords {
   Json start = nullptr;   // the first record, which tells of the model; null in an empty file
   Json memory = nullptr;
+  Json memory_over_step = nullptr;
   Json end = nullptr;     // null while the run goes on, and after a crash
   Records steps;
   Records evals;
@@ -62,6 +63,8 @@ class RecordReader {
       add_event(step, text_of(record, "name"), text_of(record, "detail"));
     } else if (type == "memory") {
       records_.memory = record;
+    } else if (type == "memory_over_step") {
+      records_.memory_over_step = record;
     } else if (type == "end") {
       records_.end = record;
     }
@@ -244,6 +247,7 @@ Json read_run(const fs::path& folder) {
           {"config", read_config(folder / "config.yaml")},
           {"start", records.start},
           {"memory", records.memory},
+          {"memory_over_step", records.memory_over_step},
           {"end", records.end},
           {"unreadable_lines", records.unreadable},
           {"totals", totals(records.steps)},

@@ -25,7 +25,7 @@ class Merge final : public Action {
 
   std::string run(RunContext& context) override {
     const at::NoGradGuard no_grad;
-    const auto weights = context.able<Mergeable>(c_.targets, "parameterization lora");
+    const auto weights = able(context.targets());
     for (const auto& [linear, mergeable] : weights) {
       mergeable->merge(context.random(linear->name()));
       if (c_.moments == Moments::kReset) context.forget(*linear);
@@ -33,7 +33,13 @@ class Merge final : public Action {
     return fmt::format("merged {} weights", weights.size());
   }
 
+  void check(const Targets& targets) const override { (void)able(targets); }
+
  private:
+  [[nodiscard]] std::vector<std::pair<Linear*, Mergeable*>> able(const Targets& targets) const {
+    return targets.able<Mergeable>(c_.targets, "parameterization lora");
+  }
+
   Config c_;
 };
 

@@ -64,6 +64,10 @@ struct Census {
   }
 };
 
+Prunables prunables(const Targets& targets, const std::vector<std::string>& patterns) {
+  return targets.able<Prunable>(patterns, "parameterization masked");
+}
+
 class Prune final : public Action {
  public:
   struct Config {
@@ -82,7 +86,7 @@ class Prune final : public Action {
 
   std::string run(RunContext& context) override {
     const at::NoGradGuard no_grad;
-    const Prunables all = context.able<Prunable>(c_.targets, "parameterization masked");
+    const Prunables all = prunables(context.targets(), c_.targets);
     const double exponent = static_cast<double>(context.occurrence.index + 1) / static_cast<double>(std::max<int64_t>(1, context.occurrence.count));
     const double density = std::pow(1 - c_.sparsity, exponent);
     std::map<std::string, Inheritance> inherited;
@@ -95,6 +99,8 @@ class Prune final : public Action {
     const Census now(all);
     return fmt::format("{:.2f} % of {:.0f} entries are left in {} weights", 100 * now.left / now.all, now.all, all.size());
   }
+
+  void check(const Targets& targets) const override { (void)prunables(targets, c_.targets); }
 
  private:
   static void prune(const Prunables& weights, double density, std::map<std::string, Inheritance>& inherited) {
@@ -124,13 +130,15 @@ class Densify final : public Action {
   std::string run(RunContext& context) override {
     const at::NoGradGuard no_grad;
     std::map<std::string, Inheritance> inherited;
-    for (const auto& [linear, prunable] : context.able<Prunable>(targets_, "parameterization masked")) {
+    for (const auto& [linear, prunable] : prunables(context.targets(), targets_)) {
       const std::string name = linear->weight().params().front().name;
       inherited[name] = {.from = name, .index = prunable->densify()};
     }
     context.optimizer.replace_params(context.model.params(), inherited);
     return fmt::format("every entry of {} weights is trained again", inherited.size());
   }
+
+  void check(const Targets& targets) const override { (void)prunables(targets, targets_); }
 
  private:
   std::vector<std::string> targets_;

@@ -24,7 +24,7 @@ class Refactorize final : public Action {
 
   std::string run(RunContext& context) override {
     const at::NoGradGuard no_grad;
-    const auto weights = context.able<Refactorizable>(c_.targets, "a factored parameterization (low_rank, lora, sltrain)");
+    const auto weights = able(context.targets());
     int64_t changed = 0;
     for (const auto& [linear, factors] : weights) {
       if (!factors->refactorize()) continue;
@@ -34,7 +34,13 @@ class Refactorize final : public Action {
     return fmt::format("refactorized {} of {} weights", changed, weights.size());
   }
 
+  void check(const Targets& targets) const override { (void)able(targets); }
+
  private:
+  [[nodiscard]] std::vector<std::pair<Linear*, Refactorizable*>> able(const Targets& targets) const {
+    return targets.able<Refactorizable>(c_.targets, "a factored parameterization (low_rank, lora, sltrain)");
+  }
+
   Config c_;
 };
 

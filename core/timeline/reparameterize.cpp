@@ -17,7 +17,7 @@ class Reparameterize final : public Action {
     const auto before = static_cast<double>(context.model.num_parameters());
     double difference = 0;
     double norm = 0;
-    (void)context.linears(c_.targets);  // there must be some
+    check(context.targets());
     const std::vector<std::string> changed = context.model.reparameterize(c_, [&](const Linear& linear, const at::Tensor& was) {
       if (!linear.weight().linear()) return;
       difference += (linear.weight().materialize() - was).to(at::kDouble).square().sum().item<double>();
@@ -28,6 +28,7 @@ class Reparameterize final : public Action {
                        norm > 0 ? 100 * std::sqrt(difference / norm) : 0, static_cast<double>(context.model.num_parameters()) / 1e6, before / 1e6);
   }
 
+  void check(const Targets& targets) const override { (void)targets.linears(c_.targets); }
   void change_structure(Llama& model) const override { (void)model.reparameterize(c_); }
 
  private:

@@ -42,7 +42,7 @@ class SwitchVectors final : public Action {
     const auto span = static_cast<double>(std::max<int64_t>(1, steps_in(c_.decay, context.progress)));
     const double share = std::max(kLeast, std::pow(kRest, (done + 1) / span)) / c_.interval;
     int64_t switched = 0;
-    for (const auto& [linear, vectors] : context.able<VectorSwitching>(c_.targets, "parameterization switch_lora")) {
+    for (const auto& [linear, vectors] : able(context.targets())) {
       const Param factor = linear->weight().params().front();
       const auto rank = static_cast<double>(factor.value.size(factor.slice_axis.value()));
       for (const ForgottenSlices& forgotten : vectors->switch_vectors(rank * share, c_.freeze, context.random(linear->name()))) {
@@ -55,7 +55,13 @@ class SwitchVectors final : public Action {
     return fmt::format("switched {} vectors in the last {} steps, at {:.2g} of the first rate", std::exchange(switched_, 0), kReportEvery, share * c_.interval);
   }
 
+  void check(const Targets& targets) const override { (void)able(targets); }
+
  private:
+  [[nodiscard]] std::vector<std::pair<Linear*, VectorSwitching*>> able(const Targets& targets) const {
+    return targets.able<VectorSwitching>(c_.targets, "parameterization switch_lora");
+  }
+
   static constexpr int64_t kReportEvery = 100;  // a line a step would say nothing
   Config c_;
   int64_t switched_ = 0;

@@ -10,12 +10,12 @@ ActionRegistry& actions() {
   return registry;
 }
 
-std::vector<std::shared_ptr<Linear>> RunContext::linears(const std::vector<std::string>& targets) const {
-  const ParameterizationConfig pattern{.targets = targets};
+std::vector<std::shared_ptr<Linear>> Targets::linears(const std::vector<std::string>& patterns) const {
+  const ParameterizationConfig pattern{.targets = patterns};
   std::vector<std::shared_ptr<Linear>> found;
   for (const auto& linear : model.linears())
     if (pattern.matches(linear->name())) found.push_back(linear);
-  if (found.empty()) throw user_error("timeline: {} has targets [{}], which fit no weight", name, fmt::join(targets, ", "));
+  if (found.empty()) throw user_error("timeline: {} has targets [{}], which fit no weight", action, fmt::join(patterns, ", "));
   return found;
 }
 
@@ -69,22 +69,6 @@ std::optional<Timeline::Rise> Timeline::rise(const Progress& progress) const {
     }
   }
   return latest;
-}
-
-std::vector<std::vector<Param>> Timeline::stages(Llama& model) const {
-  std::vector<std::vector<Param>> all{model.params()};
-  for (const Scheduled& entry : scheduled_) {
-    const size_t before = model.structure().parameterizations.size();
-    const int64_t depth = model.config().num_hidden_layers;
-    entry.action->change_structure(model);
-    if (model.structure().parameterizations.size() != before || model.config().num_hidden_layers != depth) all.push_back(model.params());
-  }
-  return all;
-}
-
-void Timeline::check(LiveSettings settings) const {
-  const int64_t window = settings.sequence_length;
-  for (const Scheduled& entry : scheduled_) entry.action->change_settings(settings, window);
 }
 
 }  // namespace tersor

@@ -33,6 +33,25 @@ struct Occurrence {
   int64_t count = 1;
 };
 
+// The weights that an action of some name is meant for.
+struct Targets {
+  const Llama& model;
+  std::string_view action;
+
+  // Those whose names fit one of the patterns. UserError when there is none.
+  [[nodiscard]] std::vector<std::shared_ptr<Linear>> linears(const std::vector<std::string>& patterns) const;
+  // Those of them that can do what `Operation` (core/param/operations.h) stands for. UserError when none can; `remedy` says
+  // which parameterization does.
+  template <class Operation>
+  [[nodiscard]] std::vector<std::pair<Linear*, Operation*>> able(const std::vector<std::string>& patterns, std::string_view remedy) const {
+    std::vector<std::pair<Linear*, Operation*>> found;
+    for (const auto& linear : linears(patterns))
+      if (auto* operation = dynamic_cast<Operation*>(&linear->weight())) found.emplace_back(linear.get(), operation);
+    if (found.empty()) throw user_error("timeline: {} needs {}, and none of its targets is when it is due", action, remedy);
+    return found;
+  }
+};
+
 // What an action may see and change.
 struct RunContext {
   Llama& model;
@@ -50,18 +69,7 @@ struct RunContext {
   }
   // Resets the state of the parameters of a weight.
   void forget(const Linear& linear) const;
-  // The weights whose names fit one of the patterns. UserError when there is none.
-  [[nodiscard]] std::vector<std::shared_ptr<Linear>> linears(const std::vector<std::string>& targets) const;
-  // Those of them that can do what `Operation` (core/param/operations.h) stands for. UserError when none can; `remedy` says
-  // which parameterization does.
-  template <class Operation>
-  [[nodiscard]] std::vector<std::pair<Linear*, Operation*>> able(const std::vector<std::string>& targets, std::string_view remedy) const {
-    std::vector<std::pair<Linear*, Operation*>> found;
-    for (const auto& linear : linears(targets))
-      if (auto* operation = dynamic_cast<Operation*>(&linear->weight())) found.emplace_back(linear.get(), operation);
-    if (found.empty()) throw user_error("timeline: {} needs {}, and none of its targets is", name, remedy);
-    return found;
-  }
+  [[nodiscard]] Targets targets() const { return {model, name}; }
 };
 
 // What becomes of the moments of parameters that an action changes.
@@ -84,7 +92,10 @@ class Action {
 
   // Steps over which the learning rate rises again afterwards.
   [[nodiscard]] virtual std::optional<Span> rewarms() const { return std::nullopt; }
-  // What the model's tensors will be afterwards, for checks before a run: done to a model without numbers.
+  // Before a run all actions are gone through in the order they will be due in, on a model without numbers (core/train/walk.h).
+  // UserError where this one would find nothing to act on.
+  virtual void check(const Targets&) const {}
+  // What the model's tensors will be afterwards.
   virtual void change_structure(Llama&) const {}
   // What the settings will be afterwards, of a run whose windows have `window` tokens. UserError where they cannot be.
   virtual void change_settings(LiveSettings&, int64_t /*window*/) const {}
@@ -120,12 +131,6 @@ class Timeline {
     int64_t steps = 1; // of the whole rise
   };
   [[nodiscard]] std::optional<Rise> rise(const Progress& progress) const;
-
-  // The sets of parameters that the model will have, in the order written: the one it begins with, and one for each action
-  // that changes them. `model` has no numbers and is changed.
-  [[nodiscard]] std::vector<std::vector<Param>> stages(Llama& model) const;
-  // Goes through the changes of settings in the order written. UserError where one cannot be.
-  void check(LiveSettings settings) const;
 
  private:
   struct Scheduled {

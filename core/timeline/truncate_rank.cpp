@@ -31,7 +31,7 @@ class TruncateRank final : public Action {
     const at::NoGradGuard no_grad;
     int64_t left = 0;
     int64_t full = 0;
-    const auto weights = context.linears(c_.targets);
+    const auto weights = context.targets().linears(c_.targets);
     for (const auto& linear : weights) {
       const at::Tensor w = linear->weight().materialize().to(at::kDouble);
       const bool tall = w.size(0) > w.size(1);
@@ -49,6 +49,8 @@ class TruncateRank final : public Action {
     }
     return fmt::format("{} of {} singular directions are left in {} weights", left, full, weights.size());
   }
+
+  void check(const Targets& targets) const override { (void)targets.linears(c_.targets); }
 
  private:
   Config c_;

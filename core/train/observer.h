@@ -32,6 +32,7 @@ struct StepReport {
   double update_ms = 0;    // the optimizer's part
   int64_t peak_bytes = 0;  // resident, of the process
   MemoryUse memory;        // when tensors took most in this step
+  std::vector<MemoryMoment> memory_moments{};  // of one step of the run
   double elapsed_seconds = 0;    // since this process began to train
   double eta_seconds = 0;
   bool log = false;        // a step that is written down

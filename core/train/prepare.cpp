@@ -1,38 +1,36 @@
 #include "core/train/prepare.h"
 
-#include <fstream>
-
 #include "core/base/error.h"
 #include "core/base/pattern.h"
+#include "core/base/quantity.h"
 #include "core/interop/hugging_face.h"
+#include "core/memory/machine.h"
 #include "core/train/checkpoint.h"
+#include "core/train/run_plan.h"
 
 namespace tersor {
 namespace {
-
-// Memory that can be had without swapping; 0 when the system does not say.
-double available_bytes() {
-  std::ifstream info("/proc/meminfo");
-  for (std::string word; info >> word;) {
-    if (word != "MemAvailable:") continue;
-    double kilobytes = 0;
-    info >> kilobytes;
-    return kilobytes * 1024;
-  }
-  return 0;
-}
 
 at::ScalarType scalar_type(const RunConfig& config) {
   return config.run.dtype == Dtype::kBf16 ? at::kBFloat16 : at::kFloat;
 }
 
-void check_targets(const RunConfig& config, const Llama& shapes) {
-  for (const ParameterizationConfig& one : config.parameterization) {
-    const auto linears = shapes.linears();
+void check_targets(const RunConfig& config) {
+  const Llama shapes = shapes_of(config);
+  const auto linears = shapes.linears();
+  for (const ParameterizationConfig& one : config.parameterization)
     for (const std::string& target : one.targets)
       if (std::none_of(linears.begin(), linears.end(), [&](const auto& linear) { return fits_pattern(target, linear->name()); }))
         throw user_error("parameterization.targets: '{}' matches no weight; they are called like '{}'", target, linears.front()->name());
-  }
+}
+
+void check_memory(const RunConfig& config, int64_t peak) {
+  const int64_t limit = config.run.memory_limit ? config.run.memory_limit->value : available_memory();
+  if (limit == 0 || peak <= limit) return;
+  const auto amount = [](int64_t bytes) { return format_bytes(static_cast<double>(bytes)); };
+  throw user_error("the run will take {} and {} {}; 'tersor plan … --budget {}MiB' looks for what makes it fit, and run.memory_limit=0 "
+                   "tries it as it is", amount(peak), amount(limit), config.run.memory_limit ? "are allowed by run.memory_limit" : "are free",
+                   limit >> 20);
 }
 
 }  // namespace
@@ -53,18 +51,8 @@ Llama shapes_of(const RunConfig& config) {
 }
 
 void validate(const RunConfig& config) {
-  constexpr double kGiB = 0x1.0p30;
-  Llama shapes = shapes_of(config);
-  check_targets(config, shapes);
-  double needed = 0;
-  for (const PackedPart& part : shapes.tensors()) needed += static_cast<double>(part.value.nbytes());
-  const double available = available_bytes();
-  if (available > 0 && needed > available)
-    throw user_error("model: its weights alone take {:.1f} GiB, and {:.1f} GiB of memory are free; choose a smaller model", needed / kGiB,
-                     available / kGiB);
-  const Timeline timeline(config.timeline);
-  timeline.check(first_settings(config));
-  check_groups(timeline.stages(shapes), config.optimizer.groups);
+  check_targets(config);
+  check_memory(config, plan_run(config).largest().memory.peak());
 }
 
 std::shared_ptr<Llama> build_model(const RunConfig& config, const Structure& structure) {

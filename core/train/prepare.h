@@ -13,7 +13,7 @@ namespace tersor {
 [[nodiscard]] Llama shapes_of(const RunConfig& config);
 
 // Finds, without allocating the model, what no single option can tell: parameters that no group matches or that their rule
-// refuses, and weights that do not fit into memory. UserError.
+// refuses, actions with nothing to act on, and a peak that does not fit into memory. UserError.
 void validate(const RunConfig& config);
 
 // The model of a configuration, with fresh weights or those of run.init_from; of another structure than the configuration's,

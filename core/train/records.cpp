@@ -44,6 +44,20 @@ Json memory_values(const RunInfo& info) {
   return {{"mem/weights_bytes", info.weight_bytes}, {"mem/optimizer_bytes", info.optimizer_bytes}};
 }
 
+// Of one step, how much of each segment there was when; in segments that were never used nothing.
+Json moments_values(const std::vector<MemoryMoment>& moments) {
+  Json milliseconds = Json::array();
+  for (const MemoryMoment& moment : moments) milliseconds.push_back(std::round(1e5 * moment.seconds) / 100);
+  Json segments = Json::object();
+  for (size_t i = 0; i < kSegmentNames.size(); ++i) {
+    Json bytes = Json::array();
+    for (const MemoryMoment& moment : moments) bytes.push_back(moment.use.bytes[i]);
+    const bool used = std::any_of(moments.begin(), moments.end(), [i](const MemoryMoment& m) { return m.use.bytes[i] > 0; });
+    if (used) segments[std::string(kSegmentNames[i])] = bytes;
+  }
+  return {{"ms", milliseconds}, {"bytes", segments}};
+}
+
 class Jsonl final : public RunObserver {
  public:
   explicit Jsonl(const fs::path& run) : file_(run / "metrics.jsonl") {}
@@ -63,6 +77,7 @@ class Jsonl final : public RunObserver {
     write("memory", info.first_step, memory_values(info));
   }
   void on_step(const StepReport& s) override {
+    if (!s.memory_moments.empty()) write("memory_over_step", s.progress.step, moments_values(s.memory_moments));
     if (!s.log && !s.skipped) return;
     Json values = {{"tokens", s.progress.tokens}};
     values.update(step_values(s));

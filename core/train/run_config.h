@@ -30,6 +30,7 @@ struct RunSection {
   Dtype dtype = Dtype::kFp32;
   int64_t threads = 0;
   std::filesystem::path init_from;
+  std::optional<Bytes> memory_limit;
   void fields(FieldVisitor& v) {
     v("name", name, "the run's folder inside out_dir");
     v("out_dir", out_dir, "where runs are kept; relative to the file that says so, or, by default, to where tersor is started");
@@ -38,6 +39,7 @@ struct RunSection {
     v("dtype", dtype, "weights and compute; bf16 weights are updated with stochastic rounding");
     v("threads", threads, between(0, 1024), "CPU threads; 0 takes one a core");
     v("init_from", init_from, "where weights come from at the start: an import, an export, a checkpoint, or a run (its newest checkpoint)");
+    v("memory_limit", memory_limit, "a run that is planned to take more is refused; absent: what the machine has free; 0: none is");
   }
 };
 

@@ -1,75 +1,39 @@
 #include "core/train/run_plan.h"
 
 #include "core/train/prepare.h"
+#include "core/train/walk.h"
 
 namespace tersor {
 namespace {
 
-PlannedStage stage_of(const RunConfig& config, const Llama& shapes, int64_t first_step) {
+void count_flops(PlannedStage& stage, const RunConfig& config, const Llama& shapes) {
   const ModelConfig& m = shapes.config();
   const auto q = static_cast<double>(m.num_attention_heads * m.head_width());
-  return {.first_step = first_step,
-          .blocks = m.num_hidden_layers,
-          .parameters = shapes.num_parameters(),
-          .active = shapes.num_active(),
-          .weight_flops = 6.0 * static_cast<double>(shapes.num_active()),
-          .attention_flops = 6.0 * static_cast<double>(m.num_hidden_layers) * q * static_cast<double>(config.data.sequence_length + 1),
-          .memory = plan_memory(config, shapes)};
+  stage.weight_flops = 6.0 * static_cast<double>(shapes.num_active());
+  stage.attention_flops = 6.0 * static_cast<double>(m.num_hidden_layers) * q * static_cast<double>(config.data.sequence_length + 1);
 }
 
-// Walks through the run as the trainer does, with the actions' changes of structure and nothing else.
-class Walk {
- public:
-  explicit Walk(const RunConfig& config) : config_(config), shapes_(shapes_of(config)) {
-    for (const TimelineEntry& entry : config.timeline) {
-      actions_.push_back(entry.action.build());
-      plan_.actions.push_back({entry.action.type(), {}});
-    }
-    plan_.steps = config.total_steps();
-    plan_.tokens_per_step = config.tokens_per_step();
-    begin_stage(1);
-    for (int64_t step = 1; step <= plan_.steps; ++step) {
-      advance(step);
-      run(Phase::kBeforeUpdate, step);
-      run(Phase::kAfterUpdate, step + 1);
-    }
-    plan_.stages.back().steps = plan_.steps + 1 - plan_.stages.back().first_step;
-    check_groups(params_, config.optimizer.groups);
-  }
-  [[nodiscard]] RunPlan& plan() { return plan_; }
+// The configuration as if it had been written for a stage.
+RunConfig config_of(RunConfig config, const LiveSettings& settings) {
+  const int64_t pieces = config.data.sequence_length / settings.sequence_length;  // of a window
+  config.train.global_batch_size = settings.global_batch_size * pieces;
+  config.train.micro_batch_size = settings.micro_batch_size * pieces;
+  config.data.sequence_length = settings.sequence_length;
+  return config;
+}
 
- private:
-  void begin_stage(int64_t first_step) {
-    if (!plan_.stages.empty()) plan_.stages.back().steps = first_step - plan_.stages.back().first_step;
-    if (!plan_.stages.empty() && plan_.stages.back().steps == 0) plan_.stages.pop_back();
-    plan_.stages.push_back(stage_of(config_, shapes_, first_step));
-    params_.push_back(shapes_.params());
-  }
-  void advance(int64_t step) {
-    const int64_t before = (step - 1) * plan_.tokens_per_step;
-    const double flops = 6.0 * static_cast<double>(plan_.stages.back().active) * static_cast<double>(plan_.tokens_per_step);
-    now_ = {step, before + plan_.tokens_per_step, before, plan_.steps, plan_.steps * plan_.tokens_per_step, now_.flops + flops, now_.flops};
-  }
-  void run(Phase phase, int64_t holds_from) {
-    bool changed = false;
-    for (size_t i = 0; i < actions_.size(); ++i) {
-      if (actions_[i]->phase() != phase || !config_.timeline[i].when.due(now_)) continue;
-      plan_.actions[i].steps.push_back(now_.step);
-      const size_t kinds = shapes_.structure().parameterizations.size();
-      const int64_t blocks = shapes_.config().num_hidden_layers;
-      actions_[i]->change_structure(shapes_);
-      changed = changed || shapes_.structure().parameterizations.size() != kinds || shapes_.config().num_hidden_layers != blocks;
-    }
-    if (changed && holds_from <= plan_.steps) begin_stage(holds_from);
-  }
-
-  const RunConfig& config_;
-  Llama shapes_;
-  std::vector<std::unique_ptr<Action>> actions_;
-  std::vector<std::vector<Param>> params_;  // of every stage
-  Progress now_;
-  RunPlan plan_;
-};
+PlannedStage stage_of(const RunConfig& config, Llama& shapes, int64_t first_step) {
+  PlannedStage stage{.first_step = first_step,
+                     .blocks = shapes.config().num_hidden_layers,
+                     .parameters = shapes.num_parameters(),
+                     .active = shapes.num_active(),
+                     .micro_batch_size = config.train.micro_batch_size,
+                     .sequence_length = config.data.sequence_length,
+                     .tokens_per_step = config.tokens_per_step(),
+                     .memory = plan_memory(config, shapes)};
+  count_flops(stage, config, shapes);
+  return stage;
+}
 
 bool keeps_bases(const std::vector<SlotSpec>& slots) {
   return std::any_of(slots.begin(), slots.end(), [](const SlotSpec& s) { return s.kind == SlotKind::kProjector; });
@@ -119,9 +83,18 @@ std::vector<WholeGradients> whole_gradients(const RunConfig& config) {
 }  // namespace
 
 RunPlan plan_run(const RunConfig& config) {
-  const Timeline timeline(config.timeline);
-  timeline.check({.global_batch_size = config.train.global_batch_size, .sequence_length = config.data.sequence_length});
-  RunPlan plan = std::move(Walk(config).plan());
+  RunPlan plan{.steps = config.total_steps()};
+  for (const TimelineEntry& entry : config.timeline) plan.actions.push_back({entry.action.type(), {}});
+  std::vector<std::vector<Param>> params;
+  const auto begin_stage = [&](int64_t first_step, Llama& shapes, const LiveSettings& settings) {
+    if (!plan.stages.empty() && plan.stages.back().first_step == first_step) plan.stages.pop_back();
+    if (!plan.stages.empty()) plan.stages.back().steps = first_step - plan.stages.back().first_step;
+    params.push_back(shapes.params());
+    check_groups(params, config.optimizer.groups);
+    plan.stages.push_back(stage_of(config_of(config, settings), shapes, first_step));
+  };
+  walk_run(config, {.stage = begin_stage, .due = [&](size_t action, int64_t step) { plan.actions[action].steps.push_back(step); }});
+  plan.stages.back().steps = plan.steps + 1 - plan.stages.back().first_step;
   plan.whole_gradients = whole_gradients(config);
   const OptimizerConfig& o = config.optimizer;
   if (o.update == UpdateMode::kDuringBackward && (o.clip_norm || o.on_nonfinite == OnNonfinite::kSkip))
@@ -131,7 +104,8 @@ RunPlan plan_run(const RunConfig& config) {
 
 double flops_per_token(RunConfig config, int64_t blocks) {
   config.model.num_hidden_layers = blocks;
-  const PlannedStage stage = stage_of(config, shapes_of(config), 1);
+  PlannedStage stage;
+  count_flops(stage, config, shapes_of(config));
   return stage.weight_flops + stage.attention_flops;
 }
 
@@ -143,8 +117,14 @@ const PlannedStage& RunPlan::largest() const {
 double RunPlan::flops() const {
   double total = 0;
   for (const PlannedStage& stage : stages)
-    total += static_cast<double>(stage.steps * tokens_per_step) * (stage.weight_flops + stage.attention_flops);
+    total += static_cast<double>(stage.steps * stage.tokens_per_step) * (stage.weight_flops + stage.attention_flops);
   return passes * total;
+}
+
+double RunPlan::tokens() const {
+  double total = 0;
+  for (const PlannedStage& stage : stages) total += static_cast<double>(stage.steps * stage.tokens_per_step);
+  return total;
 }
 
 }  // namespace tersor

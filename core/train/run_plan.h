@@ -1,9 +1,9 @@
-// What a run will do and need, stage by stage: a stage ends where an action of the timeline changes the model.
+// What a run will do and need, stage by stage: a stage ends where an action of the timeline changes the model or the batch.
 //
 //   const RunPlan plan = plan_run(config);          // nothing is allocated
 //   plan.largest().memory.peak();  plan.flops();
 //
-// Of what actions do only the changes of structure are followed: not another batch size, nor weights that are pruned.
+// Of what actions do, weights that are pruned are not followed, nor the memory that an action itself takes.
 //
 // Compute a token: 6 · active parameters for the products with weights, forward and backward, and 6 · blocks · q · (L + 1) for
 // those of attention, in which a token sees (L + 1)/2 tokens on average (q: width of all heads, L: sequence_length).
@@ -19,6 +19,9 @@ struct PlannedStage {
   int64_t blocks = 0;
   int64_t parameters = 0;
   int64_t active = 0;
+  int64_t micro_batch_size = 0;  // sequences
+  int64_t sequence_length = 0;
+  int64_t tokens_per_step = 0;
   double weight_flops = 0;     // a token
   double attention_flops = 0;  // a token
   MemoryPlan memory;
@@ -42,12 +45,11 @@ struct RunPlan {
   std::vector<PlannedAction> actions;
   std::vector<WholeGradients> whole_gradients;
   int64_t steps = 0;
-  int64_t tokens_per_step = 0;
   double passes = 1;  // over each token: more than one where the last micro-batch of a step runs twice
 
   [[nodiscard]] const PlannedStage& largest() const;
   [[nodiscard]] double flops() const;
-  [[nodiscard]] double tokens() const { return static_cast<double>(steps * tokens_per_step); }
+  [[nodiscard]] double tokens() const;
 };
 
 [[nodiscard]] RunPlan plan_run(const RunConfig& config);

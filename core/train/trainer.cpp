@@ -4,13 +4,14 @@
 
 #include <chrono>
 #include <cmath>
-#include <fstream>
 
 #include "core/base/files.h"
 #include "core/base/log.h"
 #include "core/interop/hugging_face.h"
+#include "core/memory/machine.h"
 #include "core/train/prepare.h"
 #include "core/train/stop_signal.h"
+#include "core/train/training_step.h"
 
 namespace tersor {
 namespace {
@@ -20,18 +21,6 @@ using Clock = std::chrono::steady_clock;
 constexpr int64_t kMaxConsecutiveSkips = 10;
 
 double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
-
-// Largest resident size of this process so far.
-int64_t peak_resident_bytes() {
-  std::ifstream status("/proc/self/status");
-  for (std::string word; status >> word;) {
-    if (word != "VmHWM:") continue;
-    int64_t kilobytes = 0;
-    status >> kilobytes;
-    return kilobytes * 1024;
-  }
-  return 0;
-}
 
 }  // namespace
 
@@ -123,9 +112,7 @@ int Trainer::run() {
   observers_.push_back(make_console());
   observers_.push_back(make_jsonl(folder_->path()));
   if (config_.log.tensorboard) observers_.push_back(make_tensorboard(folder_->path()));
-  int64_t weight_bytes = 0;
-  for (const PackedPart& part : model_->tensors()) weight_bytes += static_cast<int64_t>(part.value.nbytes());
-  const RunInfo info{config_, resolved_, model_->num_parameters(), first_step_, weight_bytes, optimizer_->state().bytes()};
+  const RunInfo info{config_, resolved_, model_->num_parameters(), first_step_, model_->bytes(), optimizer_->state().bytes()};
   tell([&](RunObserver& o) { o.on_start(info); });
   timing_ = std::make_unique<Timing>();
 
@@ -176,55 +163,36 @@ double rate(const ScheduleConfig& schedule, const Timeline& timeline, const Prog
 bool Trainer::train_step(const Progress& progress, StepReport& report) {
   const auto begin = Clock::now();
   reset_memory_peak();
+  const bool recorded = progress.step == first_step_ + 2;  // the first is not an ordinary one
+  if (recorded) record_memory();
   if (StopSignal::requested()) return false;
   // What has changed before the update cannot be taken back: such a step is finished.
   const bool may_stop = !timeline_->due(Phase::kBeforeUpdate, progress);
   report.lr = config_.optimizer.lr * rate(config_.schedule, *timeline_, progress);
   run_timeline(Phase::kBeforeUpdate, progress, report.lr);
-  const int64_t rows = position_.settings.micro_batch_size;
-  const int64_t num_micro_batches = position_.settings.global_batch_size / rows;
-  const double scale = 1.0 / static_cast<double>(progress.tokens - progress.tokens_before);
-  optimizer_->begin_step(progress, report.lr, num_micro_batches);
-  at::Tensor loss = at::zeros({}, at::kDouble);
+  const LiveSettings settings = position_.settings;
   std::vector<int64_t> drawn = position_.drawn;
-  for (int64_t i = 0; i < num_micro_batches; ++i) {
-    if (may_stop && StopSignal::requested()) {
-      optimizer_->abandon_step();
-      return false;
-    }
-    const auto data_begin = Clock::now();
-    const MemoryScope scope(Segment::kData);
-    Batch batch = data_->read(position_.samples + i * rows, rows, position_.settings.mixture, drawn);
-    const int64_t length = position_.settings.sequence_length;
-    batch = {batch.inputs.view({-1, length}), batch.targets.view({-1, length})};
-    report.data_ms += 1e3 * seconds_since(data_begin);
-    optimizer_->begin_micro_batch();
-    loss.add_(forward_and_backward(batch, scale));
-    if (i + 1 == num_micro_batches && optimizer_->begin_second_pass()) (void)forward_and_backward(batch, scale);
-  }
-  const auto update_begin = Clock::now();
-  const StepOutcome outcome = optimizer_->finish_step();
-  report.update_ms = 1e3 * seconds_since(update_begin);
+  const auto read = [&](int64_t i) -> std::optional<Batch> {
+    if (may_stop && StopSignal::requested()) return std::nullopt;
+    const int64_t rows = settings.micro_batch_size;
+    const Batch batch = data_->read(position_.samples + i * rows, rows, settings.mixture, drawn);
+    return Batch{batch.inputs.view({-1, settings.sequence_length}), batch.targets.view({-1, settings.sequence_length})};
+  };
+  const auto done = training_step(*model_, *optimizer_, {.progress = progress, .lr = report.lr,
+                                                         .num_micro_batches = settings.global_batch_size / settings.micro_batch_size,
+                                                         .loss_chunk = config_.train.loss_chunk, .read = read});
+  if (!done) return false;
   position_.drawn = std::move(drawn);
   run_timeline(Phase::kAfterUpdate, progress, report.lr);
-  report.loss = loss.item<double>();
-  report.grad_norm = outcome.grad_norm;
-  report.norm_is_estimate = outcome.norm_is_estimate;
-  report.skipped = !outcome.finite;
+  report.data_ms = done->data_ms;
+  report.update_ms = done->update_ms;
+  report.loss = done->loss.item<double>();
+  report.grad_norm = done->outcome.grad_norm;
+  report.norm_is_estimate = done->outcome.norm_is_estimate;
+  report.skipped = !done->outcome.finite;
+  if (recorded) report.memory_moments = recorded_memory();
   report.step_ms = 1e3 * seconds_since(begin);
   return true;
-}
-
-// The loss of one micro-batch, its gradients given to the optimizer.
-at::Tensor Trainer::forward_and_backward(const Batch& batch, double scale) {
-  at::Tensor loss;
-  {
-    const MemoryScope scope(Segment::kActivations);
-    loss = model_->loss(batch.inputs, batch.targets, scale, config_.train.loss_chunk);
-  }
-  const MemoryScope scope(Segment::kTemporary);
-  loss.backward();
-  return loss.detach();
 }
 
 void Trainer::report_step(StepReport& report) {
@@ -237,8 +205,8 @@ void Trainer::report_step(StepReport& report) {
     timing_->window = Clock::now();
     timing_->window_steps = 0;
   }
-  report.peak_bytes = peak_resident_bytes();
-  report.memory = memory_peak();
+  report.peak_bytes = peak_resident_memory();
+  report.memory = memory_peak().whole;
   report.tokens_per_second = timing_->rate * static_cast<double>(now.tokens - now.tokens_before);
   report.eta_seconds = static_cast<double>(now.total_steps - now.step) / timing_->rate;
   report.elapsed_seconds = seconds_since(timing_->begin);

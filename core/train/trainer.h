@@ -29,7 +29,6 @@ class Trainer {
   void adopt_changed_settings(const Json& saved);
   [[nodiscard]] Progress progress_of_next_step() const;
   [[nodiscard]] bool train_step(const Progress& progress, StepReport& report);  // false: stopped, nothing changed
-  [[nodiscard]] at::Tensor forward_and_backward(const Batch& batch, double scale);
   void report_step(StepReport& report);
   void run_timeline(Phase phase, const Progress& progress, double lr);
   void run_evaluation(const Progress& progress);

@@ -63,7 +63,7 @@ TEST_CASE("sparse_low_rank_linear: nothing of the weight's size is saved", "[ker
   const at::Tensor a = normal({rank, in}, "a").requires_grad_(true);
   const at::Tensor v = normal({50}, "v").requires_grad_(true);
   const at::Tensor x = normal({tokens, in}, "x").requires_grad_(true);
-  (void)workspace_matrix(out, in, at::kDouble);  // the buffer is there before
+  (void)workspace_matrix(out, in, at::TensorOptions(at::kDouble));  // the buffer is there before
   const MemoryUse before = memory_now();
   const at::Tensor y = sparse_low_rank_linear(x, b, a, 0.5, pattern, v);
   CHECK(memory_now().total - before.total < static_cast<int64_t>(y.nbytes()) + 1024);  // y, and a few words of the graph

@@ -26,12 +26,12 @@ TEST_CASE("ledger: allocations are counted where they belong, and no longer when
 
 TEST_CASE("ledger: the peak is remembered as it was", "[memory]") {
   reset_memory_peak();
-  const int64_t before = memory_peak().total;
+  const int64_t before = memory_peak().whole.total;
   { const at::Tensor large = at::empty({1 << 20}, at::kByte); }
   const at::Tensor small = at::empty({100}, at::kByte);
-  CHECK(memory_peak().total - before == 1 << 20);
+  CHECK(memory_peak().whole.total - before == 1 << 20);
   reset_memory_peak();
-  CHECK(memory_peak().total - before == 100);
+  CHECK(memory_peak().whole.total - before == 100);
 }
 
 TEST_CASE("ledger: a run's weights and state are what the run says they are, and gradients are freed as they should be", "[memory]") {

@@ -4,14 +4,12 @@
 #include "core/growth/growth.h"
 #include "core/train/run_plan.h"
 #include "tests/support/catch.h"
-#include "tests/support/memory_meter.h"
 #include "tests/support/tiny_run.h"
 
 namespace tersor {
 namespace {
 
 namespace fs = std::filesystem;
-using testing::MemoryMeter;
 using testing::TemporaryFolder;
 using testing::tiny_config;
 
@@ -92,39 +90,6 @@ TEST_CASE("plan: the state of every rule in every format is counted as its forma
   }
 }
 
-struct Measured {
-  int64_t saved = 0;  // by the forward pass
-  int64_t peak = 0;   // of a whole step
-};
-
-// A step as the trainer takes it, after one in which everything that stays was made.
-Measured measure(const RunConfig& config, const MemoryPlan& plan) {
-  const auto model = build_model(config);
-  Optimizer optimizer(model->params(), config.optimizer, 1);
-  const int64_t rows = config.train.micro_batch_size;
-  const int64_t length = config.data.sequence_length;
-  const int64_t micro_batches = config.train.global_batch_size / rows;
-  const at::Tensor tokens = at::arange(rows * length, at::kLong).remainder(config.model.vocab_size).view({rows, length});
-  MemoryMeter meter;
-  Measured result;
-  for (int64_t step = 1; step <= 2; ++step) {
-    meter.restart_peak();
-    optimizer.begin_step({step, step, step - 1, 100, 100}, 0.001, micro_batches);
-    for (int64_t i = 0; i < micro_batches; ++i) {
-      optimizer.begin_micro_batch();
-      const int64_t before = meter.now();
-      const at::Tensor loss = model->loss(tokens, tokens, 1, config.train.loss_chunk);
-      if (i == 0 && step == 2) result.saved = meter.now() - before;
-      loss.backward();
-      if (i + 1 == micro_batches && optimizer.begin_second_pass()) model->loss(tokens, tokens, 1, config.train.loss_chunk).backward();
-    }
-    (void)optimizer.finish_step();
-    result.peak = std::max(result.peak, meter.peak());
-  }
-  result.peak += plan.weight_bytes() + plan.state_bytes();
-  return result;
-}
-
 const std::vector<std::string> kWider{"model.hidden_size=64", "model.intermediate_size=172", "model.num_hidden_layers=4",
                                       "model.vocab_size=512", "data.sequence_length=64",     "train.loss_chunk=64",
                                       "optimizer.clip_norm=~"};
@@ -134,42 +99,84 @@ RunConfig wider(std::vector<std::string> words) {
   return tiny_config("unused", words);
 }
 
-TEST_CASE("plan: activations are what autograd keeps", "[plan]") {
-  for (const std::string dtype : {"fp32", "bf16"}) {
-    for (const std::string heads : {"4", "2"}) {
-      INFO(dtype << ", " << heads << " key heads");
-      const RunConfig config = wider({"run.dtype=" + dtype, "model.num_key_value_heads=" + heads});
-      const MemoryPlan plan = plan_run(config).stages.front().memory;
-      const int64_t tokens = config.train.micro_batch_size * config.data.sequence_length;
-      const int64_t e = dtype == "fp32" ? 4 : 2;
-      // Beside what is saved inside, the gradients of the hidden states and of the head wait for the backward pass.
-      const int64_t kept = plan.activations.saved() + tokens * config.model.hidden_size * e + plan.gradients.head;
-      const int64_t measured = measure(config, plan).saved;
-      CHECK(std::abs(static_cast<double>(measured - kept)) < 0.005 * static_cast<double>(kept));
+// Of a plan against the same steps on real tensors. What threads take inside attention is not planned: a few kilobytes each,
+// which are seen beside models as small as these.
+double off(const RunConfig& config) {
+  constexpr double kOfThreads = 32 << 10;
+  const auto planned = static_cast<double>(plan_run(config).stages.front().memory.peak());
+  const auto measured = static_cast<double>(step_memory(config, *build_model(config)).largest().whole.total);
+  return std::max(0.0, std::abs(planned - measured) - kOfThreads) / measured;
+}
+
+constexpr double kBound = 0.05;
+
+TEST_CASE("plan: the peak is the measured one, for every method, recompute mode and type", "[plan][conformance]") {
+  for (const fs::path& file : methods()) {
+    const TemporaryFolder folder;
+    for (const std::string again : {"none", "attention", "mlp", "block"}) {
+      for (const std::string dtype : {"fp32", "bf16"}) {
+        INFO(file.stem().string() << " " << again << " " << dtype);
+        std::vector<std::string> words = kWider;
+        words.insert(words.end(), {"train.recompute=" + again, "run.dtype=" + dtype});
+        CHECK(off(method_config(folder, file, words)) < kBound);
+      }
     }
   }
 }
 
-TEST_CASE("plan: the estimated peak is near the measured one", "[plan][conformance]") {
-  for (const std::string method : {"dense", "int8"}) {
-    for (const std::string rule : {"adamw", "{type: galore, rank: 16}", "muon"}) {
+TEST_CASE("plan: the peak is the measured one, for every rule, state format, update mode and micro-batch", "[plan][conformance]") {
+  for (const std::string& rule : update_rules().names()) {
+    for (const std::string& format : state_formats().names()) {
+      if (state_formats().find(format)->build()->refuses(SlotKind::kSigned)) continue;
       for (const std::string update : {"after_backward", "during_backward"}) {
         for (const std::string micro : {"4", "8"}) {
-          for (const std::string dtype : {"fp32", "bf16"}) {
-            INFO(method << " " << rule << " " << update << " " << micro << " " << dtype);
-            const RunConfig config =
-                wider({"parameterization.method=" + method, "run.dtype=" + dtype, "optimizer.update=" + update,
-                       "train.micro_batch_size=" + micro, "optimizer.groups=[{match: {role: matrix}, rule: " + rule + "}, {match: any}]"});
-            const MemoryPlan plan = plan_run(config).stages.front().memory;
-            const double ratio = static_cast<double>(plan.peak()) / static_cast<double>(measure(config, plan).peak);
-            // 0.96 to 1.08 for dense and int8: the transient tensors of the backward pass and of LAPACK are rough guesses.
-            CHECK(ratio > 0.9);
-            CHECK(ratio < 1.25);
-          }
+          INFO(rule << " " << format << " " << update << " " << micro);
+          const std::string groups =
+              fmt::format("[{{match: {{role: matrix}}, rule: {}, state: {}}}, {{match: any, state: {}}}]", rule, format, format);
+          CHECK(off(wider({"optimizer.update=" + update, "train.micro_batch_size=" + micro, "optimizer.groups=" + groups})) < kBound);
         }
       }
     }
   }
+}
+
+TEST_CASE("plan: the peak is the measured one, for every parameterization and two or no micro-batches to add up", "[plan][conformance]") {
+  for (const std::string& method : parameterizations().names()) {
+    for (const std::string micro : {"4", "8"}) {
+      for (const std::string clip : {"~", "1"}) {
+        INFO(method << " " << micro << " " << clip);
+        CHECK(off(wider({"parameterization.method=" + method, "train.micro_batch_size=" + micro, "optimizer.clip_norm=" + clip,
+                         "optimizer.update=during_backward"})) < kBound);
+      }
+    }
+  }
+}
+
+TEST_CASE("plan: tokens that are cut and batches that are resized are followed", "[plan][timeline]") {
+  const RunConfig config = wider({"timeline=[{do: {type: resize_batch, micro_batch_size: 8, sequence_length: 16}, when: at 3}]"});
+  const RunPlan plan = plan_run(config);
+  REQUIRE(plan.stages.size() == 2);
+  CHECK(plan.stages[1].first_step == 4);
+  CHECK(plan.stages[1].sequence_length == 16);
+  CHECK(plan.stages[1].micro_batch_size == 32);
+  CHECK(plan.stages[1].memory.peak() > plan.stages[0].memory.peak());
+  CHECK(plan.tokens() == 6 * 8 * 64);
+}
+
+TEST_CASE("plan: an action that will find nothing to act on is refused before the run", "[plan][timeline]") {
+  const auto refusal = [](const std::string& timeline) {
+    try {
+      validate(tiny_config("unused", {"timeline=" + timeline}));
+    } catch (const UserError& e) {
+      return std::string(e.what());
+    }
+    return std::string();
+  };
+  const std::string lora = "{do: {type: reparameterize, method: {type: lora, rank: 2}}, when: at 3}";
+  CHECK_THAT(refusal("[{do: merge, when: at 2}, " + lora + "]"), Catch::Contains("merge needs parameterization lora"));
+  CHECK(refusal("[{do: merge, when: at 4}, " + lora + "]").empty());  // written before, due after
+  CHECK_THAT(refusal("[{do: {type: prune}, when: at 2}]"), Catch::Contains("masked"));
+  CHECK_THAT(refusal("[{do: {type: reparameterize, targets: ['*.nothing'], method: {type: lora}}, when: at 3}]"), Catch::Contains("fit no weight"));
 }
 
 TEST_CASE("plan: whole gradients are needed when projected rules say so", "[plan]") {
@@ -189,7 +196,7 @@ TEST_CASE("plan: whole gradients are needed when projected rules say so", "[plan
 TEST_CASE("plan: projected gradients take their place when they are added up", "[plan]") {
   const std::string groups = "optimizer.groups=[{match: {role: matrix}, rule: {type: galore, rank: 4}}, {match: any}]";
   const RunConfig config = tiny_config("unused", {groups, "optimizer.update=during_backward"});
-  const GradientBytes gradients = plan_run(config).stages.front().memory.gradients;
+  const StepMemory step = plan_run(config).stages.front().memory.step;
   const auto model = build_model(config);
   int64_t whole = 0;
   int64_t projected = 0;
@@ -200,8 +207,9 @@ TEST_CASE("plan: projected gradients take their place when they are added up", "
     else
       projected += 4 * (4 + 4) * std::max(param.value.size(0), param.value.size(1));  // rank and the rows of the norm's sketch
   }
-  CHECK(gradients.most == whole);
-  CHECK(gradients.usual == projected);
+  // Beside the sums, the matrix whose gradient arrives.
+  CHECK(step.first.most_of(Segment::kGradients) == whole);
+  CHECK(step.usual.most_of(Segment::kGradients) == projected);
 }
 
 TEST_CASE("plan: stages, compute and due steps are those of the run", "[plan]") {
@@ -218,7 +226,7 @@ TEST_CASE("plan: stages, compute and due steps are those of the run", "[plan]") 
     CHECK(record["model/active_parameters"].get<int64_t>() == plan.stages[step < 4 ? 0 : 1].active);
   const Json state = Json::parse(read_text(config.folder() / "checkpoints/step-00000006/trainer.json"));
   double products = 0;
-  for (const PlannedStage& stage : plan.stages) products += static_cast<double>(stage.steps * plan.tokens_per_step) * stage.weight_flops;
+  for (const PlannedStage& stage : plan.stages) products += static_cast<double>(stage.steps * stage.tokens_per_step) * stage.weight_flops;
   CHECK(state["flops"].get<double>() == Approx(products));
   CHECK(plan.passes == 1);
   CHECK(plan.actions[0].steps == std::vector<int64_t>{2, 4, 6});
@@ -247,18 +255,22 @@ TEST_CASE("plan: a 7B model is planned in two seconds, and told whether it fits"
   const TemporaryFolder folder;
   const std::string words =
       "configs/model/llama_7b.yaml configs/data/synthetic.yaml configs/method/galore_int8.yaml run.dtype=bf16 "
-      "'train={steps: 150000, global_batch_size: 512, micro_batch_size: 1}' optimizer.update=during_backward ";
+      "'train={steps: 150000, global_batch_size: 1, micro_batch_size: 1}' optimizer.update=during_backward ";
   const double before = seconds_of_children();
-  const auto [code, text] = program(folder, words + "--json --flops 50e12 --budget 20GiB");
+  CHECK(program(folder, words).first == kExitDone);
   CHECK(seconds_of_children() - before < 2);
-  CHECK(code == kExitRejected);
+  const auto [code, text] = program(folder, words + "--json --flops 50e12 --budget 14GiB");
+  CHECK(code == kExitDone);  // something makes it fit
   const Json json = Json::parse(text);
   CHECK(json["stages"][0]["parameters"] == 6738415616);
   CHECK(json["stages"][0]["memory"]["weights_bytes"] == 2 * 6738415616);
-  CHECK_FALSE(json["fits"].get<bool>());
-  CHECK_THAT(read_text(folder / "err"), Catch::Contains("above the budget of 20.00 GiB"));
+  CHECK_FALSE(json["budget"]["fits"].get<bool>());
+  CHECK(json["budget"]["found"].get<bool>());
+  CHECK(json["budget"]["peak_bytes"].get<int64_t>() <= int64_t{14} << 30);
   CHECK(json["seconds"].get<double>() == Approx(json["flops"].get<double>() / 50e12));
   CHECK(program(folder, words + "--budget 200GiB").first == kExitDone);
+  CHECK(program(folder, words + "--budget 2GiB").first == kExitRejected);
+  CHECK_THAT(read_text(folder / "err"), Catch::Contains("the nearest miss takes"));
   CHECK(program(folder, words + "--budget much").first == kExitRejected);
 }
 

@@ -1,0 +1,24 @@
+// A plan as a table for people and as JSON for machines.
+#pragma once
+
+#include "core/train/growth_advice.h"
+#include "core/train/savings.h"
+
+namespace tersor {
+
+struct PlanOutput {
+  const RunConfig& config;
+  const RunPlan& plan;
+  std::vector<Saving> savings;
+  std::optional<StepMemory> measured;  // of the first stage
+  double flops = 0;                    // a second; 0: no time is told
+  bool growth = false;                 // advice is asked for
+};
+
+// What a saving costs, in words.
+[[nodiscard]] std::string price_of(const Saving& saving);
+
+void print_plan(const PlanOutput& output);
+[[nodiscard]] Json plan_json(const PlanOutput& output);
+
+}  // namespace tersor

@@ -1,0 +1,188 @@
+#include "core/train/savings.h"
+
+#include <map>
+
+#include "core/train/prepare.h"
+
+namespace tersor {
+namespace {
+
+// An option with which runs become smaller: one of its values, or none.
+struct Choices {
+  std::vector<Saving> values;
+};
+
+// Share of the run's compute that runs once more.
+double recompute_share(const RunConfig& config, Recompute what) {
+  const Llama shapes = shapes_of(config);
+  const double attention = flops_per_token(config, config.model.num_hidden_layers) - 6.0 * static_cast<double>(shapes.num_active());
+  double again = what == Recompute::kMlp ? 0 : attention / 3;  // forward is a third of a step
+  for (const auto& linear : shapes.linears()) {
+    const bool mlp = linear->name().find(".mlp.") != std::string::npos;
+    if (what == Recompute::kBlock || mlp == (what == Recompute::kMlp)) again += 2.0 * static_cast<double>(linear->weight().num_active());
+  }
+  return again / flops_per_token(config, config.model.num_hidden_layers);
+}
+
+std::vector<std::string> for_all_groups(const RunConfig& config, const std::string& key, const std::string& value) {
+  std::vector<std::string> words;
+  for (size_t i = 0; i < config.optimizer.groups.size(); ++i) words.push_back(fmt::format("optimizer.groups.{}.{}={}", i, key, value));
+  return words;
+}
+
+Choices update_choices(const RunConfig& config) {
+  const OptimizerConfig& o = config.optimizer;
+  Choices found;
+  if (o.update == UpdateMode::kDuringBackward) return found;
+  const bool twice = o.clip_norm || o.on_nonfinite == OnNonfinite::kSkip;
+  found.values.push_back({.words = {"optimizer.update=during_backward"},
+                          .more_compute = twice ? static_cast<double>(config.train.micro_batch_size) / static_cast<double>(config.train.global_batch_size) : 0,
+                          .remark = twice ? "the last micro-batch runs twice, to clip exactly" : ""});
+  return found;
+}
+
+Choices recompute_choices(const RunConfig& config) {
+  Choices found;
+  for (const auto& [value, name] : EnumNames<Recompute>::values) {
+    if (value == Recompute::kNone || config.train.recompute != Recompute::kNone) continue;
+    found.values.push_back({.words = {fmt::format("train.recompute={}", name)}, .more_compute = recompute_share(config, value)});
+  }
+  return found;
+}
+
+// All options, in the order in which they are written into a configuration.
+std::vector<Choices> all_choices(const RunConfig& config) {
+  std::vector<Choices> all;
+  constexpr int64_t kSmallChunk = 256;
+  if (config.train.loss_chunk > kSmallChunk) all.push_back({{{.words = {fmt::format("train.loss_chunk={}", kSmallChunk)}}}});
+  all.push_back(update_choices(config));
+  all.push_back(recompute_choices(config));
+  all.push_back({{{.words = for_all_groups(config, "projector", "int4"), .rounds = true, .remark = "bases with 4 bits a number"}}});
+  all.push_back({{{.words = for_all_groups(config, "state", "int8"), .rounds = true, .remark = "moments with 8 bits a number"}}});
+  if (config.run.dtype == Dtype::kFp32) all.push_back({{{.words = {"run.dtype=bf16"}, .rounds = true, .remark = "weights and products with 8 digits of 2"}}});
+  if (config.parameterization.size() == 1 && config.parameterization.front().method.type() == "dense")
+    all.push_back({{{.words = {"parameterization.method=int8"}, .rounds = true, .remark = "weights with 8 bits a number, as Q-GaLore"}}});
+  return all;
+}
+
+// Peaks of configurations, each worked out once.
+class Peaks {
+ public:
+  explicit Peaks(const ReadConfig& read) : read_(read) {}
+  // Nothing where the words do not go with the run: a format that a slot refuses, for instance.
+  std::optional<int64_t> of(const std::vector<std::string>& words) {
+    const auto found = known_.find(words);
+    if (found != known_.end()) return found->second;
+    std::optional<int64_t> peak;
+    try {
+      peak = plan_run(read_(words)).largest().memory.peak();
+    } catch (const UserError&) {
+      if (words.empty()) throw;
+    }
+    return known_[words] = peak;
+  }
+
+ private:
+  const ReadConfig& read_;
+  std::map<std::vector<std::string>, std::optional<int64_t>> known_;
+};
+
+// Those values that go with the run, their peaks filled in.
+std::vector<Choices> possible_choices(const ReadConfig& read, Peaks& peaks) {
+  std::vector<Choices> possible = all_choices(read({}));
+  for (Choices& choices : possible) {
+    std::erase_if(choices.values, [&](Saving& saving) {
+      const std::optional<int64_t> peak = peaks.of(saving.words);
+      saving.peak = peak.value_or(0);
+      return !peak.has_value();
+    });
+  }
+  return possible;
+}
+
+struct Combination {
+  std::vector<Saving> savings;
+  int64_t rounding = 0;
+  double more_compute = 0;
+
+  [[nodiscard]] std::vector<std::string> words(int64_t micro_batch_size) const {
+    std::vector<std::string> all{fmt::format("train.micro_batch_size={}", micro_batch_size)};
+    for (const Saving& saving : savings) all.insert(all.end(), saving.words.begin(), saving.words.end());
+    return all;
+  }
+};
+
+// Every choice of a value or none of each option, the cheapest first.
+std::vector<Combination> combinations(const std::vector<Choices>& options) {
+  std::vector<Combination> all{{}};
+  for (const Choices& option : options) {
+    const size_t count = all.size();
+    for (size_t i = 0; i < count; ++i) {
+      for (const Saving& value : option.values) {
+        Combination more = all[i];
+        more.savings.push_back(value);
+        more.rounding += value.rounds ? 1 : 0;
+        more.more_compute += value.more_compute;
+        all.push_back(std::move(more));
+      }
+    }
+  }
+  std::stable_sort(all.begin(), all.end(), [](const Combination& a, const Combination& b) {
+    return std::tuple(a.rounding, a.more_compute, a.savings.size()) < std::tuple(b.rounding, b.more_compute, b.savings.size());
+  });
+  return all;
+}
+
+// Those that divide the batch, rising.
+std::vector<int64_t> micro_batches(int64_t global_batch_size) {
+  std::vector<int64_t> all;
+  for (int64_t n = 1; n <= global_batch_size; ++n)
+    if (global_batch_size % n == 0) all.push_back(n);
+  return all;
+}
+
+Fit fit_of(const Combination& combination, int64_t micro_batch, int64_t peak, int64_t budget) {
+  Fit fit{.fits = peak <= budget, .savings = combination.savings, .micro_batch_size = micro_batch, .words = combination.words(micro_batch), .peak = peak};
+  for (Saving& saving : fit.savings) saving.peak = 0;
+  return fit;
+}
+
+}  // namespace
+
+std::vector<Saving> savings(const ReadConfig& read) {
+  Peaks peaks(read);
+  std::vector<Saving> all;
+  for (const Choices& choices : possible_choices(read, peaks)) all.insert(all.end(), choices.values.begin(), choices.values.end());
+  std::erase_if(all, [now = peaks.of({}).value()](const Saving& saving) { return saving.peak >= now; });
+  std::stable_sort(all.begin(), all.end(), [](const Saving& a, const Saving& b) { return a.peak < b.peak; });
+  return all;
+}
+
+Fit fit_budget(const ReadConfig& read, int64_t budget) {
+  Peaks peaks(read);
+  const std::vector<int64_t> sizes = micro_batches(read({}).train.global_batch_size);
+  const std::vector<Combination> all = combinations(possible_choices(read, peaks));
+  // With all of them together a run is smallest, or nearly: where that does not fit, the others need not be tried.
+  const Combination& most = *std::max_element(all.begin(), all.end(), [](const Combination& a, const Combination& b) {
+    return std::tuple(a.savings.size(), a.more_compute) < std::tuple(b.savings.size(), b.more_compute);
+  });
+  std::optional<Fit> nearest;
+  if (const auto least = peaks.of(most.words(sizes.front())); least && *least > budget) return fit_of(most, sizes.front(), *least, budget);
+  for (const Combination& combination : all) {
+    const std::optional<int64_t> least = peaks.of(combination.words(sizes.front()));
+    if (!least) continue;
+    if (!nearest || *least < nearest->peak) nearest = fit_of(combination, sizes.front(), *least, budget);
+    if (*least > budget) continue;
+    Fit best = fit_of(combination, sizes.front(), *least, budget);
+    for (size_t low = 1, high = sizes.size(); low < high;) {  // sizes below `low` fit, those from `high` on do not
+      const size_t middle = (low + high) / 2;
+      const std::optional<int64_t> peak = peaks.of(combination.words(sizes[middle]));
+      if (peak && *peak <= budget) best = fit_of(combination, sizes[middle], *peak, budget);
+      (peak && *peak <= budget ? low : high) = (peak && *peak <= budget) ? middle + 1 : middle;
+    }
+    return best;
+  }
+  return nearest.value();
+}
+
+}  // namespace tersor

@@ -1,0 +1,61 @@
+#include "core/train/step_memory.h"
+
+#include "core/train/training_step.h"
+#include "kernels/sparse_low_rank_linear.h"
+
+namespace tersor {
+namespace {
+
+// What there is besides the model, taken off.
+MemoryPeak without(const MemoryUse& others, MemoryPeak peak) {
+  for (size_t i = 0; i < peak.most.size(); ++i) {
+    peak.whole.bytes[i] -= others.bytes[i];
+    peak.most[i] -= others.bytes[i];
+  }
+  peak.whole.total -= others.total;
+  return peak;
+}
+
+// All that lives now but for the model.
+MemoryUse others_than(const Llama& model, at::DeviceType device) {
+  kernels::free_workspace(device);  // it comes back in the first step, and then counts
+  MemoryUse others = memory_now(device);
+  others.bytes[static_cast<size_t>(Segment::kWeights)] -= model.bytes();
+  others.total -= model.bytes();
+  return others;
+}
+
+Batch any_tokens(int64_t rows, int64_t length, int64_t vocabulary, const at::Device& device) {
+  const at::TensorOptions options = at::TensorOptions(at::kLong).device(device);
+  if (device.is_meta()) return {at::empty({rows, length}, options), at::empty({rows, length}, options)};
+  const at::Tensor tokens = at::arange(rows * length, options).mul_(31).remainder_(vocabulary).view({rows, length});
+  return {tokens, tokens.roll(-1, 1)};
+}
+
+}  // namespace
+
+StepMemory step_memory(const RunConfig& config, Llama& model) {
+  const at::Device device = model.params().front().value.device();
+  const MemoryUse others = others_than(model, device.type());
+  Optimizer optimizer(model.params(), config.optimizer, static_cast<uint64_t>(config.run.seed));
+  model.set_recompute(config.train.recompute);
+  constexpr int64_t kMicroBatches = 2;
+  const int64_t micro_batches = std::min(kMicroBatches, config.train.global_batch_size / config.train.micro_batch_size);
+  const int64_t tokens = config.tokens_per_step();
+  StepMemory memory;
+  for (int64_t step = 1; step <= 2; ++step) {
+    reset_memory_peak(device.type());
+    const Progress progress{.step = step, .tokens = step * tokens, .tokens_before = (step - 1) * tokens,
+                            .total_steps = config.total_steps(), .total_tokens = config.total_steps() * tokens};
+    const auto read = [&](int64_t) {
+      return any_tokens(config.train.micro_batch_size, config.data.sequence_length, config.model.vocab_size, device);
+    };
+    // The rate is 0: what is measured has no meaning as training.
+    (void)training_step(model, optimizer, {.progress = progress, .num_micro_batches = micro_batches,
+                                           .loss_chunk = config.train.loss_chunk, .read = read});
+    (step == 1 ? memory.first : memory.usual) = without(others, memory_peak(device.type()));
+  }
+  return memory;
+}
+
+}  // namespace tersor

@@ -1,0 +1,24 @@
+// The memory of a step, by running it: on tensors without numbers, which makes a plan, or on real ones, which measures.
+//
+//   const StepMemory planned = step_memory(config, shapes);     // shapes_of(config): nothing is allocated
+//   const StepMemory real = step_memory(config, *build_model(config));
+#pragma once
+
+#include "core/memory/ledger.h"
+#include "core/train/run_config.h"
+
+namespace tersor {
+
+// Of all tensors, the weights that the model had before included; the program itself comes on top.
+struct StepMemory {
+  MemoryPeak first;  // with whatever happens seldom: bases are found, and gradients are needed whole
+  MemoryPeak usual;
+
+  [[nodiscard]] const MemoryPeak& largest() const { return first.whole.total > usual.whole.total ? first : usual; }
+};
+
+// Makes an optimizer for the model and takes two steps, of as many micro-batches as a step of the run has but at most two: a
+// third takes no more memory than the second.
+[[nodiscard]] StepMemory step_memory(const RunConfig& config, Llama& model);
+
+}  // namespace tersor

@@ -1,0 +1,52 @@
+#include "core/train/training_step.h"
+
+#include <chrono>
+
+#include "core/memory/ledger.h"
+
+namespace tersor {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double milliseconds_since(Clock::time_point begin) { return std::chrono::duration<double, std::milli>(Clock::now() - begin).count(); }
+
+// The loss of one micro-batch, its gradients given to the optimizer.
+at::Tensor forward_and_backward(Llama& model, const Batch& batch, double scale, int64_t loss_chunk) {
+  at::Tensor loss;
+  {
+    const MemoryScope scope(Segment::kActivations);
+    loss = model.loss(batch.inputs, batch.targets, scale, loss_chunk);
+  }
+  const MemoryScope scope(Segment::kTemporary);
+  loss.backward();
+  return loss.detach();
+}
+
+}  // namespace
+
+std::optional<StepResult> training_step(Llama& model, Optimizer& optimizer, const StepInput& input) {
+  const double scale = 1.0 / static_cast<double>(input.progress.tokens - input.progress.tokens_before);
+  optimizer.begin_step(input.progress, input.lr, input.num_micro_batches);
+  StepResult result;
+  for (int64_t i = 0; i < input.num_micro_batches; ++i) {
+    const auto data_begin = Clock::now();
+    const MemoryScope scope(Segment::kData);
+    const std::optional<Batch> batch = input.read(i);
+    if (!batch) {
+      optimizer.abandon_step();
+      return std::nullopt;
+    }
+    result.data_ms += milliseconds_since(data_begin);
+    optimizer.begin_micro_batch();
+    const at::Tensor loss = forward_and_backward(model, *batch, scale, input.loss_chunk);
+    result.loss = result.loss.defined() ? result.loss.add_(loss) : loss.to(at::kDouble);
+    if (i + 1 == input.num_micro_batches && optimizer.begin_second_pass()) (void)forward_and_backward(model, *batch, scale, input.loss_chunk);
+  }
+  const auto update_begin = Clock::now();
+  result.outcome = optimizer.finish_step();
+  result.update_ms = milliseconds_since(update_begin);
+  return result;
+}
+
+}  // namespace tersor

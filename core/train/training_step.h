@@ -1,0 +1,29 @@
+// The passes and the update of one step: what a run does again and again, and a plan once, on tensors without numbers.
+#pragma once
+
+#include "core/data/mixture.h"
+#include "core/model/llama.h"
+#include "optim/optimizer.h"
+
+namespace tersor {
+
+struct StepInput {
+  Progress progress;
+  double lr = 0;
+  int64_t num_micro_batches = 1;
+  int64_t loss_chunk = 1024;
+  // The micro-batch of an index. Nothing: the step is given up.
+  std::function<std::optional<Batch>(int64_t)> read;
+};
+
+struct StepResult {
+  at::Tensor loss;  // 0-dim fp64, the mean over the tokens of the step
+  StepOutcome outcome;
+  double data_ms = 0;
+  double update_ms = 0;  // the optimizer's part after the last backward pass
+};
+
+// Nothing, and no weight changed, where the step was given up.
+[[nodiscard]] std::optional<StepResult> training_step(Llama& model, Optimizer& optimizer, const StepInput& input);
+
+}  // namespace tersor

@@ -1,0 +1,81 @@
+#include "core/train/walk.h"
+
+#include "core/train/prepare.h"
+
+namespace tersor {
+namespace {
+
+class Walk {
+ public:
+  Walk(const RunConfig& config, const WalkVisitor& visitor)
+      : config_(config), visitor_(visitor), shapes_(shapes_of(config)), settings_(first_settings(config)), steps_(config.total_steps()) {
+    for (const TimelineEntry& entry : config.timeline) actions_.push_back(entry.action.build());
+    checked_.assign(actions_.size(), false);
+  }
+
+  void go() {
+    begin_stage(1);
+    for (int64_t step = 1; step <= steps_ && !actions_.empty(); ++step) {
+      advance(step);
+      run(Phase::kBeforeUpdate);
+      if (changed_) begin_stage(step);
+      run(Phase::kAfterUpdate);
+      if (changed_ && step < steps_) begin_stage(step + 1);
+    }
+  }
+
+ private:
+  void begin_stage(int64_t first_step) {
+    changed_ = false;
+    active_ = static_cast<double>(shapes_.num_active());
+    visitor_.stage(first_step, shapes_, settings_);
+  }
+
+  void advance(int64_t step) {
+    const int64_t tokens = settings_.global_batch_size * config_.data.sequence_length;
+    now_ = {.step = step,
+            .tokens = now_.tokens + tokens,
+            .tokens_before = now_.tokens,
+            .total_steps = steps_,
+            .total_tokens = steps_ * config_.tokens_per_step(),
+            .flops = now_.flops + 6 * active_ * static_cast<double>(tokens),
+            .flops_before = now_.flops};
+  }
+
+  void run(Phase phase) {
+    for (size_t i = 0; i < actions_.size(); ++i)
+      if (actions_[i]->phase() == phase && config_.timeline[i].when.due(now_)) act(i);
+  }
+
+  void act(size_t i) {
+    visitor_.due(i, now_.step);
+    if (!checked_[i]) actions_[i]->check({shapes_, config_.timeline[i].action.type()});
+    checked_[i] = true;
+    const size_t kinds = shapes_.structure().parameterizations.size();
+    const int64_t blocks = shapes_.config().num_hidden_layers;
+    const LiveSettings before = settings_;
+    actions_[i]->change_structure(shapes_);
+    actions_[i]->change_settings(settings_, config_.data.sequence_length);
+    const bool other_model = shapes_.structure().parameterizations.size() != kinds || shapes_.config().num_hidden_layers != blocks;
+    if (other_model) checked_.assign(actions_.size(), false);
+    changed_ = changed_ || other_model || settings_.global_batch_size != before.global_batch_size ||
+               settings_.micro_batch_size != before.micro_batch_size || settings_.sequence_length != before.sequence_length;
+  }
+
+  const RunConfig& config_;
+  const WalkVisitor& visitor_;
+  Llama shapes_;
+  LiveSettings settings_;
+  int64_t steps_;
+  std::vector<std::unique_ptr<Action>> actions_;
+  std::vector<bool> checked_;  // with the model as it is
+  double active_ = 0;
+  bool changed_ = false;
+  Progress now_;
+};
+
+}  // namespace
+
+void walk_run(const RunConfig& config, const WalkVisitor& visitor) { Walk(config, visitor).go(); }
+
+}  // namespace tersor

@@ -1,0 +1,68 @@
+// Shapes of what some of LibTorch's operators return. LibTorch knows them in Python only, and a plan runs training steps on
+// tensors of the meta device from C++. What is allocated here is what the CPU's operators allocate.
+#include <ATen/ATen.h>
+#include <ATen/ExpandUtils.h>
+#include <torch/library.h>
+
+namespace tersor {
+namespace {
+
+at::Tensor index_select(const at::Tensor& self, int64_t dim, const at::Tensor& index) {
+  std::vector<int64_t> sizes = self.sizes().vec();
+  if (!sizes.empty()) sizes[static_cast<size_t>(at::maybe_wrap_dim(dim, self.dim()))] = index.numel();
+  return at::empty(sizes, self.options());
+}
+
+at::Tensor embedding_dense_backward(const at::Tensor& grad, const at::Tensor&, c10::SymInt num_weights, c10::SymInt, bool) {
+  return at::empty({num_weights.expect_int(), grad.size(-1)}, grad.options());
+}
+
+at::Tensor dot(const at::Tensor& self, const at::Tensor&) { return at::empty({}, self.options()); }
+at::Tensor flip(const at::Tensor& self, at::IntArrayRef) { return at::empty(self.sizes(), self.options()); }
+at::Tensor roll(const at::Tensor& self, c10::SymIntArrayRef, at::IntArrayRef) { return at::empty(self.sizes(), self.options()); }
+
+at::Tensor where(const at::Tensor& condition, const at::Tensor& self, const at::Tensor& other) {
+  const auto sizes = at::infer_size(condition.sizes(), at::infer_size(self.sizes(), other.sizes()));
+  return at::empty(sizes, self.options().dtype(at::result_type(self, other)));
+}
+
+// Queries, keys and values (B, heads, L, width); the CPU's kernel stores them as (B, L, heads, width).
+std::tuple<at::Tensor, at::Tensor> attention(const at::Tensor& q, const at::Tensor&, const at::Tensor&, double, bool,
+                                             const std::optional<at::Tensor>&, std::optional<double>) {
+  const bool exact = q.scalar_type() == at::kDouble;
+  return {at::empty({q.size(0), q.size(2), q.size(1), q.size(3)}, q.options()).transpose(1, 2),
+          at::empty({q.size(0), q.size(2), q.size(1)}, q.options().dtype(exact ? at::kDouble : at::kFloat)).transpose(1, 2)};
+}
+std::tuple<at::Tensor, at::Tensor, at::Tensor> attention_backward(const at::Tensor&, const at::Tensor& q, const at::Tensor& k,
+                                                                  const at::Tensor& v, const at::Tensor&, const at::Tensor&, double, bool,
+                                                                  const std::optional<at::Tensor>&, std::optional<double>) {
+  const auto stored = [](const at::Tensor& x) { return at::empty(x.transpose(1, 2).sizes(), x.options()).transpose(1, 2); };
+  return {stored(q), stored(k), stored(v)};
+}
+
+// An operator that writes into its last argument, number by number: that takes the sizes the others have together.
+void elementwise_out(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
+  const auto arguments = torch::jit::last(*stack, op.schema().arguments().size());
+  const at::Tensor out = arguments.back().toTensor();
+  std::vector<int64_t> sizes;
+  for (const c10::IValue& argument : arguments.slice(0, arguments.size() - 1))
+    if (argument.isTensor()) sizes = at::infer_size(sizes, argument.toTensor().sizes());
+  out.resize_(sizes);
+  torch::jit::drop(*stack, op.schema().arguments().size());
+  torch::jit::push(*stack, out);
+}
+
+TORCH_LIBRARY_IMPL(aten, Meta, m) {
+  m.impl("_scaled_dot_product_flash_attention_for_cpu", attention);
+  m.impl("_scaled_dot_product_flash_attention_for_cpu_backward", attention_backward);
+  m.impl("dot", dot);
+  m.impl("embedding_dense_backward", embedding_dense_backward);
+  m.impl("flip", flip);
+  m.impl("index_select", index_select);
+  m.impl("roll", roll);
+  m.impl("where.self", where);
+  for (const char* name : {"abs.out", "where.self_out"}) m.impl(name, torch::CppFunction::makeFromBoxedFunction<&elementwise_out>());
+}
+
+}  // namespace
+}  // namespace tersor

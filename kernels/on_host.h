@@ -1,0 +1,11 @@
+// Tensors of the meta device have shapes and no numbers. A plan takes training steps on them to count the memory of real ones
+// (core/train/step_memory.h), so kernels for host memory take them too: they allocate what they would, and compute nothing.
+#pragma once
+
+#include <ATen/ATen.h>
+
+namespace tersor::kernels {
+
+[[nodiscard]] inline bool on_host(const at::Tensor& x) { return x.is_cpu() || x.is_meta(); }
+
+}  // namespace tersor::kernels

@@ -1,10 +1,16 @@
 #include "kernels/linear_cross_entropy.h"
 
+#include <ATen/Dispatch.h>
+#include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "core/base/error.h"
+#include "kernels/on_host.h"
+#include "kernels/scalar_math.h"
+#include "kernels/vectorize.h"
 
 namespace tersor::kernels {
 namespace {
@@ -19,49 +25,92 @@ struct LossAndGradients {
   at::Tensor d_weight;  // (V, d) or undefined
 };
 
-// Turns logits (n, V) into d loss / d logits in place; returns the summed loss of the chunk, unscaled.
-at::Tensor chunk_loss(at::Tensor& logits, const at::Tensor& targets, double scale, bool gradients) {
-  const at::Tensor counted = targets.ge(0);                     // (n)
-  const at::Tensor safe = targets.clamp_min(0).unsqueeze(1);    // (n, 1)
-  const at::Tensor log_sum = at::logsumexp(logits, {1}, true);  // (n, 1)
-  const at::Tensor picked = logits.gather(1, safe);             // (n, 1)
-  const at::Tensor weights = counted.unsqueeze(1).to(logits.scalar_type());
-  const at::Tensor loss = ((log_sum - picked) * weights).sum();
+// Turns a row of logits into scale · (softmax − one-hot) in place, where wanted; returns −log softmax[target].
+template <class T>
+TERSOR_INLINE Exact<T> row_loss(T* logits, int64_t size, int64_t target, Exact<T> scale, bool gradients) {
+  const Exact<T> largest = lane_max<Exact<T>>(size, [=](int64_t i) { return to_exact(logits[i]); });
+  const Exact<T> sum = lane_sum<Exact<T>>(size, [=](int64_t i) { return exponential(to_exact(logits[i]) - largest); });
+  const Exact<T> picked = to_exact(logits[target]);
   if (gradients) {
-    logits.sub_(log_sum).exp_();
-    logits.scatter_add_(1, safe, at::full_like(picked, -1));
-    logits.mul_(weights * scale);
+    const Exact<T> each = scale / sum;
+    for (int64_t i = 0; i < size; ++i) store(logits[i], each * exponential(to_exact(logits[i]) - largest));
+    store(logits[target], scale * (std::exp(picked - largest) / sum - 1));
   }
-  return loss;
+  return std::log(sum) + largest - picked;
+}
+
+// One function a type and not a template: clones for several processors have none.
+#define TERSOR_ROW(T, CLONES)                                                                              \
+  CLONES Exact<T> loss_of_row(T* logits, int64_t size, int64_t target, Exact<T> scale, bool gradients) {   \
+    return row_loss(logits, size, target, scale, gradients);                                               \
+  }
+TERSOR_ROW(float, TERSOR_VECTORIZED)
+TERSOR_ROW(c10::BFloat16, TERSOR_VECTORIZED)
+TERSOR_ROW(double, )
+#undef TERSOR_ROW
+
+// The same for rows (n, V), those without a target being zero; the sum of their losses.
+double chunk_loss(const at::Tensor& logits, const at::Tensor& targets, double scale, bool gradients) {
+  const int64_t size = logits.size(1);
+  std::vector<double> losses(static_cast<size_t>(logits.size(0)));
+  AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, logits.scalar_type(), "linear_cross_entropy", [&] {
+    auto* rows = logits.data_ptr<scalar_t>();
+    const auto* target = targets.const_data_ptr<int64_t>();
+    at::parallel_for(0, logits.size(0), 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        TERSOR_CHECK(target[i] < size, "target {} of {}", target[i], size);
+        if (target[i] >= 0)
+          losses[static_cast<size_t>(i)] =
+              loss_of_row(rows + i * size, size, target[i], static_cast<Exact<scalar_t>>(scale), gradients);
+        else if (gradients)
+          std::fill_n(rows + i * size, size, scalar_t(0));
+      }
+    });
+  });
+  return std::accumulate(losses.begin(), losses.end(), 0.0);
+}
+
+// d_weight (V, d) ← the first, or + the next chunk's, logitsᵀ·h. A sum in a wider type goes by parts, each of which
+// needs a wide copy of what is added.
+void add_product(const at::Tensor& logits, const at::Tensor& h, bool first, at::Tensor& d_weight) {
+  constexpr int64_t kPart = 1024;  // rows of d_weight
+  if (d_weight.scalar_type() == logits.scalar_type()) {
+    at::addmm_out(d_weight, d_weight, logits.t(), h, first ? 0 : 1);  // with a factor of 0 what was there is not read
+    return;
+  }
+  for (int64_t row = 0; row < d_weight.size(0); row += kPart) {
+    const int64_t end = std::min(d_weight.size(0), row + kPart);
+    at::Tensor part = d_weight.slice(0, row, end);
+    const at::Tensor product = at::mm(logits.slice(1, row, end).t(), h);
+    first ? part.copy_(product) : part.add_(product.to(part.scalar_type()));
+  }
 }
 
 LossAndGradients forward_and_gradients(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets,
                                        double scale, int64_t chunk, bool want_hidden, bool want_weight) {
   const at::ScalarType exact = hidden.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-  LossAndGradients out{.loss = at::zeros({}, hidden.options().dtype(exact))};
+  LossAndGradients out{.loss = at::empty({}, hidden.options().dtype(exact))};
   if (want_hidden) out.d_hidden = at::empty_like(hidden);
   const int64_t rows = hidden.size(0);
   const bool several = rows > chunk;
   // One chunk's share of dW is rounded once in any case; a sum of many would lose bits in bf16.
-  if (want_weight) out.d_weight = at::zeros(weight.sizes(), weight.options().dtype(several ? exact : weight.scalar_type()));
+  if (want_weight) out.d_weight = at::empty(weight.sizes(), weight.options().dtype(several ? exact : weight.scalar_type()));
+  const at::Tensor buffer = at::empty({std::min(rows, chunk), weight.size(0)}, hidden.options());
+  double loss = 0;
   for (int64_t begin = 0; begin < rows; begin += chunk) {
     const int64_t end = std::min(rows, begin + chunk);
     const at::Tensor h = hidden.slice(0, begin, end);
-    at::Tensor logits = at::mm(h, weight.t()).to(exact);
-    out.loss.add_(chunk_loss(logits, targets.slice(0, begin, end), scale, want_hidden || want_weight));
-    const at::Tensor d_logits = logits.to(hidden.scalar_type());
+    at::Tensor logits = buffer.slice(0, 0, end - begin);
+    at::mm_out(logits, h, weight.t());
+    if (!logits.is_meta()) loss += chunk_loss(logits, targets.slice(0, begin, end), scale, want_hidden || want_weight);
     if (want_hidden) {
       at::Tensor d_h = out.d_hidden.slice(0, begin, end);
-      at::mm_out(d_h, d_logits, weight);
+      at::mm_out(d_h, logits, weight);
     }
-    if (!want_weight) continue;
-    if (out.d_weight.scalar_type() == d_logits.scalar_type())
-      out.d_weight.addmm_(d_logits.t(), h);
-    else
-      out.d_weight.add_(at::mm(d_logits.t(), h));
+    if (want_weight) add_product(logits, h, begin == 0, out.d_weight);
   }
-  out.loss.mul_(scale);
-  if (want_weight) out.d_weight = out.d_weight.to(weight.scalar_type());
+  if (!out.loss.is_meta()) out.loss.fill_(loss * scale);
+  if (want_weight) out.d_weight = rows > 0 ? out.d_weight.to(weight.scalar_type()) : at::zeros_like(weight);
   return out;
 }
 
@@ -99,10 +148,11 @@ at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weig
                                 double scale, int64_t chunk) {
   TERSOR_CHECK(hidden.dim() == 2 && weight.dim() == 2 && hidden.size(1) == weight.size(1), "hidden {} x weight {}",
                fmt::join(hidden.sizes(), "x"), fmt::join(weight.sizes(), "x"));
+  TERSOR_CHECK(on_host(hidden), "hidden in host memory");
   TERSOR_CHECK(targets.dim() == 1 && targets.size(0) == hidden.size(0) && targets.scalar_type() == at::kLong,
                "one int64 target a row");
   TERSOR_CHECK(chunk > 0, "chunk of {} rows", chunk);
-  return LinearCrossEntropy::apply(hidden, weight, targets, scale, chunk, at::GradMode::is_enabled());
+  return LinearCrossEntropy::apply(hidden, weight, targets.contiguous(), scale, chunk, at::GradMode::is_enabled());
 }
 
 }  // namespace tersor::kernels

@@ -6,7 +6,8 @@
 //
 // Works on `chunk` rows at a time. Where gradients are wanted they are computed in the forward pass, chunk by chunk, from
 // softmax − one-hot written over the logits: at most chunk × V numbers live at once, beside dH (N, d) and dW (V, d), and
-// the product with W is not done again in the backward pass. Softmax and sums are in fp32 for bf16 inputs.
+// the product with W is not done again in the backward pass. Softmax and sums are in fp32 for bf16 inputs, whose logits are
+// rounded to bf16 once, as a linear layer would.
 // Deterministic. The backward pass may run once.
 #pragma once
 

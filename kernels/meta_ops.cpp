@@ -2,6 +2,7 @@
 // tensors of the meta device from C++. What is allocated here is what the CPU's operators allocate.
 #include <ATen/ATen.h>
 #include <ATen/ExpandUtils.h>
+#include <ATen/Parallel.h>
 #include <torch/library.h>
 
 namespace tersor {
@@ -26,18 +27,34 @@ at::Tensor where(const at::Tensor& condition, const at::Tensor& self, const at::
   return at::empty(sizes, self.options().dtype(at::result_type(self, other)));
 }
 
+// What the CPU's kernel holds while it works: for each thread, `tiles` tiles of scores and `rows` more numbers a query, and the
+// tiles once more in half precision where that is the type.
+at::Tensor attention_scratch(const at::Tensor& q, int64_t tiles, int64_t rows) {
+  const int64_t length = q.size(2);
+  const int64_t queries = std::min<int64_t>(length, length >= 768 ? 256 : length >= 192 ? 64 : 32);
+  const int64_t keys = std::min<int64_t>(length, 512);
+  const auto exact = q.scalar_type() == at::kDouble ? sizeof(double) : sizeof(float);
+  const int64_t in_half = q.element_size() == 2 ? tiles * queries * keys * 2 : 0;
+  const int64_t bytes = queries * (tiles * keys + rows) * static_cast<int64_t>(exact) + in_half;
+  return at::empty({at::get_num_threads() * bytes}, q.options().dtype(at::kByte));
+}
+
 // Queries, keys and values (B, heads, L, width); the CPU's kernel stores them as (B, L, heads, width).
 std::tuple<at::Tensor, at::Tensor> attention(const at::Tensor& q, const at::Tensor&, const at::Tensor&, double, bool,
                                              const std::optional<at::Tensor>&, std::optional<double>) {
   const bool exact = q.scalar_type() == at::kDouble;
-  return {at::empty({q.size(0), q.size(2), q.size(1), q.size(3)}, q.options()).transpose(1, 2),
-          at::empty({q.size(0), q.size(2), q.size(1)}, q.options().dtype(exact ? at::kDouble : at::kFloat)).transpose(1, 2)};
+  const std::tuple result{at::empty({q.size(0), q.size(2), q.size(1), q.size(3)}, q.options()).transpose(1, 2),
+                          at::empty({q.size(0), q.size(2), q.size(1)}, q.options().dtype(exact ? at::kDouble : at::kFloat)).transpose(1, 2)};
+  const at::Tensor scratch = attention_scratch(q, 1, 2 + q.size(3));
+  return result;
 }
 std::tuple<at::Tensor, at::Tensor, at::Tensor> attention_backward(const at::Tensor&, const at::Tensor& q, const at::Tensor& k,
                                                                   const at::Tensor& v, const at::Tensor&, const at::Tensor&, double, bool,
                                                                   const std::optional<at::Tensor>&, std::optional<double>) {
   const auto stored = [](const at::Tensor& x) { return at::empty(x.transpose(1, 2).sizes(), x.options()).transpose(1, 2); };
-  return {stored(q), stored(k), stored(v)};
+  const std::tuple result{stored(q), stored(k), stored(v)};
+  const at::Tensor scratch = attention_scratch(q, 2, 0);
+  return result;
 }
 
 // An operator that writes into its last argument, number by number: that takes the sizes the others have together.

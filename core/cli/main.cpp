@@ -3,6 +3,7 @@
 #include "core/cli/commands.h"
 #include "core/config/registry.h"
 #include "core/memory/ledger.h"
+#include "core/memory/machine.h"
 
 namespace tersor {
 namespace {
@@ -16,6 +17,7 @@ std::string suggest_command(const CLI::App& app, const std::string& word) {
 }
 
 int run(int argc, char** argv) {
+  keep_freed_memory();
   install_memory_ledger();
   CLI::App app{"tersor: memory-efficient pretraining of language models"};
   app.require_subcommand(1);

@@ -2,8 +2,13 @@
 
 #include <algorithm>
 #include <fstream>
+#include <limits>
 #include <optional>
 #include <string>
+
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 namespace tersor {
 namespace {
@@ -39,6 +44,13 @@ int64_t available_memory() {
 int64_t peak_resident_memory() {
   constexpr int64_t kKilobyte = 1024;
   return number_after("/proc/self/status", "VmHWM:").value_or(0) * kKilobyte;
+}
+
+void keep_freed_memory() {
+#ifdef __GLIBC__
+  mallopt(M_MMAP_MAX, 0);
+  mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
+#endif
 }
 
 }  // namespace tersor

@@ -1,6 +1,7 @@
 #include "core/model/attention.h"
 
 #include "kernels/on_host.h"
+#include "kernels/rotary.h"
 
 namespace tersor {
 
@@ -30,12 +31,11 @@ Attention::Attention(const BuildContext& context, const std::string& name, const
 at::Tensor Attention::forward(const at::Tensor& x, const RotaryTables& rotary) {
   const int64_t batch = x.size(0);
   const int64_t length = x.size(1);
-  const auto split = [&](const at::Tensor& y, int64_t heads) {
-    return y.view({batch, length, heads, width_}).transpose(1, 2);  // (B, heads, L, width)
-  };
-  const at::Tensor q = apply_rotary(split(q_->forward(x), heads_), rotary);
-  at::Tensor k = apply_rotary(split(k_->forward(x), kv_heads_), rotary);
-  at::Tensor v = split(v_->forward(x), kv_heads_);
+  const auto split = [&](const at::Tensor& y, int64_t heads) { return y.view({batch, length, heads, width_}); };
+  const auto turned = [&](const at::Tensor& y) { return kernels::rotary(y, rotary.cos, rotary.sin); };
+  const at::Tensor q = turned(split(q_->forward(x), heads_)).transpose(1, 2);  // (B, heads, L, width)
+  at::Tensor k = turned(split(k_->forward(x), kv_heads_)).transpose(1, 2);
+  at::Tensor v = split(v_->forward(x), kv_heads_).transpose(1, 2);
   if (kv_heads_ != heads_) {  // LibTorch's CPU kernel wants as many key as query heads
     k = k.repeat_interleave(heads_ / kv_heads_, 1);
     v = v.repeat_interleave(heads_ / kv_heads_, 1);

@@ -5,6 +5,7 @@
 #include "core/memory/ledger.h"
 #include "kernels/fill_normal.h"
 #include "kernels/linear_cross_entropy.h"
+#include "kernels/swiglu.h"
 
 namespace tersor {
 
@@ -18,7 +19,7 @@ Mlp::Mlp(const BuildContext& context, const std::string& name, const ModelConfig
 }
 
 at::Tensor Mlp::forward(const at::Tensor& x) {
-  return down_->forward(at::silu(gate_->forward(x)) * up_->forward(x));
+  return down_->forward(kernels::swiglu(gate_->forward(x), up_->forward(x)));
 }
 
 Block::Block(const BuildContext& context, const std::string& name, const ModelConfig& c) {
@@ -31,9 +32,16 @@ Block::Block(const BuildContext& context, const std::string& name, const ModelCo
   mlp_ = register_module("mlp", std::make_shared<Mlp>(context, name + ".mlp", c));
 }
 
+// Nobody keeps the result of a part's last product, so the sum takes its place.
 at::Tensor Block::forward(const at::Tensor& x, const RotaryTables& rotary, Recompute again) {
-  const auto attend = [this, rotary](const at::Tensor& in) { return in + attention_->forward(attention_norm_->forward(in), rotary); };
-  const auto think = [this](const at::Tensor& in) { return in + mlp_->forward(mlp_norm_->forward(in)); };
+  const auto attend = [this, rotary](const at::Tensor& in) {
+    const auto [around, normed] = attention_norm_->residual(in);
+    return attention_->forward(normed, rotary).add_(around);
+  };
+  const auto think = [this](const at::Tensor& in) {
+    const auto [around, normed] = mlp_norm_->residual(in);
+    return mlp_->forward(normed).add_(around);
+  };
   if (again == Recompute::kBlock) return recompute([=](const at::Tensor& in) { return think(attend(in)); }, x);
   const at::Tensor mixed = again == Recompute::kAttention ? recompute(attend, x) : attend(x);
   return again == Recompute::kMlp ? recompute(think, mixed) : think(mixed);

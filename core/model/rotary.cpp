@@ -11,10 +11,4 @@ RotaryTables rotary_tables(int64_t length, int64_t head_width, double base, cons
   return {angle.cos().to(options.dtype()), angle.sin().to(options.dtype())};
 }
 
-at::Tensor apply_rotary(const at::Tensor& x, const RotaryTables& tables) {
-  const std::vector<at::Tensor> halves = x.chunk(2, -1);
-  const at::Tensor rotated = at::cat({halves[1].neg(), halves[0]}, -1);
-  return x * tables.cos + rotated * tables.sin;
-}
-
 }  // namespace tersor

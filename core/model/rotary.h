@@ -1,6 +1,4 @@
-// Rotary position embedding, rotate-half form.    Su et al. 2021, arXiv:2104.09864, as in Hugging Face's LLaMA
-//
-//   x ← x ⊙ cos + rotate_half(x) ⊙ sin      θ_j = base^(−2j/d),  angle = position · θ_j;  tables in fp32, cast to x's type
+// The tables of kernels/rotary.h: cosine and sine of position · θ_j, θ_j = base^(−2j/d), computed in fp32 and cast.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -13,7 +11,5 @@ struct RotaryTables {
 };
 
 [[nodiscard]] RotaryTables rotary_tables(int64_t length, int64_t head_width, double base, const at::TensorOptions& options);
-
-[[nodiscard]] at::Tensor apply_rotary(const at::Tensor& x /* (B, heads, length, d) */, const RotaryTables& tables);
 
 }  // namespace tersor

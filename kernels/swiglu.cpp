@@ -1,0 +1,93 @@
+#include "kernels/swiglu.h"
+
+#include <ATen/Dispatch.h>
+#include <ATen/Parallel.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "core/base/error.h"
+#include "kernels/on_host.h"
+#include "kernels/scalar_math.h"
+#include "kernels/vectorize.h"
+
+namespace tersor::kernels {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::Variable;
+using torch::autograd::variable_list;
+
+constexpr int64_t kGrain = 1 << 13;
+
+template <class T>
+TERSOR_INLINE void gated(const T* gate, const T* up, int64_t size, T* y) {
+  for (int64_t i = 0; i < size; ++i) {
+    const Exact<T> g = to_exact(gate[i]);
+    store(y[i], g / (1 + exponential(-g)) * to_exact(up[i]));
+  }
+}
+
+template <class T>
+TERSOR_INLINE void gated_backward(const T* dy, int64_t size, T* gate, T* up) {
+  for (int64_t i = 0; i < size; ++i) {
+    const Exact<T> g = to_exact(gate[i]);
+    const Exact<T> u = to_exact(up[i]);
+    const Exact<T> d = to_exact(dy[i]);
+    const Exact<T> sigma = 1 / (1 + exponential(-g));
+    store(gate[i], d * u * (sigma * (1 + g * (1 - sigma))));
+    store(up[i], d * (g * sigma));
+  }
+}
+
+// One function a type and not a template: clones for several processors have none.
+#define TERSOR_RANGE(T, CLONES)                                                                          \
+  CLONES void range(const T* gate, const T* up, int64_t size, T* y) { gated(gate, up, size, y); }        \
+  CLONES void range_backward(const T* dy, int64_t size, T* gate, T* up) { gated_backward(dy, size, gate, up); }
+TERSOR_RANGE(float, TERSOR_VECTORIZED)
+TERSOR_RANGE(c10::BFloat16, TERSOR_VECTORIZED)
+TERSOR_RANGE(double, )
+#undef TERSOR_RANGE
+
+class SwiGlu : public torch::autograd::Function<SwiGlu> {
+ public:
+  static Variable forward(AutogradContext* ctx, const Variable& gate, const Variable& up) {
+    at::Tensor y = at::empty(gate.sizes(), gate.options().requires_grad(false));
+    ctx->saved_data["gate"] = gate;
+    ctx->saved_data["up"] = up;
+    if (y.is_meta()) return y;
+    AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, y.scalar_type(), "swiglu", [&] {
+      const auto* g = gate.const_data_ptr<scalar_t>();
+      const auto* u = up.const_data_ptr<scalar_t>();
+      auto* out = y.data_ptr<scalar_t>();
+      at::parallel_for(0, y.numel(), kGrain, [=](int64_t begin, int64_t end) { range(g + begin, u + begin, end - begin, out + begin); });
+    });
+    return y;
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    TERSOR_CHECK(ctx->saved_data.count("gate") > 0, "swiglu: the backward pass may run once");
+    const at::Tensor gate = ctx->saved_data["gate"].toTensor().detach();
+    const at::Tensor up = ctx->saved_data["up"].toTensor().detach();
+    ctx->saved_data.clear();
+    const at::Tensor dy = grads[0].contiguous();
+    if (!dy.is_meta())
+      AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, dy.scalar_type(), "swiglu", [&] {
+        auto* g = gate.data_ptr<scalar_t>();
+        auto* u = up.data_ptr<scalar_t>();
+        const auto* d = dy.const_data_ptr<scalar_t>();
+        at::parallel_for(0, dy.numel(), kGrain,
+                         [=](int64_t begin, int64_t end) { range_backward(d + begin, end - begin, g + begin, u + begin); });
+      });
+    return {gate, up};
+  }
+};
+
+}  // namespace
+
+at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
+  TERSOR_CHECK(on_host(gate) && gate.sizes() == up.sizes() && gate.scalar_type() == up.scalar_type(),
+               "gate and up of one shape and type, in host memory");
+  TERSOR_CHECK(gate.is_contiguous() && up.is_contiguous(), "gate and up without gaps");
+  return SwiGlu::apply(gate, up);
+}
+
+}  // namespace tersor::kernels

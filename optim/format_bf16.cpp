@@ -39,6 +39,7 @@ class Bf16Format final : public StateFormat {
   at::Tensor decode(std::span<const at::Tensor> resting, SlotKind, at::IntArrayRef) const override {
     return resting[0].to(at::kFloat);
   }
+  bool by_rows() const override { return true; }
   int64_t bytes(at::IntArrayRef shape, SlotKind) const override {
     return c10::multiply_integers(shape) * static_cast<int64_t>(sizeof(at::BFloat16));
   }

@@ -21,6 +21,7 @@ class Fp32Format final : public StateFormat {
   at::Tensor decode(std::span<const at::Tensor> resting, SlotKind, at::IntArrayRef) const override {
     return resting[0];
   }
+  bool by_rows() const override { return true; }
   int64_t bytes(at::IntArrayRef shape, SlotKind) const override {
     return c10::multiply_integers(shape) * static_cast<int64_t>(sizeof(float));
   }

@@ -40,6 +40,7 @@ class Int8Format final : public StateFormat {
     if (resting.size() == 1) return resting[0];
     return kernels::dequantize_blockwise(resting[0], resting[1], kernels::dynamic_map(is_signed(kind)));
   }
+  bool by_rows() const override { return true; }
   int64_t bytes(at::IntArrayRef shape, SlotKind) const override {
     const int64_t numbers = c10::multiply_integers(shape);
     if (is_small(shape)) return numbers * static_cast<int64_t>(sizeof(float));

@@ -124,8 +124,9 @@ class Optimizer {
   [[nodiscard]] at::Tensor compress(size_t index, at::Tensor gradient) const;
   [[nodiscard]] at::Tensor measure(const Member& member, const at::Tensor& whole, const at::Tensor& sum) const;
   void update(size_t index, double clip_factor);
-  [[nodiscard]] bool update_fused(size_t index, const at::Tensor& gradient, double clip_factor);
-  void apply(const Param& param, const Member& member, const Direction& direction, const StepInfo& step) const;
+  [[nodiscard]] bool update_fused(size_t index, double clip_factor);
+  void update_by_rows(size_t index, double clip_factor);
+  void apply(const Param& param, const Member& member, const Direction& direction, const RandomStream& rounding) const;
   [[nodiscard]] StepInfo step_info(size_t index) const;
   [[nodiscard]] const UpdateRule& rule(const Member& member) const { return *methods_[member.group].rule; }
   // Whether the norm of a member's gradient can only be estimated: from the sum of several compressed ones.

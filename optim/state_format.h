@@ -25,6 +25,10 @@ class StateFormat {
   // Bytes that `allocate` takes.
   [[nodiscard]] virtual int64_t bytes(at::IntArrayRef shape, SlotKind kind) const = 0;
 
+  // Whether the first axis of everything that rests is that of the slot, so that some rows of a matrix can be encoded and
+  // decoded without the others.
+  [[nodiscard]] virtual bool by_rows() const { return false; }
+
   // Why slots of this kind cannot be kept this way, if they cannot.
   [[nodiscard]] virtual std::optional<std::string> refuses(SlotKind) const { return std::nullopt; }
 };

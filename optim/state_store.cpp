@@ -56,6 +56,54 @@ void StateStore::close(const std::string& param, const Slots& slots, const Rando
   }
 }
 
+namespace {
+
+bool has_rows(const SlotSpec& spec, const ParamShape& param) {
+  return param.sizes.size() == 2 && spec.shape.size() == 2 && spec.shape[0] == param.sizes[0];
+}
+
+std::vector<at::Tensor> narrowed(const std::vector<at::Tensor>& resting, const Rows& rows) {
+  std::vector<at::Tensor> parts;
+  for (const at::Tensor& part : resting) parts.push_back(part.slice(0, rows.begin, rows.end));
+  return parts;
+}
+
+}  // namespace
+
+bool StateStore::opens_by_rows(const std::string& param) const {
+  const State& own = state(param);
+  return own.shape.sizes.size() == 2 && std::all_of(own.records.begin(), own.records.end(), [&](const Record& record) {
+    return !has_rows(record.spec, own.shape) || record.format->by_rows();
+  });
+}
+
+Slots StateStore::open(const std::string& param, const Rows& rows) const {
+  const State& own = state(param);
+  Slots slots;
+  for (const Record& record : own.records) {
+    if (has_rows(record.spec, own.shape)) {
+      const std::vector<int64_t> shape{rows.end - rows.begin, record.spec.shape[1]};
+      slots.add(record.spec.name, record.format->decode(narrowed(record.resting, rows), record.spec.kind, shape));
+      continue;
+    }
+    const at::Tensor value = record.format->decode(record.resting, record.spec.kind, record.spec.shape);
+    slots.add(record.spec.name, rows.last ? value : value.clone());
+  }
+  return slots;
+}
+
+void StateStore::close(const std::string& param, const Slots& slots, const RandomStream& random, const Rows& rows) {
+  const State& own = state(param);
+  uint64_t index = 0;
+  for (const Record& record : own.records) {
+    const at::Tensor& value = slots[record.spec.name];
+    const RandomStream stream = random.child(index++);
+    const bool whole = !has_rows(record.spec, own.shape);
+    if ((whole && !rows.last) || value.is_alias_of(record.resting[0])) continue;
+    record.format->encode(value, record.spec.kind, stream, whole ? record.resting : narrowed(record.resting, rows));
+  }
+}
+
 std::vector<RestingSlot> StateStore::resting(const std::string& param) const {
   std::vector<RestingSlot> all;
   for (const Record& record : records(param)) all.push_back({record.spec.name, record.format_name, record.resting});

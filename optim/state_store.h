@@ -37,6 +37,13 @@ struct Inheritance {
   at::Tensor index;  // (numel) int64, of each number its place in the old parameter, −1: none; undefined: the same place
 };
 
+// Some rows of a matrix, [begin, end).
+struct Rows {
+  int64_t begin = 0;
+  int64_t end = 0;
+  bool last = true;  // of the matrix
+};
+
 class StateStore {
  public:
   // Allocates the slots of one parameter, all zero. The formats must outlive the store.
@@ -48,6 +55,11 @@ class StateStore {
   // Only those of one kind.
   [[nodiscard]] Slots open(const std::string& param, SlotKind kind) const;
   void close(const std::string& param, const Slots& slots, const RandomStream& random);
+  // The slots of some rows of a matrix, from the first part to the last, where the formats allow it. What has no rows, a counter
+  // for instance, is a copy for every part but the last: each part makes of it what the whole would.
+  [[nodiscard]] bool opens_by_rows(const std::string& param) const;
+  [[nodiscard]] Slots open(const std::string& param, const Rows& rows) const;
+  void close(const std::string& param, const Slots& slots, const RandomStream& random, const Rows& rows);
   // The slots as they rest.
   [[nodiscard]] std::vector<RestingSlot> resting(const std::string& param) const;
 

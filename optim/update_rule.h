@@ -76,7 +76,8 @@ class UpdateRule {
   // it but for the order of roundings. False, with nothing touched, where there is no such pass.
   [[nodiscard]] virtual bool fused(const FusedStep&) const { return false; }
 
-  // Whether each element's step depends on that element alone, so that rows may be split over processes.
+  // Whether each element's step depends on that element alone, besides slots of one number that count steps: rows of a matrix
+  // may then be updated one part after the other, or by several processes.
   [[nodiscard]] virtual bool elementwise() const { return false; }
 
   // Why the rule cannot train this parameter, if it cannot.

@@ -65,7 +65,7 @@ struct TrainSection {
   Span steps{1000, Span::Unit::kSteps};
   int64_t global_batch_size = 32;
   int64_t micro_batch_size = 8;
-  int64_t loss_chunk = 1024;
+  int64_t loss_chunk = 512;
   Recompute recompute = Recompute::kNone;
   void fields(FieldVisitor& v) {
     v("steps", steps, positive, "length of the run: 20000, or 2B tokens");

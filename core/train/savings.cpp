@@ -54,7 +54,8 @@ Choices recompute_choices(const RunConfig& config) {
 std::vector<Choices> all_choices(const RunConfig& config) {
   std::vector<Choices> all;
   constexpr int64_t kSmallChunk = 256;
-  if (config.train.loss_chunk > kSmallChunk) all.push_back({{{.words = {fmt::format("train.loss_chunk={}", kSmallChunk)}}}});
+  if (config.train.loss_chunk > kSmallChunk)
+    all.push_back({{{.words = {fmt::format("train.loss_chunk={}", kSmallChunk)}, .remark = "smaller products, which take a little longer"}}});
   all.push_back(update_choices(config));
   all.push_back(recompute_choices(config));
   all.push_back({{{.words = for_all_groups(config, "projector", "int4"), .rounds = true, .remark = "bases with 4 bits a number"}}});

@@ -11,7 +11,7 @@ struct StepInput {
   Progress progress;
   double lr = 0;
   int64_t num_micro_batches = 1;
-  int64_t loss_chunk = 1024;
+  int64_t loss_chunk = 512;
   // The micro-batch of an index. Nothing: the step is given up.
   std::function<std::optional<Batch>(int64_t)> read;
 };

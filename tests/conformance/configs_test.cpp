@@ -2,19 +2,14 @@
 #include <fstream>
 
 #include "tests/support/catch.h"
-#include "tests/support/tiny_run.h"
+#include "tests/support/methods.h"
 
 namespace tersor {
 namespace {
 
 namespace fs = std::filesystem;
 
-std::vector<fs::path> shipped(const std::string& folder) {
-  std::vector<fs::path> files;
-  for (const auto& entry : fs::directory_iterator(fs::path(TERSOR_SOURCE_DIR) / "configs" / folder)) files.push_back(entry.path());
-  std::sort(files.begin(), files.end());
-  return files;
-}
+using testing::shipped;
 
 TEST_CASE("configs: every run trains three steps of a tiny version of itself", "[conformance]") {
   for (const fs::path& file : shipped("run")) {
@@ -33,15 +28,9 @@ TEST_CASE("configs: every method trains a tiny model, and what it saves goes on 
   for (const fs::path& file : shipped("method")) {
     INFO(file.string());
     const testing::TemporaryFolder folder;
-    const std::string name = "optimizer.clip_norm=1";
-    // The words of tiny_config, below the method's file.
     const auto config = [&](const std::string& run, const std::string& steps) {
-      RunConfig tiny = testing::tiny_config(folder.path(), {"run.name=" + run, "train.steps=" + steps, "run.resume=auto"});
-      Json json = fields_to_json(tiny);
-      json.erase("optimizer");
-      json.erase("parameterization");
-      write_whole(folder / "base.yaml", to_yaml(json));
-      return read_run_config({folder / "base.yaml", file}, {name});
+      const RunConfig tiny = testing::tiny_config(folder.path(), {"run.name=" + run, "train.steps=" + steps, "run.resume=auto"});
+      return testing::method_config(folder, tiny, file, {"optimizer.clip_norm=1"});
     };
     REQUIRE(testing::train(config("whole", "6")) == kExitDone);
     RunConfig again = config("resumed", "6");

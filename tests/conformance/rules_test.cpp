@@ -1,5 +1,7 @@
 // What every update rule must do, in every state format. A new method is under these the moment its file exists.
+#include "core/memory/ledger.h"
 #include "tests/support/quadratic.h"
+#include "tests/support/single_param.h"
 
 namespace tersor {
 namespace {
@@ -146,6 +148,42 @@ TEST_CASE("rules: a fused step is the plain step", "[optim][conformance]") {
     const double tolerance = format.find("int8") != std::string::npos ? 2e-3 : 2e-6;
     for (size_t i = 0; i < a.size(); ++i) CHECK(at::allclose(a[i], b[i], tolerance, tolerance));
   });
+}
+
+TEST_CASE("rules: a matrix that is updated by parts steps as its parts do", "[optim][conformance]") {
+  constexpr int64_t kRows = 1024;  // of a part of this width
+  constexpr int64_t kColumns = 1024;
+  const at::Tensor start = normal({kRows + 300, kColumns}, "start");
+  for (const std::string& rule : update_rules().names()) {
+    if (!update_rules().find(rule)->build()->elementwise()) continue;
+    for (const std::string format : {"fp32", "int8"}) {
+      INFO(rule << " " << format);
+      const auto trained = [&](int64_t begin, int64_t end) {
+        SingleParam part(start.slice(0, begin, end), fmt::format("{}, state: {}", rule, format), 0.01, ", weight_decay: 0.1");
+        part.set_fused(false);
+        for (int step = 1; step <= 2; ++step) part.step(normal({kRows + 300, kColumns}, fmt::format("gradient {}", step)).slice(0, begin, end));
+        return part.weight();
+      };
+      CHECK(at::equal(trained(0, kRows + 300), at::cat({trained(0, kRows), trained(kRows, kRows + 300)})));
+    }
+  }
+}
+
+TEST_CASE("rules: a large matrix in bf16 needs room for a part of it alone", "[optim][conformance][memory]") {
+  for (const std::string format : {"fp32", "bf16", "int8"}) {
+    const at::Tensor w = at::zeros({8192, 1024}, at::kBFloat16).requires_grad_(true);
+    const std::vector<Param> params{{"w", w, Role::kEmbedding, std::nullopt}};
+    Optimizer optimizer(params, configuration("adamw", format, "", params), 1);
+    optimizer.begin_step(at_step(1), 0.1, 1);
+    optimizer.begin_micro_batch();
+    w.sum().backward();
+    reset_memory_peak();
+    const int64_t before = memory_now().total;
+    REQUIRE(optimizer.finish_step().finite);
+    INFO(format);
+    CHECK(memory_peak().whole.total - before < 5 * (int64_t{4} << 20) + 1024);  // weight, gradient, moments and step: 2²⁰ numbers each
+    CHECK(w[8191][1023].item<float>() < -0.09);
+  }
 }
 
 TEST_CASE("rules: a gradient that is not finite leaves weights and state alone", "[optim][conformance]") {

@@ -60,5 +60,41 @@ TEST_CASE("ledger: a run's weights and state are what the run says they are, and
   CHECK(block["mem/at_peak/activations"].get<double>() < 0.5 * none["mem/at_peak/activations"].get<double>());
 }
 
+TEST_CASE("ledger: beginning, saving and going on need no more than a step", "[memory]") {
+  const testing::TemporaryFolder folder;
+  // Weights and state outweigh all else, so that a second copy of either would be seen.
+  const std::vector<std::string> words{"model.vocab_size=4096", "model.hidden_size=64", "train.micro_batch_size=1", "train.global_batch_size=1",
+                                       "train.loss_chunk=4", "evaluation.every=never", "checkpoint.every=every 2", "optimizer.clip_norm=~",
+                                       "optimizer.update=during_backward"};
+  const auto of_type = [&](const std::string& dtype) {
+    std::vector<std::string> more = words;
+    more.insert(more.end(), {"run.dtype=" + dtype, "run.name=" + dtype, "run.resume=auto"});
+    return testing::tiny_config(folder.path(), more);
+  };
+  for (const std::string dtype : {"fp32", "bf16"}) {
+    INFO(dtype);
+    const RunConfig config = of_type(dtype);
+    reset_memory_peak();
+    const auto fresh = std::make_unique<Trainer>(config);
+    const int64_t of_beginning = memory_peak().whole.total;
+    REQUIRE(fresh->run() == kExitDone);  // every step resets the peak: it is of the last step and the save after it
+    const int64_t of_saving = memory_peak().whole.total;
+    const auto of_step = testing::records(config.folder(), "step").at(6)["mem/allocated_peak_bytes"].get<int64_t>();
+    CHECK(of_beginning <= of_step);
+    CHECK(of_saving == of_step);
+  }
+  for (const std::string dtype : {"fp32", "bf16"}) {
+    INFO(dtype);
+    const RunConfig config = of_type(dtype);
+    const int64_t before = memory_now().total;
+    reset_memory_peak();
+    const Trainer resumed(config);
+    const int64_t of_loading = memory_peak().whole.total - before;
+    const Json step = testing::records(config.folder(), "step").at(6);
+    CHECK(of_loading <= step["mem/allocated_peak_bytes"].get<int64_t>());
+    CHECK(of_loading >= step["mem/at_peak/weights"].get<int64_t>() + step["mem/at_peak/optimizer"].get<int64_t>());
+  }
+}
+
 }  // namespace
 }  // namespace tersor

@@ -34,6 +34,7 @@ class SingleParam {
     (void)optimizer_->finish_step();
   }
 
+  void set_fused(bool fused) { optimizer_->set_fused(fused); }
   [[nodiscard]] at::Tensor weight() const { return weight_.detach(); }
   [[nodiscard]] Slots slots() const { return optimizer_->state().open("w"); }
 

@@ -4,7 +4,7 @@
 #include "core/growth/growth.h"
 #include "core/train/run_plan.h"
 #include "tests/support/catch.h"
-#include "tests/support/tiny_run.h"
+#include "tests/support/methods.h"
 
 namespace tersor {
 namespace {
@@ -13,34 +13,17 @@ namespace fs = std::filesystem;
 using testing::TemporaryFolder;
 using testing::tiny_config;
 
-std::vector<fs::path> methods() {
-  std::vector<fs::path> files;
-  for (const auto& entry : fs::directory_iterator(fs::path(TERSOR_SOURCE_DIR) / "configs/method")) files.push_back(entry.path());
-  std::sort(files.begin(), files.end());
-  return files;
-}
-
 int64_t folder_bytes(const fs::path& folder) {
   int64_t total = 0;
   for (const auto& entry : fs::directory_iterator(folder)) total += static_cast<int64_t>(entry.file_size());
   return total;
 }
 
-// A method's file above the words of tiny_config.
-RunConfig method_config(const TemporaryFolder& folder, const fs::path& file, std::vector<std::string> words) {
-  RunConfig tiny = tiny_config(folder.path());
-  Json json = fields_to_json(tiny);
-  json.erase("optimizer");
-  json.erase("parameterization");
-  write_whole(folder / "base.yaml", to_yaml(json));
-  return read_run_config({folder / "base.yaml", file}, words);
-}
-
 TEST_CASE("plan: weights and optimizer state are those of the run, for every method", "[plan][conformance]") {
-  for (const fs::path& file : methods()) {
+  for (const fs::path& file : testing::shipped("method")) {
     INFO(file.string());
     const TemporaryFolder folder;
-    const RunConfig config = method_config(folder, file, {"train.steps=3", "run.dtype=bf16"});
+    const RunConfig config = testing::tiny_method(folder, file, {"train.steps=3", "run.dtype=bf16"});
     const RunPlan plan = plan_run(config);
     REQUIRE(testing::train(config) == kExitDone);
     const Json memory = testing::records(config.folder(), "memory").at(0);
@@ -109,14 +92,14 @@ double off(const RunConfig& config) {
 constexpr double kBound = 0.05;
 
 TEST_CASE("plan: the peak is the measured one, for every method, recompute mode and type", "[plan][conformance]") {
-  for (const fs::path& file : methods()) {
+  for (const fs::path& file : testing::shipped("method")) {
     const TemporaryFolder folder;
     for (const std::string again : {"none", "attention", "mlp", "block"}) {
       for (const std::string dtype : {"fp32", "bf16"}) {
         INFO(file.stem().string() << " " << again << " " << dtype);
         std::vector<std::string> words = kWider;
         words.insert(words.end(), {"train.recompute=" + again, "run.dtype=" + dtype});
-        CHECK(off(method_config(folder, file, words)) < kBound);
+        CHECK(off(testing::tiny_method(folder, file, words)) < kBound);
       }
     }
   }

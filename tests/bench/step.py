@@ -1,0 +1,206 @@
+"""A whole training step beside the Python stack: Transformers' LLaMA, torch and the authors' packages. Run by scripts/bench.
+
+    step.py TERSOR [--model configs/model/llama_60m.yaml] [--batch 4x256] [--rounds 3] [METHOD…]
+
+The same model, batch, rule and threads (OMP_NUM_THREADS, 2 unless set), fp32, no clipping. In each round both programs run one
+after the other, 10 steps of random tokens each; the first four, with the first search for a basis, do not count. A line shows
+the median step of the best round, the ratio of the two in the median round with the least and the largest, and the peak of
+resident memory of the whole process. Methods that only tersor runs here have no second column.
+"""
+import argparse
+import importlib
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import yaml
+
+STEPS, WARM_UP = 10, 4
+RANK = 128
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+# Their name, the file of configs/method, further words, and whether the Python stack has it.
+METHODS = {
+    "adamw": ("adamw", [], True),
+    "adamw_int8": ("adamw_int8", [], False),
+    "galore": ("galore", [], True),
+    "fira": ("fira", [], True),
+    "apollo": ("apollo", [], True),
+    "sltrain": ("sltrain", [], True),
+    "low_rank": ("low_rank", ["optimizer.clip_norm=~"], True),
+    "adamw per layer": ("adamw", ["optimizer.update=during_backward"], False),
+    "adamw bf16": ("adamw", ["run.dtype=bf16"], False),
+}
+
+
+def resident_peak(command):
+    """Runs it to its end; its output and its largest resident size in bytes, which is what wait4 counts in kilobytes."""
+    with tempfile.TemporaryFile("w+") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, text=True)
+        _, status, usage = os.wait4(process.pid, 0)
+        out.seek(0)
+        text = out.read()
+        if status:
+            raise RuntimeError(text[-2000:])
+        return text, usage.ru_maxrss * 1024
+
+
+def run_tersor(program, method, model, batch, length):
+    file, words, _ = METHODS[method]
+    with tempfile.TemporaryDirectory() as folder:
+        configs = [model, ROOT / "configs/data/synthetic.yaml", ROOT / f"configs/method/{file}.yaml"]
+        _, peak = resident_peak([program, "train", *map(str, configs), f"run.out_dir={folder}", "run.name=step",
+                                 f"run.threads={threads()}", f"train.steps={STEPS}", f"train.global_batch_size={batch}",
+                                 f"train.micro_batch_size={batch}", f"data.sequence_length={length}", "evaluation.every=never",
+                                 "checkpoint.every=never", "log.every=1", "log.tensorboard=false", *words])
+        records = [json.loads(line) for line in open(f"{folder}/step/metrics.jsonl")]
+    steps = [r["time/step_ms"] for r in records if r["type"] == "step"]
+    return statistics.median(steps[WARM_UP:]), peak
+
+
+def run_python(method, model, batch, length):
+    text, peak = resident_peak([sys.executable, "-W", "ignore", __file__, "--child", method, "--model", str(model), "--batch", f"{batch}x{length}"])
+    return json.loads(text.strip().splitlines()[-1]), peak
+
+
+def threads():
+    return int(os.environ.get("OMP_NUM_THREADS", 2))
+
+
+def build(model_file, method):
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    model = LlamaForCausalLM(LlamaConfig(**yaml.safe_load(open(model_file))["model"], tie_word_embeddings=False))
+    linears = [(layer, name) for layer in model.model.layers for part in (layer.self_attn, layer.mlp)
+               for layer, name in ((part, n) for n, m in part.named_children() if isinstance(m, torch.nn.Linear))]
+    if method in ("low_rank", "sltrain"):
+        for part, name in linears:
+            linear = getattr(part, name)
+            setattr(part, name, (low_rank if method == "low_rank" else sparse_low_rank)(linear.in_features, linear.out_features))
+    matrices = [getattr(part, name).weight for part, name in linears] if method in ("galore", "fira", "apollo") else []
+    others = [p for p in model.parameters() if not any(p is m for m in matrices)]
+    if not matrices:
+        return model, torch.optim.AdamW(others, lr=1e-3, fused=True)
+    from packages import stand_in_for_bitsandbytes  # of which nothing is used here
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError:
+        stand_in_for_bitsandbytes()
+    package, name, options = {
+        "galore": ("galore_torch", "GaLoreAdamW", dict(scale=0.25)),
+        "fira": ("fira", "FiraAdamW", dict(alpha=0.25)),
+        "apollo": ("apollo_torch", "APOLLOAdamW", dict(scale=1.0, proj="random", scale_type="channel")),
+    }[method]
+    group = dict(params=matrices, rank=RANK, update_proj_gap=200, proj_type="std") | options
+    return model, getattr(importlib.import_module(package), name)([dict(params=others), group], lr=1e-2)
+
+
+def low_rank(width_in, width_out):
+    import torch
+    return torch.nn.Sequential(torch.nn.Linear(width_in, RANK, bias=False), torch.nn.Linear(RANK, width_out, bias=False))
+
+
+def sparse_low_rank(width_in, width_out, density=0.03):
+    """x·(scale·B·A + S)ᵀ as its paper has it: W is composed, not kept, and composed again in the backward pass."""
+    import torch
+
+    class Product(torch.autograd.Function):
+        @staticmethod
+        def composed(b, a, index, values, scale):
+            w = (b @ a).mul_(scale)
+            w.view(-1).scatter_add_(0, index, values)
+            return w
+
+        @staticmethod
+        def forward(ctx, x, b, a, index, values, scale):
+            ctx.save_for_backward(x, b, a, index, values)
+            ctx.scale = scale
+            return torch.nn.functional.linear(x, Product.composed(b, a, index, values, scale))
+
+        @staticmethod
+        def backward(ctx, dy):
+            x, b, a, index, values = ctx.saved_tensors
+            dy, rows = dy.flatten(0, -2), x.flatten(0, -2)
+            dw = dy.t() @ rows
+            dx = (dy @ Product.composed(b, a, index, values, ctx.scale)).view(x.shape)
+            return dx, (dw @ a.t()).mul_(ctx.scale), (b.t() @ dw).mul_(ctx.scale), None, dw.view(-1)[index], None
+
+    class SparseLowRank(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            count = int(density * width_in * width_out)
+            self.b = torch.nn.Parameter(torch.zeros(width_out, RANK))
+            self.a = torch.nn.Parameter(torch.randn(RANK, width_in) * width_in**-0.5)
+            self.values = torch.nn.Parameter(torch.rand(count) * 0.01)
+            self.register_buffer("index", torch.randperm(width_in * width_out)[:count].sort().values)
+
+        def forward(self, x):
+            return Product.apply(x, self.b, self.a, self.index, self.values, 32 / RANK)
+
+    return SparseLowRank()
+
+
+def child(method, model_file, batch, length):
+    """Trains, and prints the median of the steps' milliseconds."""
+    import torch
+    torch.set_num_threads(threads())
+    torch.manual_seed(0)
+    model, optimizer = build(model_file, method)
+    took = []
+    for _ in range(STEPS):
+        tokens = torch.randint(model.config.vocab_size, (batch, length))
+        begin = time.perf_counter()
+        model(input_ids=tokens, labels=tokens).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        took.append((time.perf_counter() - begin) * 1e3)
+    print(json.dumps(statistics.median(took[WARM_UP:])))
+
+
+def compare(program, methods, model, batch, length, rounds):
+    name = pathlib.Path(model).stem
+    print(f"{name}, {batch} x {length} tokens a step, fp32 unless named, {threads()} threads, {rounds} rounds", flush=True)
+    print(f"{'':16}  {'tersor':>9} {'Python':>9}   {'tokens/s, tersor : Python':<26} {'tersor':>8} {'Python':>8}   memory", flush=True)
+    for method in methods:
+        ours, theirs = [], []
+        for _ in range(rounds):
+            ours.append(run_tersor(program, method, model, batch, length))
+            if METHODS[method][2]:
+                theirs.append(run_python(method, model, batch, length))
+        best, peak = min(o[0] for o in ours), max(o[1] for o in ours)
+        line = f"{method:16}  {best:6.0f} ms "
+        if not theirs:
+            print(line + f"{'':39} {peak / 1e9:5.2f} GB", flush=True)
+            continue
+        ratios = sorted(t[0] / o[0] for o, t in zip(ours, theirs))
+        their_peak = max(t[1] for t in theirs)
+        spread = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+        print(line + f"{min(t[0] for t in theirs):6.0f} ms   {spread:<26} {peak / 1e9:5.2f} GB {their_peak / 1e9:5.2f} GB   "
+              f"{peak / their_peak:.2f} of theirs", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("program", nargs="?", metavar="TERSOR")
+    parser.add_argument("methods", nargs="*", metavar="METHOD")
+    parser.add_argument("--model", default=str(ROOT / "configs/model/llama_60m.yaml"))
+    parser.add_argument("--batch", default="4x256", help="sequences x tokens (default %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    options = parser.parse_intermixed_args()
+    batch, length = map(int, options.batch.split("x"))
+    if options.child:
+        return child(options.child, options.model, batch, length)
+    unknown = [m for m in options.methods if m not in METHODS]
+    if unknown or not options.program:
+        parser.error(f"TERSOR and methods out of {', '.join(METHODS)}" + (f"; not {unknown[0]}" if unknown else ""))
+    compare(options.program, options.methods or list(METHODS), options.model, batch, length, options.rounds)
+
+
+if __name__ == "__main__":
+    main()

@@ -8,11 +8,14 @@
 #include <string_view>
 #include <vector>
 
+#include "optim/slots.h"
+
 namespace tersor {
 
 struct RestingSlot {
   std::string_view name;
   std::string_view format;            // "fp32", "int8", …
+  SlotKind kind;
   std::span<const at::Tensor> parts;  // as the format keeps them
 };
 

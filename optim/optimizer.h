@@ -16,10 +16,17 @@
 // Gradients are added up over micro-batches whole, or as what a rule's Compression keeps of them (`accumulate`). The sum is
 // the same up to rounding. Of compressed sums of several micro-batches the norm is an unbiased estimate: see
 // StepOutcome::norm_is_estimate.
+//
+// Several processes share the micro-batches of a step. What each has added up, whole or compressed, is summed over all while the
+// backward pass goes on; norms, and whether a step happens at all, are agreed on. Sharded, the owner of a parameter alone has
+// its moments and updates it, and hands out the weight. A new basis is found by the owner and handed out: replicas are the same
+// by construction. All processes call the same functions in the same order.
 #pragma once
 
+#include <deque>
 #include <set>
 
+#include "optim/ownership.h"
 #include "optim/param_groups.h"
 #include "optim/state_store.h"
 
@@ -76,11 +83,12 @@ struct StepOutcome {
 
 class Optimizer {
  public:
-  Optimizer(std::vector<Param> params, const OptimizerConfig& config, uint64_t seed);
+  Optimizer(std::vector<Param> params, const OptimizerConfig& config, uint64_t seed, Processes processes = {});
   ~Optimizer();
   Optimizer(const Optimizer&) = delete;
   Optimizer& operator=(const Optimizer&) = delete;
 
+  // `num_micro_batches` of all processes together, of which each runs as many.
   void begin_step(const Progress& progress, double lr, int64_t num_micro_batches);
   void begin_micro_batch();
   // Whether the last micro-batch has to be run once more, now that the norm is known.
@@ -103,6 +111,12 @@ class Optimizer {
   [[nodiscard]] const std::set<std::string>& frozen() const { return frozen_; }
 
   [[nodiscard]] const std::vector<Param>& params() const { return params_; }
+  // Resets the state of one parameter, wherever it is. The count is of what this process owns.
+  ResetCount reset(const std::string& param, const Reset& what = {}, const RandomStream& random = RandomStream(0));
+  // Whether this process updates it, or, of what all update, saves it.
+  [[nodiscard]] bool owns(const std::string& param) const;
+  [[nodiscard]] bool alone() const { return processes_.comm->alone(); }
+  [[nodiscard]] Communicator& comm() const { return *processes_.comm; }
   [[nodiscard]] StateStore& state() { return state_; }
   [[nodiscard]] const StateStore& state() const { return state_; }
 
@@ -112,30 +126,66 @@ class Optimizer {
     double place = 0;        // among the members of its group, in [0, 1)
     double weight_decay = 0;
     double lr_scale = 1;
+    int owner = 0;
     at::Tensor gradient;     // added up, in fp32 when there are several micro-batches; whole or compressed
     bool compressed = false; // in this step
     at::Tensor square_norm;  // 0-dim, of the gradient of the step
+    bool came = false;       // the gradient of the step, whoever it has gone to
+  };
+  struct Arriving {
+    size_t index;
+    at::Tensor gradient;
+    bool last = false;      // of the step's micro-batches
+    bool measured = false;  // only looked at: it comes again
+  };
+  // What goes between processes at a time: one large gradient, or several small ones in a row.
+  struct Parcel {
+    std::vector<Arriving> parts;
+    at::Tensor content;
+    Pending pending;
   };
   class GradientHook;
 
-  void attach();
+  // optimizer.cpp: parameters and their state
+  void attach(bool everything);
   void detach();
+  void complete_state();
+  void shed_state();
+
+  // gradients.cpp: from autograd to the sum of the step, and its norm
   void receive_gradient(size_t index);
   [[nodiscard]] at::Tensor compress(size_t index, at::Tensor gradient) const;
-  [[nodiscard]] at::Tensor measure(const Member& member, const at::Tensor& whole, const at::Tensor& sum) const;
+  [[nodiscard]] at::Tensor measure(size_t index, const at::Tensor& whole, const at::Tensor& sum) const;
+  void send(Arriving gradient);
+  void send_parcel(std::vector<Arriving> parts);
+  void receive_parcel();
+  void arrived(const Arriving& gradient, const at::Tensor& whole = {});
+  void let_all_arrive();
+  void measure_all();
+
+  // update.cpp: from the sum to the weight
   void update(size_t index, double clip_factor);
   [[nodiscard]] bool update_fused(size_t index, double clip_factor);
   void update_by_rows(size_t index, double clip_factor);
   void apply(const Param& param, const Member& member, const Direction& direction, const RandomStream& rounding) const;
+  void hand_out(size_t index);
+
   [[nodiscard]] StepInfo step_info(size_t index) const;
   [[nodiscard]] const UpdateRule& rule(const Member& member) const { return *methods_[member.group].rule; }
   // Whether the norm of a member's gradient can only be estimated: from the sum of several compressed ones.
   [[nodiscard]] bool estimates_norm(const Member& member) const { return member.compressed && num_micro_batches_ > 1; }
-  void measure_all();
+  [[nodiscard]] bool owned(const Member& member) const { return member.owner == processes_.comm->rank(); }
+  [[nodiscard]] bool sharded() const { return !alone() && processes_.shard != Shard::kNone; }
+  // Whether one process updates for all: what is sharded, and a step that finds a basis.
+  [[nodiscard]] bool one_updates(const Member& member) const {
+    return sharded() || (!alone() && rule(member).compression() != nullptr && !member.compressed);
+  }
+  [[nodiscard]] bool updates(const Member& member) const { return owned(member) || !one_updates(member); }
 
   std::vector<Param> params_;
   OptimizerConfig config_;
   uint64_t seed_;
+  Processes processes_;
   std::vector<GroupMethods> methods_;  // one a group
   std::vector<Member> members_;
   StateStore state_;
@@ -143,13 +193,18 @@ class Optimizer {
 
   Progress progress_;
   double lr_ = 0;
-  int64_t num_micro_batches_ = 0;
-  int64_t micro_batch_ = 0;  // the one under way, from 1
+  int64_t num_micro_batches_ = 0;  // of all processes
+  int64_t own_micro_batches_ = 0;
+  int64_t micro_batch_ = 0;  // the one under way of this process's, from 1
   bool fused_ = true;
   bool two_passes_ = false;  // of the last micro-batch
   bool measuring_ = false;   // the first of the two
   bool refused_ = false;     // during_backward met a gradient that is not finite
   StepOutcome outcome_;      // of the step under way, once it has been measured
+  std::deque<Parcel> arriving_;
+  std::vector<Arriving> small_;  // not yet sent
+  int64_t small_numbers_ = 0;
+  std::vector<Pending> handed_out_;
 };
 
 }  // namespace tersor

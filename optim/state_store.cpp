@@ -106,7 +106,7 @@ void StateStore::close(const std::string& param, const Slots& slots, const Rando
 
 std::vector<RestingSlot> StateStore::resting(const std::string& param) const {
   std::vector<RestingSlot> all;
-  for (const Record& record : records(param)) all.push_back({record.spec.name, record.format_name, record.resting});
+  for (const Record& record : records(param)) all.push_back({record.spec.name, record.format_name, record.spec.kind, record.resting});
   return all;
 }
 
@@ -190,6 +190,10 @@ void StateStore::inherit(const std::string& param, const StateStore& old, const 
       record.format->encode(taken.view(record.spec.shape), record.spec.kind, RandomStream(0), record.resting);
     }
   }
+}
+
+void StateStore::keep(const std::string& param, const std::function<bool(SlotKind)>& kinds) {
+  std::erase_if(params_.at(param).records, [&](const Record& record) { return !kinds(record.spec.kind); });
 }
 
 int64_t StateStore::bytes() const {

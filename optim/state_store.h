@@ -70,6 +70,8 @@ class StateStore {
   // Takes over the state of a parameter of `old`, slot by slot, where names, shapes and formats allow it; the rest stays zero.
   void inherit(const std::string& param, const StateStore& old, const Inheritance& from);
   [[nodiscard]] bool contains(const std::string& param) const { return params_.contains(param); }
+  // Forgets the slots of other kinds.
+  void keep(const std::string& param, const std::function<bool(SlotKind)>& kinds);
 
   [[nodiscard]] int64_t bytes() const;
 

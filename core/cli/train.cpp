@@ -1,3 +1,8 @@
+#include <ATen/Parallel.h>
+
+#include <cstdlib>
+#include <thread>
+
 #include "core/base/log.h"
 #include "core/cli/commands.h"
 #include "core/cli/config_words.h"
@@ -21,6 +26,48 @@ std::string quoted(const std::string& word) {
   return "'" + inside + "'";
 }
 
+// The cores of a machine are shared by the processes on it.
+void share_cores(const RunConfig& config, const Place& place) {
+  if (config.run.threads > 0 || place.local_size == 1) return;
+  at::set_num_threads(std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / place.local_size));
+}
+
+int train_alone(const std::string& program, const RunConfig& config) {
+  Trainer trainer(config);
+  const int code = trainer.run();
+  if (code == kExitStopped) {
+    // All options, from wherever it is typed.
+    fmt::print("go on with: {} train {} run.resume=auto\n", quoted(program), quoted((config.folder() / "config.yaml").string()));
+  }
+  return code;
+}
+
+// A process that has lost another ends at once: what waits for an answer in other threads would wait on.
+[[noreturn]] void end_now(int code) {
+  std::fflush(nullptr);
+  std::_Exit(code);
+}
+
+int train_together(const RunConfig& config, const Place& place) {
+  share_cores(config, place);
+  if (place.rank != 0) log().set_level(spdlog::level::warn);
+  const auto comm = connect(place, std::chrono::milliseconds(static_cast<int64_t>(1000 * config.distributed.timeout)));
+  try {
+    Trainer trainer(config, *comm);
+    const int code = trainer.run();
+    (void)comm->gather("");  // the store lives in the first process, which must not be the first to go
+    if (code == kExitStopped && place.rank == 0) fmt::print("stopped and saved: go on by starting the processes in the same way, with run.resume=auto\n");
+    return code;
+  } catch (const LostProcess& e) {
+    log().error("process {} of {} ends: {}; go on from the last checkpoint with run.resume=auto", place.rank, place.size, e.what());
+    end_now(kExitFailed);
+  } catch (const std::exception& e) {
+    comm->fail(e.what());
+    log().error("process {} of {}: {}", place.rank, place.size, e.what());
+    end_now(dynamic_cast<const UserError*>(&e) != nullptr ? kExitRejected : kExitFailed);
+  }
+}
+
 int train(const std::string& program, const TrainArguments& arguments) {
   const auto [files, overrides] = sort_words(arguments.words, {"--dry-run", "--help"});
   const RunConfig config = read_run_config(files, overrides);
@@ -30,13 +77,8 @@ int train(const std::string& program, const TrainArguments& arguments) {
     fmt::print("{}", to_yaml(fields_to_json(copy)));
     return kExitDone;
   }
-  Trainer trainer(config);
-  const int code = trainer.run();
-  if (code == kExitStopped) {
-    // All options, from wherever it is typed.
-    fmt::print("go on with: {} train {} run.resume=auto\n", quoted(program), quoted((config.folder() / "config.yaml").string()));
-  }
-  return code;
+  const Place place = find_place();
+  return place.size == 1 ? train_alone(program, config) : train_together(config, place);
 }
 
 }  // namespace

@@ -17,17 +17,26 @@ Mixture::Mixture(const std::vector<SourceShare>& shares, const SourceInfo& info,
   }
 }
 
+// The source of a sample.
+size_t Mixture::pick(int64_t sample, const std::vector<double>& weights) const {
+  const double sum = std::accumulate(weights.begin(), weights.end(), 0.0);
+  double left = random_stream(seed_, "mixture").uniform(static_cast<uint64_t>(sample)) * sum;
+  size_t part = 0;
+  while (part + 1 < parts_.size() && (left >= weights[part] || weights[part] == 0)) left -= weights[part++];
+  while (weights[part] == 0 && part > 0) --part;  // what rounding may leave at the end
+  return part;
+}
+
+void Mixture::skip(int64_t first, int64_t rows, const std::vector<double>& weights, std::vector<int64_t>& drawn) const {
+  for (int64_t row = 0; row < rows; ++row) ++drawn[pick(first + row, weights)];
+}
+
 Batch Mixture::read(int64_t first, int64_t rows, const std::vector<double>& weights, std::vector<int64_t>& drawn) const {
   TERSOR_CHECK(weights.size() == parts_.size() && drawn.size() == parts_.size(), "{} weights for {} sources", weights.size(), parts_.size());
-  const double sum = std::accumulate(weights.begin(), weights.end(), 0.0);
-  const RandomStream random = random_stream(seed_, "mixture");
   const int64_t width = sequence_length_ + 1;
   const at::Tensor tokens = at::empty({rows, width}, at::kLong);
   for (int64_t row = 0; row < rows; ++row) {
-    double left = random.uniform(static_cast<uint64_t>(first + row)) * sum;
-    size_t part = 0;
-    while (part + 1 < parts_.size() && (left >= weights[part] || weights[part] == 0)) left -= weights[part++];
-    while (weights[part] == 0 && part > 0) --part;  // what rounding may leave at the end
+    const size_t part = pick(first + row, weights);
     const int64_t window = parts_[part].order.window(drawn[part]++);
     parts_[part].source->read(window, {tokens.data_ptr<int64_t>() + row * width, static_cast<size_t>(width)});
   }

@@ -26,6 +26,9 @@ class Mixture {
   // Samples [first, first + rows). `drawn`, a number a source, counts what each has given and is moved on.
   [[nodiscard]] Batch read(int64_t first, int64_t rows, const std::vector<double>& weights, std::vector<int64_t>& drawn) const;
 
+  // The same for samples that another process reads.
+  void skip(int64_t first, int64_t rows, const std::vector<double>& weights, std::vector<int64_t>& drawn) const;
+
   [[nodiscard]] size_t size() const { return parts_.size(); }
   [[nodiscard]] const std::string& name(size_t part) const { return parts_[part].name; }
   [[nodiscard]] const TokenSource& source(size_t part) const { return *parts_[part].source; }
@@ -38,6 +41,8 @@ class Mixture {
     std::unique_ptr<TokenSource> source;
     SampleOrder order;
   };
+  [[nodiscard]] size_t pick(int64_t sample, const std::vector<double>& weights) const;
+
   std::vector<Part> parts_;
   uint64_t seed_;
   int64_t sequence_length_;

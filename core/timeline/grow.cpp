@@ -102,7 +102,7 @@ class Grow final : public Action {
         anew.push_back(param.name);
     }
     optimizer.replace_params(model.params(), inherited);
-    for (const std::string& name : anew) optimizer.state().reset(name);
+    for (const std::string& name : anew) optimizer.reset(name);
   }
 
   std::unique_ptr<GrowthSchedule> schedule_;

@@ -47,7 +47,7 @@ class SwitchVectors final : public Action {
       const auto rank = static_cast<double>(factor.value.size(factor.slice_axis.value()));
       for (const ForgottenSlices& forgotten : vectors->switch_vectors(rank * share, c_.freeze, context.random(linear->name()))) {
         switched += static_cast<int64_t>(forgotten.slices.size());
-        context.optimizer.state().reset(forgotten.param, {.slices = forgotten.slices});
+        context.optimizer.reset(forgotten.param, {.slices = forgotten.slices});
       }
     }
     switched_ += switched;

@@ -20,7 +20,7 @@ std::vector<std::shared_ptr<Linear>> Targets::linears(const std::vector<std::str
 }
 
 void RunContext::forget(const Linear& linear) const {
-  for (const Param& param : linear.weight().params()) optimizer.state().reset(param.name);
+  for (const Param& param : linear.weight().params()) optimizer.reset(param.name);
 }
 
 Timeline::Timeline(const std::vector<TimelineEntry>& entries) {

@@ -16,21 +16,29 @@ constexpr const char* kUnfinished = ".unfinished";
 
 bool is_committed(const fs::path& folder) { return fs::exists(folder / kCommitted); }
 
-NamedTensors state_tensors(const Optimizer& optimizer) {
+std::string param_of(const std::string& state) { return state.substr(0, state.find('/')); }
+
+NamedTensors owned_state(const Optimizer& optimizer) {
   NamedTensors all;
-  optimizer.state().visit([&](const std::string& name, const at::Tensor& value) { all.emplace_back(name, value); });
+  optimizer.state().visit([&](const std::string& name, const at::Tensor& value) {
+    if (optimizer.owns(param_of(name))) all.emplace_back(name, value);
+  });
   return all;
 }
 
 // Writes the files of one checkpoint and remembers what the manifest has to say of them.
 class CheckpointWriter {
  public:
-  explicit CheckpointWriter(fs::path folder) : folder_(std::move(folder)) { fs::create_directories(folder_); }
+  explicit CheckpointWriter(fs::path folder) : folder_(std::move(folder)) {}
 
   void tensors(const std::string& file, const NamedTensors& values) { note(file, write_safetensors(folder_ / file, values)); }
   void text(const std::string& file, const std::string& content) {
     write_whole(folder_ / file, content);
     note(file, sha256_of_text(content));
+  }
+  // What all processes have noted.
+  void collect(Communicator& comm) {
+    for (const std::string& files : comm.gather(files_.dump())) files_.update(Json::parse(files));
   }
   void commit() {
     const Json manifest = {{"format", kFormat}, {"files", files_}};
@@ -61,33 +69,13 @@ void CheckpointStore::remove_unfinished() {
       fs::remove_all(entry.path());
 }
 
-fs::path CheckpointStore::save(const CheckpointContent& content) {
-  const std::string name = fmt::format("step-{:08}", content.position.step);
-  const fs::path target = folder_ / name;
-  if (is_committed(target)) return target;
-  const fs::path work = folder_ / (name + kUnfinished);
-  fs::remove_all(work);
-  try {
-    write_files(content, work);
-  } catch (...) {
-    fs::remove_all(work);  // a full disk is not left full
-    throw;
-  }
-  fs::remove_all(target);
-  fs::rename(work, target);
-  sync_to_disk(folder_);
-  write_whole(folder_ / "latest", name + "\n");
-  const std::vector<fs::path> saved = all();
-  for (size_t i = 0; i + static_cast<size_t>(keep_) < saved.size(); ++i) remove_checkpoint(saved[i]);
-  return target;
-}
+namespace {
 
-void CheckpointStore::write_files(const CheckpointContent& content, const fs::path& work) {
-  CheckpointWriter writer(work);
+// What the first process writes besides state.
+void write_rest(const CheckpointContent& content, CheckpointWriter& writer) {
   NamedTensors weights;
   for (const PackedPart& part : content.model.tensors()) weights.emplace_back(part.name, part.value);
   writer.tensors("model.safetensors", weights);
-  writer.tensors("optim-00000.safetensors", state_tensors(content.optimizer));
   RunPosition at = content.position;
   Structure structure = content.model.structure();
   const Json trainer = {{"step", at.step},
@@ -103,7 +91,50 @@ void CheckpointStore::write_files(const CheckpointContent& content, const fs::pa
   const std::string dtype = weights[0].second.scalar_type() == at::kBFloat16 ? "bfloat16" : "float32";
   writer.text("config.json", hugging_face_config(content.model.config(), dtype).dump(2) + "\n");
   if (!content.tokenizer.empty()) writer.text("tokenizer.model", read_text(content.tokenizer));
-  writer.commit();
+}
+
+// All files, the last of which makes the checkpoint whole.
+void write_files(const CheckpointContent& content, const fs::path& work) {
+  Communicator& comm = content.optimizer.comm();
+  CheckpointWriter writer(work);
+  writer.tensors(fmt::format("optim-{:05}.safetensors", comm.rank()), owned_state(content.optimizer));
+  if (comm.rank() == 0) write_rest(content, writer);
+  writer.collect(comm);
+  if (comm.rank() == 0) writer.commit();
+}
+
+}  // namespace
+
+fs::path CheckpointStore::save(const CheckpointContent& content) {
+  Communicator& comm = content.optimizer.comm();
+  const bool leads = comm.rank() == 0;
+  const std::string name = fmt::format("step-{:08}", content.position.step);
+  const fs::path target = folder_ / name;
+  const fs::path work = folder_ / (name + kUnfinished);
+  const bool there = leads && is_committed(target);
+  if (leads && !there) {
+    fs::remove_all(work);
+    fs::create_directories(work);
+  }
+  if (comm.gather(there ? "there" : "")[0] == "there") return target;
+  try {
+    write_files(content, work);
+  } catch (const LostProcess&) {
+    throw;
+  } catch (...) {
+    if (comm.alone()) fs::remove_all(work);  // a full disk is not left full
+    throw;
+  }
+  if (leads) {
+    fs::remove_all(target);
+    fs::rename(work, target);
+    sync_to_disk(folder_);
+    write_whole(folder_ / "latest", name + "\n");
+    const std::vector<fs::path> saved = all();
+    for (size_t i = 0; i + static_cast<size_t>(keep_) < saved.size(); ++i) remove_checkpoint(saved[i]);
+  }
+  (void)comm.gather("");  // nobody goes on before it is whole
+  return target;
 }
 
 std::vector<fs::path> CheckpointStore::all() const {
@@ -157,16 +188,25 @@ TrainerState open_checkpoint(const fs::path& checkpoint) {
 }
 
 void load_optimizer(const fs::path& checkpoint, const Optimizer& optimizer) {
-  const SafetensorsFile state(checkpoint / "optim-00000.safetensors");
+  std::map<std::string, std::shared_ptr<SafetensorsFile>> files;  // by the name of the state in them
   std::set<std::string> unused;
-  for (const auto& [name, entry] : state.entries()) unused.insert(name);
+  for (const auto& entry : fs::directory_iterator(checkpoint)) {
+    if (!entry.path().filename().string().starts_with("optim-")) continue;
+    const auto file = std::make_shared<SafetensorsFile>(entry.path());
+    for (const auto& [name, tensor] : file->entries()) files[name] = file;
+  }
+  std::set<std::string> elsewhere;  // parameters whose state others have
+  for (const Param& param : optimizer.params())
+    if (!optimizer.owns(param.name)) elsewhere.insert(param.name);
+  for (const auto& [name, file] : files)
+    if (!elsewhere.contains(param_of(name))) unused.insert(name);
   optimizer.state().visit([&](const std::string& name, const at::Tensor& value) {
-    const auto found = state.entries().find(name);
-    if (found == state.entries().end() || found->second.dtype != value.scalar_type())
+    const auto found = files.find(name);
+    if (found == files.end() || found->second->entries().at(name).dtype != value.scalar_type())
       throw user_error("'{}' holds no state '{}' of this type: the run was saved with other rules or state formats; "
                        "put them back, or keep the weights alone with run.name=another run.init_from='{}'",
                        checkpoint.string(), name, checkpoint.string());
-    state.copy_into(name, value);
+    found->second->copy_into(name, value);
     unused.erase(name);
   });
   if (!unused.empty())

@@ -7,7 +7,7 @@
 // A checkpoint is written into a temporary folder, every file made durable and summed up in manifest.json, COMMITTED
 // written last, and the folder renamed. Weights and state are kept by name and in their resting type, so that resuming is
 // exact and does not depend on the number of processes. model.safetensors with config.json loads in Transformers when all
-// weights are dense.
+// weights are dense. Several processes write one optim-… file each; a run goes on on another number of them.
 #pragma once
 
 #include "core/train/run_config.h"
@@ -40,7 +40,8 @@ class CheckpointStore {
   // Removes what an interrupted save has left behind. Only for the process that trains in the folder.
   void remove_unfinished();
 
-  // Saves and removes checkpoints beyond the newest `keep`. Returns the folder.
+  // Saves and removes checkpoints beyond the newest `keep`. Returns the folder. Of several processes each writes the state that
+  // it owns, and the first all else.
   std::filesystem::path save(const CheckpointContent& content);
   // The newest committed checkpoint.
   [[nodiscard]] std::optional<std::filesystem::path> latest() const;
@@ -48,8 +49,6 @@ class CheckpointStore {
   [[nodiscard]] std::vector<std::filesystem::path> all() const;
 
  private:
-  static void write_files(const CheckpointContent& content, const std::filesystem::path& work);
-
   std::filesystem::path folder_;
   int64_t keep_;
 };

@@ -6,8 +6,9 @@
 namespace tersor {
 
 // Windows spread evenly over `source`, enough for `tokens`, in batches of `rows`. The mean is over tokens, not over batches.
+// Several processes share the batches.
 [[nodiscard]] EvalReport evaluate(Llama& model, const TokenSource& source, int64_t tokens, int64_t rows,
-                                  int64_t sequence_length, int64_t loss_chunk);
+                                  int64_t sequence_length, int64_t loss_chunk, Communicator& comm = alone());
 
 // One of the sources that are evaluated, and its weight in the mean.
 struct ValidationPart {
@@ -19,6 +20,7 @@ struct ValidationPart {
 // `data.validation`, or the validation windows of every source of the training data.
 [[nodiscard]] std::vector<ValidationPart> validation_parts(const RunConfig& config);
 // `tokens` of each part. The mean of several is weighted, as training draws from them at the start of the run.
-[[nodiscard]] EvalReport evaluate(Llama& model, const std::vector<ValidationPart>& parts, int64_t tokens, const RunConfig& config);
+[[nodiscard]] EvalReport evaluate(Llama& model, const std::vector<ValidationPart>& parts, int64_t tokens, const RunConfig& config,
+                                  Communicator& comm = alone());
 
 }  // namespace tersor

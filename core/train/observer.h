@@ -13,6 +13,7 @@ struct RunInfo {
   int64_t first_step = 0;  // steps done before: 0, or where a resumed run goes on
   int64_t weight_bytes = 0;
   int64_t optimizer_bytes = 0;
+  int64_t processes = 1;
 };
 
 struct StepReport {
@@ -30,6 +31,8 @@ struct StepReport {
   double step_ms = 0;
   double data_ms = 0;
   double update_ms = 0;    // the optimizer's part
+  double wait_ms = 0;      // for other processes
+  int64_t comm_bytes = 0;  // sent in this step, by all processes together
   int64_t peak_bytes = 0;  // resident, of the process
   MemoryUse memory;        // when tensors took most in this step
   std::vector<MemoryMoment> memory_moments{};  // of one step of the run

@@ -28,6 +28,10 @@ Json step_values(const StepReport& s) {
           {"mem/peak_bytes", s.peak_bytes},
           {"elapsed_seconds", s.elapsed_seconds},
           {"eta_seconds", s.eta_seconds}};
+  if (s.comm_bytes > 0) {
+    values["comm/bytes"] = s.comm_bytes;
+    values["time/wait_ms"] = s.wait_ms;
+  }
   values["mem/allocated_peak_bytes"] = s.memory.total;
   for (size_t i = 0; i < kSegmentNames.size(); ++i) values[fmt::format("mem/at_peak/{}", kSegmentNames[i])] = s.memory.bytes[i];
   for (const auto& [source, windows] : s.drawn) values["data/windows/" + source] = windows;

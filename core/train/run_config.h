@@ -104,6 +104,15 @@ struct LogSection {
   }
 };
 
+struct DistributedSection {
+  Shard shard = Shard::kNone;
+  double timeout = 600;
+  void fields(FieldVisitor& v) {
+    v("shard", shard, "what each of several processes holds of its own parameters alone, instead of all of everything");
+    v("timeout", timeout, positive, "seconds after which the processes give up one that does not answer; saving a checkpoint must take less");
+  }
+};
+
 struct RunConfig {
   std::vector<std::filesystem::path> plugins;
   RunSection run;
@@ -116,6 +125,7 @@ struct RunConfig {
   EvaluationSection evaluation;
   CheckpointSection checkpoint;
   LogSection log;
+  DistributedSection distributed;
   std::vector<TimelineEntry> timeline;
 
   void fields(FieldVisitor& v) {
@@ -130,6 +140,7 @@ struct RunConfig {
     v("evaluation", evaluation, "when and on how much the validation loss is measured");
     v("checkpoint", checkpoint, "when the run is saved and how many saves are kept");
     v("log", log, "what is written down");
+    v("distributed", distributed, "several processes, as torchrun, srun, mpirun or scripts/launch start them");
     v("timeline", timeline, "actions at chosen steps");
   }
   void check(const ConfigNode& node, Diagnostics& out) const;

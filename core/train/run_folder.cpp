@@ -27,7 +27,9 @@ bool is_free(const std::string& option) { return option.starts_with("run.") && !
 
 }  // namespace
 
-RunFolder::RunFolder(const RunConfig& config) : path_(config.folder()) {
+RunFolder::RunFolder(const RunConfig& config, bool leads)
+    : path_(config.folder()), checkpoints_(std::make_unique<CheckpointStore>(path_ / "checkpoints", config.checkpoint.keep)) {
+  if (!leads) return;
   std::error_code error;
   fs::create_directories(path_, error);
   if (error) throw user_error("run.out_dir: '{}' cannot be created: {}; choose another run.out_dir", path_.string(), error.message());
@@ -39,7 +41,6 @@ RunFolder::RunFolder(const RunConfig& config) : path_(config.folder()) {
                        start.string());
     for (const char* part : {"checkpoints", "tb", "metrics.jsonl", "config.yaml", "report.html"}) fs::remove_all(path_ / part);
   }
-  checkpoints_ = std::make_unique<CheckpointStore>(path_ / "checkpoints", config.checkpoint.keep);
   fs::create_directories(path_ / "checkpoints");
   checkpoints_->remove_unfinished();
   if (config.run.resume == Resume::kNever && fs::exists(path_ / "metrics.jsonl"))

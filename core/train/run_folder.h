@@ -9,7 +9,8 @@ class RunFolder {
  public:
   // Creates or takes over the folder. UserError when another process trains in it, or when there is a run and
   // `run.resume` is never.
-  explicit RunFolder(const RunConfig& config);
+  // Of several processes the first `leads`; the others change nothing.
+  explicit RunFolder(const RunConfig& config, bool leads = true);
 
   [[nodiscard]] const std::filesystem::path& path() const { return path_; }
   [[nodiscard]] CheckpointStore& checkpoints() { return *checkpoints_; }

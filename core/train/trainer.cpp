@@ -31,26 +31,36 @@ struct Trainer::Timing {
   double rate = 0;  // steps a second over the last window
 };
 
-Trainer::Trainer(const RunConfig& config) : config_(config), resolved_(fields_to_json(config_)) {
+Trainer::Trainer(const RunConfig& config, Communicator& comm)
+    : config_(config), resolved_(fields_to_json(config_)), comm_(comm), laggard_(std::make_unique<Laggard>(comm)) {
   if (config_.run.threads > 0) at::set_num_threads(static_cast<int>(config_.run.threads));
   validate(config_);
+  check_shares(config_, comm_.size());
   build_sources();
   timeline_ = std::make_unique<Timeline>(config_.timeline);
   position_.settings = first_settings(config_);
   position_.drawn.assign(data_->size(), 0);
-  if (config_.run.resume == Resume::kAuto) folder_ = std::make_unique<RunFolder>(config_);
-  const auto checkpoint = folder_ ? folder_->checkpoints().latest() : std::nullopt;
-  if (checkpoint) {
-    resume(*checkpoint);
+  const bool leads = comm_.rank() == 0;
+  if (config_.run.resume == Resume::kAuto) folder_ = std::make_unique<RunFolder>(config_, leads);
+  const auto checkpoint = folder_ && leads ? folder_->checkpoints().latest() : std::nullopt;
+  const std::string chosen = comm_.gather(checkpoint ? checkpoint->string() : "")[0];
+  if (!chosen.empty()) {
+    resume(chosen);
   } else {
     model_ = build_model(config_);
-    optimizer_ = std::make_unique<Optimizer>(model_->params(), config_.optimizer, static_cast<uint64_t>(config_.run.seed));
+    optimizer_ = make_optimizer();
   }
   // Last: run.resume=overwrite removes the old run, so all else must stand.
-  if (!folder_) folder_ = std::make_unique<RunFolder>(config_);
+  if (!folder_) folder_ = std::make_unique<RunFolder>(config_, leads);
+  (void)comm_.gather("");
 }
 
 Trainer::~Trainer() = default;
+
+std::unique_ptr<Optimizer> Trainer::make_optimizer() const {
+  return std::make_unique<Optimizer>(model_->params(), config_.optimizer, static_cast<uint64_t>(config_.run.seed),
+                                     Processes{.comm = &comm_, .shard = config_.distributed.shard});
+}
 
 void Trainer::build_sources() {
   const SourceInfo info{.sequence_length = config_.data.sequence_length, .vocab_size = config_.model.vocab_size,
@@ -64,7 +74,7 @@ void Trainer::resume(const std::filesystem::path& checkpoint) {
   for (const std::string& change : compare_configs(state.config, resolved_)) log().info("changed since the checkpoint: {}", change);
   model_ = build_model(config_, state.structure);
   load_weights(checkpoint, *model_);
-  optimizer_ = std::make_unique<Optimizer>(model_->params(), config_.optimizer, static_cast<uint64_t>(config_.run.seed));
+  optimizer_ = make_optimizer();
   load_optimizer(checkpoint, *optimizer_);
   for (const std::string& name : state.frozen) optimizer_->set_frozen(name, true);
   position_ = state.position;
@@ -108,11 +118,13 @@ int Trainer::run() {
     log().info("'{}' is complete: {} of {} steps are done", folder_->path().string(), first_step_, total);
     return kExitDone;
   }
-  write_whole(folder_->path() / "config.yaml", to_yaml(resolved_));
-  observers_.push_back(make_console());
-  observers_.push_back(make_jsonl(folder_->path()));
-  if (config_.log.tensorboard) observers_.push_back(make_tensorboard(folder_->path()));
-  const RunInfo info{config_, resolved_, model_->num_parameters(), first_step_, model_->bytes(), optimizer_->state().bytes()};
+  if (comm_.rank() == 0) {
+    write_whole(folder_->path() / "config.yaml", to_yaml(resolved_));
+    observers_.push_back(make_console());
+    observers_.push_back(make_jsonl(folder_->path()));
+    if (config_.log.tensorboard) observers_.push_back(make_tensorboard(folder_->path()));
+  }
+  const RunInfo info{config_, resolved_, model_->num_parameters(), first_step_, model_->bytes(), optimizer_->state().bytes(), comm_.size()};
   tell([&](RunObserver& o) { o.on_start(info); });
   timing_ = std::make_unique<Timing>();
 
@@ -165,9 +177,11 @@ bool Trainer::train_step(const Progress& progress, StepReport& report) {
   reset_memory_peak();
   const bool recorded = progress.step == first_step_ + 2;  // the first is not an ordinary one
   if (recorded) record_memory();
-  if (StopSignal::requested()) return false;
+  if (comm_.alone() ? StopSignal::requested() : stop_agreed_) return false;
+  const int64_t sent = comm_.bytes_sent();
+  const double waited = comm_.seconds_waited();
   // What has changed before the update cannot be taken back: such a step is finished.
-  const bool may_stop = !timeline_->due(Phase::kBeforeUpdate, progress);
+  const bool may_stop = comm_.alone() && !timeline_->due(Phase::kBeforeUpdate, progress);
   report.lr = config_.optimizer.lr * rate(config_.schedule, *timeline_, progress);
   run_timeline(Phase::kBeforeUpdate, progress, report.lr);
   const LiveSettings settings = position_.settings;
@@ -175,7 +189,10 @@ bool Trainer::train_step(const Progress& progress, StepReport& report) {
   const auto read = [&](int64_t i) -> std::optional<Batch> {
     if (may_stop && StopSignal::requested()) return std::nullopt;
     const int64_t rows = settings.micro_batch_size;
+    const int64_t before = i - comm_.rank();  // the micro-batches of the others lie before this process's and after
+    data_->skip(position_.samples + before * rows, comm_.rank() * rows, settings.mixture, drawn);
     const Batch batch = data_->read(position_.samples + i * rows, rows, settings.mixture, drawn);
+    data_->skip(position_.samples + (i + 1) * rows, (comm_.size() - comm_.rank() - 1) * rows, settings.mixture, drawn);
     return Batch{batch.inputs.view({-1, settings.sequence_length}), batch.targets.view({-1, settings.sequence_length})};
   };
   const auto done = training_step(*model_, *optimizer_, {.progress = progress, .lr = report.lr,
@@ -187,12 +204,28 @@ bool Trainer::train_step(const Progress& progress, StepReport& report) {
   report.data_ms = done->data_ms;
   report.update_ms = done->update_ms;
   report.loss = done->loss.item<double>();
+  report.comm_bytes = comm_.bytes_sent() - sent;
   report.grad_norm = done->outcome.grad_norm;
   report.norm_is_estimate = done->outcome.norm_is_estimate;
   report.skipped = !done->outcome.finite;
   if (recorded) report.memory_moments = recorded_memory();
   report.step_ms = 1e3 * seconds_since(begin);
+  report.wait_ms = 1e3 * (comm_.seconds_waited() - waited);
+  agree(report);
   return true;
+}
+
+// What all need to know of a step, in one message.
+void Trainer::agree(StepReport& report) {
+  if (comm_.alone()) return;
+  const at::Tensor told = at::zeros({2 + comm_.size()}, at::kDouble);
+  told[0] = report.loss;
+  told[1] = StopSignal::requested() ? 1 : 0;
+  told[2 + comm_.rank()] = report.step_ms - report.wait_ms;
+  comm_.all_reduce(told).wait();
+  report.loss = told[0].item<double>();
+  stop_agreed_ = told[1].item<double>() > 0;
+  laggard_->note(told.slice(0, 2));
 }
 
 void Trainer::report_step(StepReport& report) {
@@ -216,11 +249,13 @@ void Trainer::report_step(StepReport& report) {
 void Trainer::run_timeline(Phase phase, const Progress& progress, double lr) {
   const RunContext context{.model = *model_, .optimizer = *optimizer_, .progress = progress,
                            .seed = static_cast<uint64_t>(config_.run.seed), .lr = lr, .settings = position_.settings};
-  for (const ActionReport& done : timeline_->run(phase, context)) tell([&](RunObserver& o) { o.on_action(progress, done); });
+  const std::vector<ActionReport> all = timeline_->run(phase, context);
+  if (!all.empty()) share_weights(*model_, comm_);  // an action may compute with other digits on another machine
+  for (const ActionReport& done : all) tell([&](RunObserver& o) { o.on_action(progress, done); });
 }
 
 void Trainer::run_evaluation(const Progress& progress) {
-  EvalReport report = evaluate(*model_, validation_, config_.evaluation.tokens, config_);
+  EvalReport report = evaluate(*model_, validation_, config_.evaluation.tokens, config_, comm_);
   report.progress = progress;
   timing_->window += std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(report.seconds));
   tell([&](RunObserver& o) { o.on_eval(report); });
@@ -229,6 +264,7 @@ void Trainer::run_evaluation(const Progress& progress) {
 void Trainer::save(int64_t step) {
   if (step == last_saved_ || step == 0) return;
   const auto begin = Clock::now();
+  check_replicas(*model_, comm_);
   const CheckpointContent content{.model = *model_, .optimizer = *optimizer_, .config = resolved_, .position = position_,
                                   .tokenizer = data_->tokenizer()};
   CheckpointReport report{.step = step, .folder = folder_->checkpoints().save(content)};

@@ -5,9 +5,13 @@
 //
 // A checkpoint is only ever taken at 7, and every random number and position is a function of the step, so a resumed run
 // is the run that was never stopped.
+//
+// Several processes go through the same steps, each with its share of the micro-batches, and agree at the end of each on what all
+// need to know. The first alone prints and logs.
 #pragma once
 
 #include "core/train/evaluate.h"
+#include "core/train/together.h"
 #include "core/train/run_folder.h"
 
 namespace tersor {
@@ -15,7 +19,7 @@ namespace tersor {
 class Trainer {
  public:
   // Builds everything and loads the checkpoint to resume from; nothing is written before `run`.
-  explicit Trainer(const RunConfig& config);
+  explicit Trainer(const RunConfig& config, Communicator& comm = alone());
   ~Trainer();
 
   // Trains to the end or to a stop signal. Returns the exit code.
@@ -25,10 +29,12 @@ class Trainer {
   struct Timing;
 
   void build_sources();
+  [[nodiscard]] std::unique_ptr<Optimizer> make_optimizer() const;
   void resume(const std::filesystem::path& checkpoint);
   void adopt_changed_settings(const Json& saved);
   [[nodiscard]] Progress progress_of_next_step() const;
   [[nodiscard]] bool train_step(const Progress& progress, StepReport& report);  // false: stopped, nothing changed
+  void agree(StepReport& report);
   void report_step(StepReport& report);
   void run_timeline(Phase phase, const Progress& progress, double lr);
   void run_evaluation(const Progress& progress);
@@ -38,6 +44,7 @@ class Trainer {
 
   RunConfig config_;
   Json resolved_;
+  Communicator& comm_;
   std::unique_ptr<RunFolder> folder_;
   std::shared_ptr<Llama> model_;
   std::unique_ptr<Optimizer> optimizer_;
@@ -50,6 +57,8 @@ class Trainer {
   int64_t first_step_ = 0;         // steps done before this process
   int64_t last_saved_ = -1;
   int64_t consecutive_skips_ = 0;
+  bool stop_agreed_ = false;
+  std::unique_ptr<Laggard> laggard_;
 };
 
 }  // namespace tersor

@@ -29,7 +29,8 @@ std::optional<StepResult> training_step(Llama& model, Optimizer& optimizer, cons
   const double scale = 1.0 / static_cast<double>(input.progress.tokens - input.progress.tokens_before);
   optimizer.begin_step(input.progress, input.lr, input.num_micro_batches);
   StepResult result;
-  for (int64_t i = 0; i < input.num_micro_batches; ++i) {
+  const int64_t processes = optimizer.comm().size();
+  for (int64_t i = optimizer.comm().rank(); i < input.num_micro_batches; i += processes) {
     const auto data_begin = Clock::now();
     const MemoryScope scope(Segment::kData);
     const std::optional<Batch> batch = input.read(i);
@@ -41,7 +42,7 @@ std::optional<StepResult> training_step(Llama& model, Optimizer& optimizer, cons
     optimizer.begin_micro_batch();
     const at::Tensor loss = forward_and_backward(model, *batch, scale, input.loss_chunk);
     result.loss = result.loss.defined() ? result.loss.add_(loss) : loss.to(at::kDouble);
-    if (i + 1 == input.num_micro_batches && optimizer.begin_second_pass()) (void)forward_and_backward(model, *batch, scale, input.loss_chunk);
+    if (i + processes >= input.num_micro_batches && optimizer.begin_second_pass()) (void)forward_and_backward(model, *batch, scale, input.loss_chunk);
   }
   const auto update_begin = Clock::now();
   result.outcome = optimizer.finish_step();

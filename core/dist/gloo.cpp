@@ -1,0 +1,121 @@
+#define USE_C10D_GLOO  // as LibTorch was built
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
+#include <torch/csrc/distributed/c10d/TCPStore.hpp>
+
+#include "core/base/error.h"
+#include "core/dist/communicator.h"
+#include "core/dist/pulse.h"
+
+namespace tersor {
+namespace {
+
+using Milliseconds = std::chrono::milliseconds;
+
+// torchrun keeps the store in its agent, and says so.
+bool agent_serves() { return process_environment("TORCHELASTIC_USE_AGENT_STORE").value_or("") == "True"; }
+
+c10::intrusive_ptr<c10d::Store> meet(const Place& place, bool serves, Milliseconds timeout) {
+  c10d::TCPStoreOptions options;
+  options.port = static_cast<uint16_t>(place.port);
+  options.isServer = serves;
+  options.numWorkers = static_cast<size_t>(place.size);
+  options.waitWorkers = false;
+  options.timeout = timeout;
+  // A job that torchrun starts anew meets in the store of the one before.
+  const std::string attempt = process_environment("TORCHELASTIC_RESTART_COUNT").value_or("0");
+  return c10::make_intrusive<c10d::PrefixStore>("tersor/" + attempt, c10::make_intrusive<c10d::TCPStore>(place.address, options));
+}
+
+class Gloo final : public Communicator {
+ public:
+  Gloo(const Place& place, Milliseconds timeout)
+      : Communicator(place.rank, place.size), timeout_(timeout),
+        store_(meet(place, place.rank == 0 && !agent_serves(), timeout)), pulse_(meet(place, false, timeout), place.rank, place.size) {
+    const auto options = c10d::ProcessGroupGloo::Options::create(timeout);
+    const auto interface = process_environment("GLOO_SOCKET_IFNAME");
+    const bool one_machine = place.local_size == place.size;
+    options->devices.push_back(interface     ? c10d::ProcessGroupGloo::createDeviceForInterface(*interface)
+                               : one_machine ? c10d::ProcessGroupGloo::createDeviceForHostname("127.0.0.1")
+                                             : c10d::ProcessGroupGloo::createDefaultDevice());
+    options->threads = 1;  // operations are carried out in the order of their calls
+    group_ = c10::make_intrusive<c10d::ProcessGroupGloo>(c10::make_intrusive<c10d::PrefixStore>("gloo", store_), place.rank, place.size, options);
+  }
+
+  Pending all_reduce(const at::Tensor& tensor) override {
+    count_all_reduce(tensor);
+    std::vector<at::Tensor> tensors{tensor};
+    return start([&] { return group_->allreduce(tensors); });
+  }
+  Pending reduce(const at::Tensor& tensor, int owner) override {
+    count_reduce(tensor);
+    std::vector<at::Tensor> tensors{tensor};
+    c10d::ReduceOptions options;
+    options.rootRank = owner;
+    return start([&] { return group_->reduce(tensors, options); });
+  }
+  Pending broadcast(const at::Tensor& tensor, int owner) override {
+    if (tensor.numel() == 0) return {};
+    count_broadcast(tensor);
+    std::vector<at::Tensor> tensors{tensor.detach().view({-1}).view(at::kByte)};  // whatever its type
+    c10d::BroadcastOptions options;
+    options.rootRank = owner;
+    return start([&] { return group_->broadcast(tensors, options); });
+  }
+  std::vector<std::string> gather(const std::string& text) override {
+    pulse_.begin_operation();
+    const int64_t round = gathered_++;
+    const auto key = [&](int rank) { return fmt::format("gather/{}/{}", round, rank); };
+    std::vector<std::string> all;
+    blame([&] {
+      store_->set(key(rank()), std::vector<uint8_t>(text.begin(), text.end()));
+      for (int other = 0; other < size(); ++other) {
+        store_->wait({key(other)}, timeout_);
+        const std::vector<uint8_t> bytes = store_->get(key(other));
+        all.emplace_back(bytes.begin(), bytes.end());
+      }
+    });
+    return all;
+  }
+  void fail(const std::string& why) noexcept override { pulse_.fail(why); }
+
+ private:
+  template <class F>
+  void blame(F operation) {
+    const auto begin = std::chrono::steady_clock::now();
+    try {
+      operation();
+      count_wait(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+    } catch (const std::exception&) {
+      throw LostProcess(pulse_.diagnose());
+    }
+  }
+  template <class F>
+  Pending start(F operation) {
+    pulse_.begin_operation();
+    c10::intrusive_ptr<c10d::Work> work;
+    blame([&] { work = operation(); });
+    return Pending([this, work] { blame([&] { work->wait(); }); });
+  }
+
+  Milliseconds timeout_;
+  c10::intrusive_ptr<c10d::Store> store_;
+  Pulse pulse_;
+  c10::intrusive_ptr<c10d::ProcessGroupGloo> group_;
+  int64_t gathered_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Communicator> connect(const Place& place, Milliseconds timeout) {
+  TERSOR_CHECK(place.size > 1, "one process meets nobody");
+  try {
+    return std::make_unique<Gloo>(place, timeout);
+  } catch (const c10::Error& e) {
+    throw user_error("process {} of {} did not meet the others at {}:{} within {} s: {}; are all of them started, and is the port free and open?",
+                     place.rank, place.size, place.address, place.port, std::chrono::duration_cast<std::chrono::seconds>(timeout).count(),
+                     std::string(e.what_without_backtrace()).substr(0, 200));
+  }
+}
+
+}  // namespace tersor

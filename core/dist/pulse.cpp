@@ -1,0 +1,107 @@
+#include "core/dist/pulse.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <future>
+#include <sstream>
+
+namespace tersor {
+namespace {
+
+constexpr auto kBeat = std::chrono::seconds(1);
+constexpr auto kSilence = std::chrono::milliseconds(3500);  // of a process that is gone or stands still
+constexpr auto kPatience = std::chrono::seconds(10);        // with the store itself
+
+}  // namespace
+
+Pulse::Pulse(c10::intrusive_ptr<c10d::Store> store, int rank, int size)
+    : store_(std::move(store)), rank_(rank), size_(size), thread_([this] { beat_until_stopped(); }) {}
+
+Pulse::~Pulse() {
+  {
+    const std::lock_guard lock(stop_mutex_);
+    stopping_ = true;
+  }
+  stop_.notify_all();
+  thread_.join();
+}
+
+void Pulse::set(const std::string& key, const std::string& value) {
+  const std::lock_guard lock(store_mutex_);
+  store_->set(key, std::vector<uint8_t>(value.begin(), value.end()));
+}
+
+std::optional<std::string> Pulse::get(const std::string& key) {
+  const std::lock_guard lock(store_mutex_);
+  if (!store_->check({key})) return std::nullopt;
+  const std::vector<uint8_t> bytes = store_->get(key);
+  return std::string(bytes.begin(), bytes.end());
+}
+
+void Pulse::beat_until_stopped() {
+  std::unique_lock lock(stop_mutex_);
+  try {
+    for (int64_t beat = 0; !stopping_; ++beat) {
+      set(fmt::format("pulse/{}", rank_), fmt::format("{} {}", beat, operations_.load()));
+      stop_.wait_for(lock, kBeat, [this] { return stopping_; });
+    }
+  } catch (const std::exception&) {  // the store, in process 0, is gone: the next operation will say so
+  }
+}
+
+void Pulse::fail(const std::string& why) noexcept {
+  try {
+    set(fmt::format("failure/{}", rank_), why);
+  } catch (const std::exception&) {
+  }
+}
+
+Pulse::Sign Pulse::sign_of(int rank) {
+  Sign sign;
+  std::istringstream text(get(fmt::format("pulse/{}", rank)).value_or(""));
+  text >> sign.beat >> sign.operations;
+  return sign;
+}
+
+std::string Pulse::find_culprit() {
+  std::vector<Sign> before;
+  for (int rank = 0; rank < size_; ++rank) before.push_back(sign_of(rank));
+  const auto end = std::chrono::steady_clock::now() + kSilence;
+  while (std::chrono::steady_clock::now() < end) {
+    for (int rank = 0; rank < size_; ++rank)
+      if (const auto why = get(fmt::format("failure/{}", rank))) return fmt::format("process {} of {} failed: {}", rank, size_, *why);
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  }
+  int behind = rank_;
+  int64_t fewest = operations_;
+  for (int rank = 0; rank < size_; ++rank) {
+    if (rank == rank_) continue;
+    const Sign now = sign_of(rank);
+    if (now.beat == before[static_cast<size_t>(rank)].beat)
+      return fmt::format("process {} of {} gives no sign of life: it was killed or stands still", rank, size_);
+    if (now.operations < fewest) {
+      behind = rank;
+      fewest = now.operations;
+    }
+  }
+  if (behind != rank_) return fmt::format("process {} of {} lives and does not go on", behind, size_);
+  return fmt::format("all {} processes live, and the network between them does not answer", size_);
+}
+
+// In a thread that may be left behind: a store that stands still does not answer at all.
+std::string Pulse::diagnose() {
+  const std::string gone = fmt::format("process 0 of {}, where all meet, gives no sign of life: it was killed or stands still", size_);
+  auto promise = std::make_shared<std::promise<std::string>>();
+  std::future<std::string> answer = promise->get_future();
+  std::thread([this, promise, gone] {
+    try {
+      promise->set_value(find_culprit());
+    } catch (const std::exception&) {
+      promise->set_value(gone);
+    }
+  }).detach();
+  return answer.wait_for(kPatience) == std::future_status::ready ? answer.get() : gone;
+}
+
+}  // namespace tersor

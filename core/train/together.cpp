@@ -1,0 +1,57 @@
+#include "core/train/together.h"
+
+#include "core/base/files.h"
+#include "core/base/log.h"
+#include "core/train/walk.h"
+
+namespace tersor {
+
+void check_shares(const RunConfig& config, int processes) {
+  if (processes == 1) return;
+  walk_run(config, {.stage = [&](int64_t step, Llama&, const LiveSettings& settings) {
+    const int64_t count = settings.global_batch_size / settings.micro_batch_size;
+    if (count % processes == 0) return;
+    throw user_error("from step {} on there are {} micro-batches in a step ({} windows, {} at a time), which {} processes cannot share; "
+                     "make train.global_batch_size a multiple of {} × train.micro_batch_size, or start another number of processes",
+                     step, count, settings.global_batch_size, settings.micro_batch_size, processes, processes);
+  }});
+}
+
+void share_weights(const Llama& model, Communicator& comm) {
+  if (comm.alone()) return;
+  std::vector<Pending> all;
+  for (const PackedPart& part : model.tensors()) all.push_back(comm.broadcast(part.value, 0));
+  for (Pending& one : all) one.wait();
+}
+
+void check_replicas(const Llama& model, Communicator& comm) {
+  if (comm.alone()) return;
+  Sha256 sum;
+  for (const PackedPart& part : model.tensors()) {
+    const at::Tensor value = part.value.detach().contiguous();
+    sum.add({static_cast<const char*>(value.const_data_ptr()), value.nbytes()});
+  }
+  const std::vector<std::string> sums = comm.gather(sum.hex());
+  for (size_t rank = 1; rank < sums.size(); ++rank)
+    if (sums[rank] != sums[0])
+      throw std::runtime_error(fmt::format("the weights of process {} are no longer those of process 0: their machines compute differently; "
+                                           "nothing was saved; set distributed.shard=states, where one process updates for all", rank));
+}
+
+void Laggard::note(const at::Tensor& milliseconds) {
+  constexpr double kMuch = 1.5;      // times the median
+  constexpr double kSeen = 50;       // ms more
+  constexpr int64_t kInARow = 5;
+  constexpr int64_t kAgain = 200;    // steps later
+  const double median = milliseconds.median().item<double>();
+  const auto slowest = milliseconds.argmax().item<int64_t>();
+  const double took = milliseconds[slowest].item<double>();
+  const bool lags = took > kMuch * median && took > median + kSeen;
+  steps_ = lags && slowest == rank_ ? steps_ + 1 : lags ? 1 : 0;
+  rank_ = lags ? slowest : -1;
+  if (comm_.rank() == 0 && steps_ % kAgain == kInARow)
+    log().warn("process {} of {} has needed {:.1f} times as long as the others for {} steps, and all wait for it: is its machine slower, or busy?",
+               slowest, comm_.size(), took / median, steps_);
+}
+
+}  // namespace tersor

@@ -1,0 +1,216 @@
+#include <cmath>
+
+#include "core/memory/ledger.h"
+#include "kernels/square_norm.h"
+#include "optim/optimizer.h"
+
+namespace tersor {
+
+namespace {
+
+// A tensor without numbers is of a plan, whose steps are ordinary ones: any finite number does.
+double number(const at::Tensor& x) { return x.is_meta() ? 1 : x.item<double>(); }
+
+}  // namespace
+
+void Optimizer::begin_step(const Progress& progress, double lr, int64_t num_micro_batches) {
+  progress_ = progress;
+  lr_ = lr;
+  TERSOR_CHECK(num_micro_batches % processes_.comm->size() == 0, "{} micro-batches for {} processes", num_micro_batches, processes_.comm->size());
+  num_micro_batches_ = num_micro_batches;
+  own_micro_batches_ = num_micro_batches / processes_.comm->size();
+  micro_batch_ = 0;
+  refused_ = false;
+  outcome_ = {};
+  two_passes_ = config_.update == UpdateMode::kDuringBackward && (config_.clip_norm || config_.on_nonfinite == OnNonfinite::kSkip);
+  measuring_ = two_passes_;
+  abandon_step();
+  const bool small = config_.update == UpdateMode::kDuringBackward || !alone();
+  const Accumulate standard = small ? Accumulate::kCompressed : Accumulate::kFull;
+  if (config_.accumulate.value_or(standard) == Accumulate::kFull) return;
+  for (size_t i = 0; i < members_.size(); ++i) {
+    const Compression* compression = rule(members_[i]).compression();
+    members_[i].compressed = compression != nullptr && compression->applies(step_info(i), state_.open(params_[i].name, SlotKind::kHost));
+  }
+}
+
+void Optimizer::begin_micro_batch() { ++micro_batch_; }
+
+void Optimizer::abandon_step() {
+  for (Member& member : members_) {
+    member.gradient.reset();
+    member.square_norm.reset();
+    member.compressed = false;
+    member.came = false;
+  }
+}
+
+StepInfo Optimizer::step_info(size_t index) const {
+  return {.progress = progress_, .seed = seed_, .param = params_[index].name, .place = members_[index].place,
+          .num_micro_batches = num_micro_batches_};
+}
+
+at::Tensor Optimizer::compress(size_t index, at::Tensor gradient) const {
+  if (!members_[index].compressed) return gradient;
+  const Slots projectors = state_.open(params_[index].name, SlotKind::kProjector);
+  return rule(members_[index]).compression()->compress(gradient.to(at::kFloat), projectors, step_info(index));
+}
+
+// The squared norm of the step's gradient: from itself, or, where only compressed ones were added up, from their sum.
+at::Tensor Optimizer::measure(size_t index, const at::Tensor& whole, const at::Tensor& sum) const {
+  const Member& member = members_[index];
+  if (estimates_norm(member)) return rule(member).compression()->square_norm(sum, params_[index].value.sizes());
+  return kernels::square_norm(member.compressed ? whole : sum);
+}
+
+void Optimizer::receive_gradient(size_t index) {
+  const at::NoGradGuard no_grad;
+  Member& member = members_[index];
+  at::Tensor& slot = params_[index].value.mutable_grad();
+  at::Tensor whole = std::move(slot);
+  slot = at::Tensor();
+  if (const at::Tensor& mask = params_[index].mask; mask.defined())  // selected, not multiplied: what is masked may be anything
+    whole = at::where(mask, whole, at::zeros({}, whole.options()));
+  at::Tensor gradient = compress(index, whole);
+  // bf16 gradients of many micro-batches would lose their sum to rounding.
+  if (num_micro_batches_ > 1 && gradient.scalar_type() == at::kBFloat16) gradient = gradient.to(at::kFloat);
+  const bool last = micro_batch_ == own_micro_batches_;
+  const Arriving now{.index = index, .gradient = gradient, .last = last, .measured = last && measuring_};
+  if (alone()) return arrived(now, whole);
+  if (processes_.shard == Shard::kGradients) return send(now);  // each micro-batch's by itself
+  at::Tensor& sum = member.gradient;
+  if (now.measured) {  // the sum is only looked at: the gradient comes again
+    send({.index = index, .gradient = sum.defined() ? sum + gradient : gradient.clone(), .last = true, .measured = true});
+    return;
+  }
+  sum = sum.defined() ? sum.add_(gradient) : gradient;
+  book(sum, Segment::kGradients);
+  if (last) send({.index = index, .gradient = std::exchange(sum, at::Tensor()), .last = true});
+}
+
+// A large gradient goes by itself, small ones many at a time.
+void Optimizer::send(Arriving gradient) {
+  constexpr int64_t kSmall = 1 << 14;  // numbers
+  constexpr int64_t kMany = 1 << 18;
+  constexpr size_t kOnTheWay = 4;      // before the first has to have come
+  if (gradient.gradient.numel() > kSmall) {
+    send_parcel({std::move(gradient)});
+  } else {
+    small_numbers_ += gradient.gradient.numel();
+    small_.push_back(std::move(gradient));
+    if (small_numbers_ > kMany) send_parcel(std::exchange(small_, {}));
+  }
+  while (arriving_.size() > kOnTheWay) receive_parcel();
+}
+
+void Optimizer::send_parcel(std::vector<Arriving> parts) {
+  Parcel parcel{.parts = std::move(parts)};
+  if (parcel.parts.size() == 1) {
+    const Member& member = members_[parcel.parts[0].index];
+    parcel.content = parcel.parts[0].gradient.contiguous();
+    parcel.pending = one_updates(member) ? comm().reduce(parcel.content, member.owner) : comm().all_reduce(parcel.content);
+  } else {
+    std::vector<at::Tensor> flat;
+    for (const Arriving& part : parcel.parts) flat.push_back(part.gradient.flatten());
+    parcel.content = at::cat(flat);
+    parcel.pending = comm().all_reduce(parcel.content);
+    small_numbers_ = 0;
+  }
+  book(parcel.content, Segment::kGradients);
+  arriving_.push_back(std::move(parcel));
+}
+
+void Optimizer::receive_parcel() {
+  Parcel parcel = std::move(arriving_.front());
+  arriving_.pop_front();
+  parcel.pending.wait();
+  int64_t begin = 0;
+  for (Arriving& part : parcel.parts) {
+    const std::vector<int64_t> sizes = part.gradient.sizes().vec();
+    part.gradient = parcel.content.flatten().narrow(0, begin, part.gradient.numel()).view(sizes);
+    begin += part.gradient.numel();
+    arrived(part);
+    part.gradient.reset();
+  }
+}
+
+void Optimizer::let_all_arrive() {
+  if (!small_.empty()) send_parcel(std::exchange(small_, {}));
+  small_numbers_ = 0;
+  while (!arriving_.empty()) receive_parcel();
+}
+
+// A gradient of one micro-batch, or already the sum of all, of all processes. `whole`: uncompressed, where there is one process.
+void Optimizer::arrived(const Arriving& now, const at::Tensor& whole) {
+  Member& member = members_[now.index];
+  const bool is_sum = !alone() && processes_.shard != Shard::kGradients;
+  if (updates(member)) {
+    at::Tensor sum = now.gradient;
+    if (member.gradient.defined() && !is_sum) sum = now.measured ? member.gradient + sum : member.gradient.add_(sum);
+    if (now.measured) {  // only looked at: it comes again
+      member.square_norm = measure(now.index, whole, sum);
+      return;
+    }
+    member.gradient = sum;
+    book(sum, Segment::kGradients);
+    if (now.last && !two_passes_) member.square_norm = measure(now.index, whole, sum);
+  }
+  if (!now.last || now.measured) return;
+  member.came = true;
+  if (config_.update != UpdateMode::kDuringBackward) return;
+  if (updates(member) && !two_passes_) refused_ = refused_ || !std::isfinite(number(member.square_norm));
+  if (updates(member) && !refused_) update(now.index, outcome_.clip_factor);
+  hand_out(now.index);
+}
+
+// One synchronization a step: the norm of all gradients, each measured by its owner.
+void Optimizer::measure_all() {
+  let_all_arrive();
+  std::vector<at::Tensor> squares;
+  for (const Member& member : members_) {
+    if (!member.square_norm.defined() || !owned(member)) continue;
+    squares.push_back(member.square_norm);
+    outcome_.norm_is_estimate = outcome_.norm_is_estimate || estimates_norm(member);
+  }
+  if (alone()) {
+    if (!squares.empty()) outcome_.grad_norm = number(at::stack(squares).sum().sqrt());
+  } else {
+    const at::Tensor agreed = at::zeros({2}, at::kDouble);
+    if (!squares.empty()) agreed[0] = number(at::stack(squares).sum());
+    agreed[1] = outcome_.norm_is_estimate ? 1 : 0;
+    processes_.comm->all_reduce(agreed).wait();
+    outcome_.grad_norm = std::sqrt(agreed[0].item<double>());
+    outcome_.norm_is_estimate = agreed[1].item<double>() > 0;
+  }
+  outcome_.finite = std::isfinite(outcome_.grad_norm);
+  if (outcome_.finite && config_.clip_norm) outcome_.clip_factor = std::min(1.0, *config_.clip_norm / (outcome_.grad_norm + 1e-6));
+}
+
+bool Optimizer::begin_second_pass() {
+  if (!measuring_) return false;
+  const at::NoGradGuard no_grad;
+  measure_all();
+  measuring_ = false;
+  return outcome_.finite;
+}
+
+StepOutcome Optimizer::finish_step() {
+  const at::NoGradGuard no_grad;
+  TERSOR_CHECK(micro_batch_ == own_micro_batches_, "{} of {} micro-batches", micro_batch_, own_micro_batches_);
+  TERSOR_CHECK(!measuring_, "the second pass was left out");
+  if (two_passes_)
+    let_all_arrive();
+  else
+    measure_all();
+  if (outcome_.finite && config_.update == UpdateMode::kAfterBackward) {
+    for (size_t i = 0; i < members_.size(); ++i)
+      if (members_[i].came && updates(members_[i])) update(i, outcome_.clip_factor);
+    for (size_t i = 0; i < members_.size(); ++i)
+      if (members_[i].came) hand_out(i);
+  }
+  for (Pending& tensor : std::exchange(handed_out_, {})) tensor.wait();
+  abandon_step();
+  return outcome_;
+}
+
+}  // namespace tersor

@@ -1,0 +1,34 @@
+// Which process updates which parameter, where several train together.
+#pragma once
+
+#include "core/base/param.h"
+#include "core/config/fields.h"
+#include "core/dist/communicator.h"
+
+namespace tersor {
+
+// What one process alone holds, the others doing without (Rajbhandari et al. 2020, ZeRO, arXiv:1910.02054).
+enum class Shard {
+  kNone,       // nothing: every process has all weights, gradients and state
+  kStates,     // the moments of the parameters that it owns (stage 1)
+  kGradients,  // and their gradients, each micro-batch's going to the owner as it arises (stage 2)
+};
+
+template <>
+struct EnumNames<Shard> {
+  static constexpr std::array values{std::pair{Shard::kNone, std::string_view("none")},
+                                     std::pair{Shard::kStates, std::string_view("states")},
+                                     std::pair{Shard::kGradients, std::string_view("gradients")}};
+};
+
+// The processes that train together, and what each holds.
+struct Processes {
+  Communicator* comm = &alone();
+  Shard shard = Shard::kNone;
+};
+
+// The owner of each parameter: whole parameters, the largest first, each to the process with the least so far. The same on all
+// processes.
+[[nodiscard]] std::vector<int> assign_owners(const std::vector<Param>& params, int processes);
+
+}  // namespace tersor

@@ -1,0 +1,141 @@
+// The same steps on one process and on several: for every rule, every way to shard, and both moments of update.
+#include <mutex>
+
+#include "tests/support/quadratic.h"
+#include "tests/support/world.h"
+
+namespace tersor {
+namespace {
+
+using namespace testing;
+
+TEST_CASE("communicator: sums, owners and texts", "[dist]") {
+  World world(3);
+  world.run([](Communicator& comm) {
+    const double own = comm.rank() + 1;
+    const at::Tensor sum = at::full({5}, own, at::kFloat);
+    comm.all_reduce(sum).wait();
+    TERSOR_CHECK(at::equal(sum, at::full({5}, 6.0, at::kFloat)), "all_reduce");
+    const at::Tensor at_owner = at::full({3, 2}, own, at::kDouble);
+    comm.reduce(at_owner, 1).wait();
+    TERSOR_CHECK(comm.rank() != 1 || at::equal(at_owner, at::full({3, 2}, 6.0, at::kDouble)), "reduce");
+    const at::Tensor given = at::full({4}, own, at::kBFloat16);
+    comm.broadcast(given, 2).wait();
+    TERSOR_CHECK(at::equal(given, at::full({4}, 3.0, at::kBFloat16)), "broadcast");
+    TERSOR_CHECK(comm.gather(std::to_string(comm.rank())) == (std::vector<std::string>{"0", "1", "2"}), "gather");
+    TERSOR_CHECK(comm.bytes_sent() == 2 * 2 * 20 + 2 * (48 + 16) + 2 * 8, "bytes {}", comm.bytes_sent());
+  });
+}
+
+struct Way {
+  std::string rule;
+  std::string format = "fp32";
+  std::string more;  // of the optimizer's options
+  int64_t parts = 4;
+};
+
+// Four steps, each of micro-batches of different weights; the weights after them.
+std::vector<at::Tensor> trained(const Way& way, const Processes& processes) {
+  const Quadratic problem;
+  Optimizer optimizer(problem.params, configuration(way.rule, way.format, way.more + ", accumulate: compressed"), 1, processes);
+  const auto weight = [&](int64_t part) { return static_cast<double>(part + 1) * 0.4 / static_cast<double>(way.parts); };
+  for (int64_t step = 1; step <= 4; ++step) {
+    optimizer.begin_step(at_step(step), 0.01, way.parts);
+    int64_t last = 0;
+    for (int64_t part = processes.comm->rank(); part < way.parts; part += processes.comm->size()) {
+      optimizer.begin_micro_batch();
+      problem.loss(weight(part)).backward();
+      last = part;
+    }
+    if (optimizer.begin_second_pass()) problem.loss(weight(last)).backward();
+    const StepOutcome outcome = optimizer.finish_step();
+    TERSOR_CHECK(outcome.finite, "finite");
+  }
+  return weights(problem);
+}
+
+double distance(const std::vector<at::Tensor>& a, const std::vector<at::Tensor>& b) {
+  double worst = 0;
+  for (size_t i = 0; i < a.size(); ++i) worst = std::max(worst, (a[i] - b[i]).abs().max().item<double>());
+  return worst;
+}
+
+// All processes' weights, which must be the same bit for bit.
+std::vector<at::Tensor> trained_together(World& world, const Way& way, Shard shard) {
+  std::vector<std::vector<at::Tensor>> all(static_cast<size_t>(world.size()));
+  world.run([&](Communicator& comm) { all[static_cast<size_t>(comm.rank())] = trained(way, {.comm = &comm, .shard = shard}); });
+  for (const auto& one : all) CHECK(distance(one, all[0]) == 0);
+  return all[0];
+}
+
+std::vector<std::string> rules_and_variants() {
+  std::vector<std::string> rules = update_rules().names();
+  for (const char* variant : {"{type: galore, rank: 3, refresh: every 2}", "{type: galore, rank: 3, refresh: every 2, side: full, scale: 1}",
+                              "{type: apollo, rank: 3, projection: svd, refresh: every 2}", "{type: fira, rank: 3, refresh: every 2}"})
+    rules.emplace_back(variant);
+  return rules;
+}
+
+TEST_CASE("processes: two with a micro-batch each are one with two, bit for bit", "[dist][conformance]") {
+  World world(2);
+  for (const std::string& rule : rules_and_variants())
+    for (const std::string more : {", clip_norm: 0.5", ", update: during_backward, clip_norm: 0.5", ", update: during_backward"})
+      for (const std::string format : {"fp32", "{type: int8, min_size: 0}"}) {
+        const Way way{.rule = rule, .format = format, .more = more, .parts = 2};
+        const auto alone = trained(way, {});
+        for (const auto& [shard, name] : EnumNames<Shard>::values) {
+          INFO(rule << more << " " << format << " " << name);
+          CHECK(distance(trained_together(world, way, shard), alone) == 0);
+        }
+      }
+}
+
+TEST_CASE("processes: four with sums in another order stay near", "[dist][conformance]") {
+  World world(4);
+  for (const std::string& rule : rules_and_variants())
+    for (const std::string more : {", clip_norm: 0.5", ", update: during_backward, clip_norm: 0.5"}) {
+      const Way way{.rule = rule, .more = more, .parts = 8};
+      const auto alone = trained(way, {});
+      for (const auto& [shard, name] : EnumNames<Shard>::values) {
+        INFO(rule << more << " " << name);
+        // fp32 roundings of sums, which normalized rules magnify where a gradient is near zero.
+        CHECK(distance(trained_together(world, way, shard), alone) < 2e-4);
+      }
+    }
+}
+
+TEST_CASE("processes: sharded moments add up to those of one", "[dist]") {
+  World world(4);
+  const Quadratic problem;
+  const OptimizerConfig config = configuration("adamw", "fp32");
+  const Optimizer whole(problem.params, config, 1);
+  std::mutex mutex;
+  int64_t sum = 0;
+  world.run([&](Communicator& comm) {
+    const Quadratic own;
+    const Optimizer optimizer(own.params, config, 1, {.comm = &comm, .shard = Shard::kStates});
+    const std::lock_guard lock(mutex);
+    sum += optimizer.state().bytes();
+  });
+  CHECK(sum == whole.state().bytes());
+}
+
+TEST_CASE("processes: one whose gradient is not finite holds all back", "[dist]") {
+  World world(2);
+  for (const auto& [shard, name] : EnumNames<Shard>::values) {
+    world.run([&, shard = shard](Communicator& comm) {
+      const Quadratic problem;
+      Optimizer optimizer(problem.params, configuration("adamw", "fp32"), 1, {.comm = &comm, .shard = shard});
+      const auto before = weights(problem);
+      optimizer.begin_step(at_step(1), 0.01, 2);
+      optimizer.begin_micro_batch();
+      const double factor = comm.rank() == 1 ? std::numeric_limits<double>::infinity() : 1;
+      (problem.loss() + problem.params[1].value.sum() * factor).backward();
+      TERSOR_CHECK(!optimizer.finish_step().finite, "not finite");
+      TERSOR_CHECK(distance(weights(problem), before) == 0, "weights have changed");
+    });
+  }
+}
+
+}  // namespace
+}  // namespace tersor

@@ -1,6 +1,7 @@
 #define USE_C10D_GLOO  // as LibTorch was built
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
+#include <c10/util/Logging.h>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include "core/base/error.h"
@@ -109,6 +110,8 @@ class Gloo final : public Communicator {
 
 std::unique_ptr<Communicator> connect(const Place& place, Milliseconds timeout) {
   TERSOR_CHECK(place.size > 1, "one process meets nobody");
+  constexpr int kErrors = 2;
+  FLAGS_caffe2_log_level = std::max(FLAGS_caffe2_log_level, kErrors);  // who is lost is said once, without stack traces
   try {
     return std::make_unique<Gloo>(place, timeout);
   } catch (const c10::Error& e) {

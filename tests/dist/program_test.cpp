@@ -1,0 +1,122 @@
+// Whole runs of several processes, as a user starts them.
+#include <sys/wait.h>
+
+#include <cmath>
+#include <cstdlib>
+
+#include "tests/support/catch.h"
+#include "tests/support/tiny_run.h"
+
+namespace tersor {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::TemporaryFolder;
+
+struct Ended {
+  int code = 0;
+  std::string output;
+};
+
+Ended shell(const TemporaryFolder& folder, const std::string& command) {
+  const std::string file = (folder / "output.txt").string();
+  const int status = std::system(fmt::format("bash -c '{}' > {} 2>&1", command, file).c_str());
+  return {WEXITSTATUS(status), read_text(file)};
+}
+
+// A tiny run's words, and how to start it in so many processes.
+std::string command(const TemporaryFolder& folder, int processes, const std::string& name, const std::string& words) {
+  RunConfig config = testing::tiny_config(folder.path(), {"train.steps=12", "checkpoint.every=every 3", "train.micro_batch_size=2", "run.threads=1"});
+  write_whole(folder / "tiny.yaml", to_yaml(fields_to_json(config)));
+  const std::string launch = processes > 1 ? fmt::format("{}/scripts/launch -n {} --grace 20 ", TERSOR_SOURCE_DIR, processes) : "";
+  return fmt::format("{}{} train {} run.name={} run.resume=auto {}", launch, TERSOR_PROGRAM, (folder / "tiny.yaml").string(), name, words);
+}
+
+std::map<int64_t, double> losses(const TemporaryFolder& folder, const std::string& name) {
+  std::map<int64_t, double> all;
+  for (const auto& [step, record] : testing::records(folder / name, "step")) all[step] = record["train/loss"].get<double>();
+  return all;
+}
+
+TEST_CASE("program: a run goes on on another number of processes, each way to shard", "[dist]") {
+  const TemporaryFolder folder;
+  const std::string method = "\"optimizer.groups=[{match: {role: matrix}, rule: {type: galore, rank: 8, refresh: every 4}, state: int8}, {match: any}]\"";
+  const std::string words = method + " optimizer.accumulate=compressed schedule.type=constant schedule.warmup=0 ";
+  REQUIRE(shell(folder, command(folder, 1, "whole", words)).code == 0);
+  const auto expected = losses(folder, "whole");
+  REQUIRE(expected.size() == 12);
+  for (const std::string shard : {"none", "states", "gradients"}) {
+    int steps = 0;
+    for (const int processes : {1, 2, 4, 1}) {
+      steps += 3;
+      const Ended ended = shell(folder, command(folder, processes, shard, fmt::format("{} distributed.shard={} train.steps={}", words, shard, steps)));
+      INFO(shard << " " << processes << "\n" << ended.output);
+      REQUIRE(ended.code == 0);
+    }
+    // fp32 roundings of sums in another order, over 12 steps; 8-bit moments may take the neighbouring code.
+    for (const auto& [step, loss] : losses(folder, shard)) CHECK(std::abs(loss - expected.at(step)) < 1e-4);
+    CHECK(losses(folder, shard).size() == 12);
+  }
+}
+
+TEST_CASE("program: evaluation and log are those of one process", "[dist]") {
+  const TemporaryFolder folder;
+  REQUIRE(shell(folder, command(folder, 1, "one", "")).code == 0);
+  REQUIRE(shell(folder, command(folder, 2, "two", "")).code == 0);
+  const auto one = testing::records(folder / "one", "eval");
+  const auto two = testing::records(folder / "two", "eval");
+  REQUIRE(one.size() == two.size());
+  for (const auto& [step, record] : one) CHECK(std::abs(record["val/loss"].get<double>() - two.at(step)["val/loss"].get<double>()) < 1e-4);
+  CHECK(testing::records(folder / "two", "step").at(5)["comm/bytes"].get<int64_t>() > 0);
+  CHECK_FALSE(testing::records(folder / "one", "step").at(5).contains("comm/bytes"));
+}
+
+// Waits until the run has saved something, then sends the signal to the process of that rank.
+std::string signal_rank(const TemporaryFolder& folder, const std::string& run, const std::string& signal, int rank) {
+  return fmt::format("for i in $(seq 300); do [[ -e {0}/checkpoints/latest ]] && break; sleep 0.1; done; "
+                     "for p in $(pgrep -f \"train {1}/tiny.yaml\"); do "
+                     "[[ $(cat /proc/$p/comm 2>/dev/null) == tersor ]] && tr \"\\0\" \"\\n\" < /proc/$p/environ | grep -qx RANK={3} && kill -{2} $p; done",
+                     (folder / run).string(), folder.path().string(), signal, rank);
+}
+
+TEST_CASE("program: a process that is killed ends the others, who name it, and the run goes on", "[dist]") {
+  const TemporaryFolder folder;
+  for (const int victim : {0, 1}) {
+    const std::string run = fmt::format("killed{}", victim);
+    const std::string words = "train.steps=100000 checkpoint.every=\"every 20\" evaluation.every=never distributed.timeout=20";
+    const Ended ended = shell(folder, fmt::format("{} & {}; wait %1", command(folder, 2, run, words), signal_rank(folder, run, "KILL", victim)));
+    INFO(ended.output);
+    CHECK(ended.code == 137);
+    CHECK(ended.output.find(fmt::format("process {} of 2", victim)) != std::string::npos);
+    CHECK(ended.output.find(fmt::format("process {} of 2 ends", 1 - victim)) != std::string::npos);
+    const auto saved = CheckpointStore(folder / run / "checkpoints", 2).latest();
+    REQUIRE(saved.has_value());
+    const int64_t step = open_checkpoint(*saved).position.step;  // checks every sum
+    const Ended again = shell(folder, command(folder, 2, run, fmt::format("train.steps={}", step + 2)));
+    INFO(again.output);
+    CHECK(again.code == 0);
+  }
+}
+
+TEST_CASE("program: a stop asked of one process saves once for all", "[dist]") {
+  const TemporaryFolder folder;
+  const std::string words = "train.steps=100000 checkpoint.every=\"every 20\" evaluation.every=never";
+  const Ended ended = shell(folder, fmt::format("{} & {}; wait %1", command(folder, 2, "stopped", words), signal_rank(folder, "stopped", "TERM", 1)));
+  INFO(ended.output);
+  CHECK(ended.code == kExitStopped);
+  CHECK(ended.output.find("stopped and saved") != std::string::npos);
+  const int64_t last = testing::records(folder / "stopped", "step").rbegin()->first;
+  CHECK(open_checkpoint(*CheckpointStore(folder / "stopped/checkpoints", 2).latest()).position.step == last);
+}
+
+TEST_CASE("program: processes that cannot share a step are told so, and nothing hangs", "[dist]") {
+  const TemporaryFolder folder;
+  const Ended ended = shell(folder, command(folder, 3, "three", ""));
+  INFO(ended.output);
+  CHECK(ended.code == kExitRejected);
+  CHECK(ended.output.find("4 micro-batches in a step") != std::string::npos);
+  CHECK(ended.output.find("multiple of 3") != std::string::npos);
+}
+
+}  // namespace
+}  // namespace tersor

@@ -67,7 +67,7 @@ struct OptimizerConfig {
     v("clip_norm", clip_norm, positive, "largest global norm of the gradient; absent: no clipping");
     v("update", update, "when weights change; during_backward frees each gradient as soon as it is used");
     v("accumulate", accumulate, "whether projected rules add up whole gradients or projected ones; absent: compressed with "
-                                "during_backward, else full");
+                                "during_backward or several processes, else full");
     v("on_nonfinite", on_nonfinite, "what to do when a gradient is infinite or not a number; weights never change then");
     v("groups", groups, "which rule trains which parameters; the first match wins");
   }
@@ -97,6 +97,9 @@ class Optimizer {
   StepOutcome finish_step();
   // Forgets the gradients of a step that will not be finished. Only before the last micro-batch begins.
   void abandon_step();
+
+  // For plans, whose processes on paper hand nothing out: after a step, what others decided in it, such as that bases are found.
+  void catch_up_on_paper();
 
   // Whether rules may use their fused steps; the plain ones are what those are tested against.
   void set_fused(bool fused) { fused_ = fused; }

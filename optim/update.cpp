@@ -101,4 +101,20 @@ void Optimizer::hand_out(size_t index) {
       for (const at::Tensor& part : slot.parts) give(part);
 }
 
+// The rule takes the owner's step, on tensors without numbers, and what it writes into host memory is kept.
+void Optimizer::catch_up_on_paper() {
+  const at::NoGradGuard no_grad;
+  for (size_t i = 0; i < members_.size(); ++i) {
+    const Member& member = members_[i];
+    if (owned(member) || rule(member).compression() == nullptr) continue;
+    const at::Tensor weight = params_[i].value.detach();
+    const at::TensorOptions exact = weight.options().dtype(at::kFloat);
+    const Slots host = state_.open(params_[i].name, SlotKind::kHost);
+    Slots slots;
+    for (const SlotSpec& spec : rule(member).slots({weight.sizes().vec(), params_[i].slice_axis}))
+      slots.add(spec.name, spec.kind == SlotKind::kHost ? host[spec.name] : at::zeros(spec.shape, exact));
+    (void)rule(member).direction(at::empty(weight.sizes(), exact), slots, step_info(i));
+  }
+}
+
 }  // namespace tersor

@@ -17,6 +17,9 @@ struct PlanArguments {
   bool growth = false;
   bool json = false;
   bool measure = false;
+  std::vector<int> ranks;
+  double bandwidth = 0;
+  double latency = 50e-6;
 };
 
 std::optional<int64_t> read_budget(const std::string& text) {
@@ -58,7 +61,7 @@ void write_config(RunConfig config, const std::filesystem::path& file, const std
 
 int plan(const PlanArguments& a) {
   const auto budget = read_budget(a.budget);
-  const auto [files, overrides] = sort_words(a.words, {"--flops", "--budget", "--output", "--measure", "--growth", "--json", "--help"});
+  const auto [files, overrides] = sort_words(a.words, {"--flops", "--budget", "--output", "--measure", "--growth", "--json", "--ranks", "--bandwidth", "--latency", "--help"});
   const ReadConfig read = [&files = files, &overrides = overrides](const std::vector<std::string>& more) {
     std::vector<std::string> all = overrides;
     all.insert(all.end(), more.begin(), more.end());
@@ -68,6 +71,10 @@ int plan(const PlanArguments& a) {
   const RunConfig config = read({});
   const RunPlan planned = plan_run(config);
   PlanOutput output{.config = config, .plan = planned, .savings = savings(read), .flops = a.flops, .growth = a.growth};
+  for (const int ranks : a.ranks)
+    for (const auto& [shard, name] : EnumNames<Shard>::values) output.processes.push_back(plan_processes(config, ranks, shard));
+  output.bandwidth = a.bandwidth;
+  output.latency = a.latency;
   if (a.measure) output.measured = step_memory(config, *build_model(config));
   Json json = a.json ? plan_json(output) : Json();
   if (!a.json) print_plan(output);
@@ -95,6 +102,12 @@ void add_plan_command(CLI::App& app, int& exit_code) {
   command->add_option("--budget", arguments->budget,
                       "memory that there is, for instance 24GiB; where the run does not fit, what makes it fit is looked for; exit code 2 where nothing does");
   command->add_option("--output", arguments->output, "with --budget: writes the configuration that fits");
+  command->add_option("--ranks", arguments->ranks, "numbers of processes, for instance 2,8,64: what each holds and sends, sharded or not")
+      ->delimiter(',')->check(CLI::Range(2, 4096));
+  command->add_option("--bandwidth", arguments->bandwidth, "with --ranks: bytes a second that one process can send, to tell the time")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--latency", arguments->latency, "with --bandwidth: seconds that a message takes whatever its size")
+      ->check(CLI::PositiveNumber)->capture_default_str();
   command->add_flag("--measure", arguments->measure, "takes two real steps, and shows plan and measurement side by side");
   command->add_flag("--growth", arguments->growth, "when the model could be grown from a shallower one, by the guideline of G_stack");
   command->add_flag("--json", arguments->json, "exact numbers for machines");

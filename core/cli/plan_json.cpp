@@ -63,6 +63,12 @@ Json plan_json(const PlanOutput& o) {
     whole.push_back({{"rule", w.rule}, {"steps", w.steps}, {"at_most", w.at_most}, {"staggered", w.staggered}});
   Json actions = Json::array();
   for (const PlannedAction& a : o.plan.actions) actions.push_back({{"action", a.name}, {"times", a.steps.size()}, {"steps", a.steps}});
+  Json processes = Json::array();
+  for (const ProcessesPlan& p : o.processes) {
+    processes.push_back({{"processes", p.processes}, {"shard", shard_name(p.shard)}, {"micro_batches", p.micro_batches}, {"balance", p.balance},
+                         {"peak_bytes", p.peak}, {"sent_bytes", p.sent}, {"messages", p.rounds}, {"flops", p.flops}});
+    if (o.bandwidth > 0) processes.back()["communication_seconds"] = p.communication_seconds(o.bandwidth, o.latency);
+  }
   Json savings = Json::array();
   for (const Saving& s : o.savings)
     savings.push_back({{"words", s.words}, {"peak_bytes", s.peak}, {"more_compute", s.more_compute}, {"rounds", s.rounds}, {"remark", s.remark}});
@@ -74,6 +80,7 @@ Json plan_json(const PlanOutput& o) {
                {"stages", stages_json(o.plan)},
                {"whole_gradients", whole},
                {"savings", savings},
+               {"processes", processes},
                {"timeline", actions}};
   if (o.measured) json["measured"] = step_json(*o.measured);
   if (o.flops > 0) json["seconds"] = o.plan.flops() / o.flops;

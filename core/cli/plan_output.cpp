@@ -137,6 +137,24 @@ void print_growth(const RunConfig& config, const RunPlan& plan, bool asked) {
         advice.from, advice.factor, advice.tokens);
 }
 
+// Seconds of a step: computing alone, with all that is sent added.
+void print_processes(const PlanOutput& o) {
+  if (o.processes.empty()) return;
+  fmt::print("\n{:<20}{:>13}{:>10}{:>12}{:>16}{:>12}{}\n", "processes", "micro-batches", "balance", "peak", "sent by each", "messages",
+             o.bandwidth > 0 ? fmt::format("{:>12}{}", "sending", o.flops > 0 ? fmt::format("{:>12}", "a step") : "") : "");
+  for (const ProcessesPlan& p : o.processes) {
+    std::string times;
+    if (o.bandwidth > 0) {
+      const double sending = p.communication_seconds(o.bandwidth, o.latency);
+      times = fmt::format("{:>10.3g} s", sending);
+      if (o.flops > 0) times += fmt::format("{:>10.3g} s", p.flops / o.flops + sending);
+    }
+    fmt::print("  {:<18}{:>13}{:>10.2f}{:>12}{:>16}{:>12}{}\n", fmt::format("{}, shard={}", p.processes, shard_name(p.shard)), p.micro_batches, p.balance,
+               format_bytes(static_cast<double>(p.peak)), format_bytes(p.sent), p.rounds, times);
+  }
+  fmt::print("  peak: of the process with the most; balance: what it owns over the mean; sent: in an ordinary step; a step: nothing at the same time\n");
+}
+
 }  // namespace
 
 std::string price_of(const Saving& saving) {
@@ -158,6 +176,7 @@ void print_plan(const PlanOutput& o) {
   print_measured(o);
   print_savings(o);
   print_compute(o.plan, o.flops);
+  print_processes(o);
   print_timeline(o.plan);
   print_growth(o.config, o.plan, o.growth);
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/train/growth_advice.h"
+#include "core/train/processes_plan.h"
 #include "core/train/savings.h"
 
 namespace tersor {
@@ -13,6 +14,9 @@ struct PlanOutput {
   std::optional<StepMemory> measured;  // of the first stage
   double flops = 0;                    // a second; 0: no time is told
   bool growth = false;                 // advice is asked for
+  std::vector<ProcessesPlan> processes{};
+  double bandwidth = 0;                // bytes a second of one process; 0: no time is told
+  double latency = 0;                  // seconds
 };
 
 // What a saving costs, in words.

@@ -9,6 +9,7 @@
 
 #include <ATen/ATen.h>
 
+#include <bit>
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -47,6 +48,7 @@ class Communicator {
   [[nodiscard]] int rank() const { return rank_; }
   [[nodiscard]] int size() const { return size_; }
   [[nodiscard]] bool alone() const { return size_ == 1; }
+  [[nodiscard]] int local_size() const { return local_size_; }  // processes on this machine
 
   // In place, over contiguous tensors of one shape and type on all processes. The sum arrives everywhere, or at `owner` alone,
   // and the others' tensors then hold nothing of use.
@@ -60,22 +62,30 @@ class Communicator {
 
   // Bytes that all processes together have sent so far, as the operations' algorithms send them.
   [[nodiscard]] int64_t bytes_sent() const { return bytes_sent_; }
+  // Messages that have had to wait for one before them: what latency counts for.
+  [[nodiscard]] int64_t rounds() const { return rounds_; }
   // That this process has spent in `wait`.
   [[nodiscard]] double seconds_waited() const { return seconds_waited_; }
 
  protected:
-  Communicator(int rank, int size) : rank_(rank), size_(size) {}
+  Communicator(int rank, int size, int local_size = 1) : rank_(rank), size_(size), local_size_(local_size) {}
   // A ring: each of n parts goes round n − 1 times to be summed up, and as often to be handed out, or once to the owner.
-  void count_all_reduce(const at::Tensor& tensor) { bytes_sent_ += 2 * (size_ - 1) * bytes(tensor); }
-  void count_reduce(const at::Tensor& tensor) { bytes_sent_ += (size_ - 1) * (bytes(tensor) + bytes(tensor) / size_); }
-  void count_broadcast(const at::Tensor& tensor) { bytes_sent_ += (size_ - 1) * bytes(tensor); }
+  void count_all_reduce(const at::Tensor& tensor) { count(2 * (size_ - 1) * bytes(tensor), 2 * (size_ - 1)); }
+  void count_reduce(const at::Tensor& tensor) { count((size_ - 1) * (bytes(tensor) + bytes(tensor) / size_), size_); }
+  void count_broadcast(const at::Tensor& tensor) { count((size_ - 1) * bytes(tensor), std::bit_width(static_cast<unsigned>(size_ - 1))); }
   void count_wait(double seconds) { seconds_waited_ += seconds; }
 
  private:
+  void count(int64_t sent, int64_t rounds) {
+    bytes_sent_ += sent;
+    rounds_ += rounds;
+  }
   static int64_t bytes(const at::Tensor& tensor) { return static_cast<int64_t>(tensor.nbytes()); }
   int rank_;
   int size_;
+  int local_size_;
   int64_t bytes_sent_ = 0;
+  int64_t rounds_ = 0;
   double seconds_waited_ = 0;
 };
 

@@ -31,7 +31,7 @@ c10::intrusive_ptr<c10d::Store> meet(const Place& place, bool serves, Millisecon
 class Gloo final : public Communicator {
  public:
   Gloo(const Place& place, Milliseconds timeout)
-      : Communicator(place.rank, place.size), timeout_(timeout),
+      : Communicator(place.rank, place.size, place.local_size), timeout_(timeout),
         store_(meet(place, place.rank == 0 && !agent_serves(), timeout)), pulse_(meet(place, false, timeout), place.rank, place.size) {
     const auto options = c10d::ProcessGroupGloo::Options::create(timeout);
     const auto interface = process_environment("GLOO_SOCKET_IFNAME");

@@ -6,7 +6,7 @@
 #include "core/interop/hugging_face.h"
 #include "core/memory/machine.h"
 #include "core/train/checkpoint.h"
-#include "core/train/run_plan.h"
+#include "core/train/processes_plan.h"
 
 namespace tersor {
 namespace {
@@ -24,8 +24,9 @@ void check_targets(const RunConfig& config) {
         throw user_error("parameterization.targets: '{}' matches no weight; they are called like '{}'", target, linears.front()->name());
 }
 
-void check_memory(const RunConfig& config, int64_t peak) {
-  const int64_t limit = config.run.memory_limit ? config.run.memory_limit->value : available_memory();
+// `peak` is of one process, of `local` on this machine.
+void check_memory(const RunConfig& config, int64_t peak, int local) {
+  const int64_t limit = config.run.memory_limit ? config.run.memory_limit->value : available_memory() / local;
   if (limit == 0 || peak <= limit) return;
   const auto amount = [](int64_t bytes) { return format_bytes(static_cast<double>(bytes)); };
   throw user_error("the run will take {} and {} {}; 'tersor plan … --budget {}MiB' looks for what makes it fit, and run.memory_limit=0 "
@@ -50,9 +51,11 @@ Llama shapes_of(const RunConfig& config) {
   return {first_structure(config), at::TensorOptions(scalar_type(config)).device(at::kMeta), 0};
 }
 
-void validate(const RunConfig& config) {
+void validate(const RunConfig& config, const Communicator& comm) {
   check_targets(config);
-  check_memory(config, plan_run(config).largest().memory.peak());
+  const int64_t whole = plan_run(config).largest().memory.peak();
+  const int64_t peak = comm.alone() ? whole : plan_processes(config, comm.size(), config.distributed.shard).peak;
+  check_memory(config, peak, comm.local_size());
 }
 
 std::shared_ptr<Llama> build_model(const RunConfig& config, const Structure& structure) {

@@ -14,7 +14,7 @@ namespace tersor {
 
 // Finds, without allocating the model, what no single option can tell: parameters that no group matches or that their rule
 // refuses, actions with nothing to act on, and a peak that does not fit into memory. UserError.
-void validate(const RunConfig& config);
+void validate(const RunConfig& config, const Communicator& comm = alone());
 
 // The model of a configuration, with fresh weights or those of run.init_from; of another structure than the configuration's,
 // with weights that are to be loaded.

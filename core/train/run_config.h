@@ -39,7 +39,7 @@ struct RunSection {
     v("dtype", dtype, "weights and compute; bf16 weights are updated with stochastic rounding");
     v("threads", threads, between(0, 1024), "CPU threads; 0 takes one a core");
     v("init_from", init_from, "where weights come from at the start: an import, an export, a checkpoint, or a run (its newest checkpoint)");
-    v("memory_limit", memory_limit, "a run that is planned to take more is refused; absent: what the machine has free; 0: none is");
+    v("memory_limit", memory_limit, "a run of which a process is planned to take more is refused; absent: what the machine has free; 0: none is");
   }
 };
 

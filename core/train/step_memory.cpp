@@ -34,28 +34,35 @@ Batch any_tokens(int64_t rows, int64_t length, int64_t vocabulary, const at::Dev
 
 }  // namespace
 
-StepMemory step_memory(const RunConfig& config, Llama& model) {
+StepMemory step_memory(const RunConfig& config, Llama& model, Processes processes) {
   const at::Device device = model.params().front().value.device();
   const MemoryUse others = others_than(model, device.type());
-  Optimizer optimizer(model.params(), config.optimizer, static_cast<uint64_t>(config.run.seed));
+  Optimizer optimizer(model.params(), config.optimizer, static_cast<uint64_t>(config.run.seed), processes);
   model.set_recompute(config.train.recompute);
   constexpr int64_t kMicroBatches = 2;
-  const int64_t micro_batches = std::min(kMicroBatches, config.train.global_batch_size / config.train.micro_batch_size);
-  const int64_t tokens = config.tokens_per_step();
+  const int64_t of_run = config.train.global_batch_size / config.train.micro_batch_size;
+  const int64_t micro_batches = processes.comm->size() * std::clamp<int64_t>(of_run / processes.comm->size(), 1, kMicroBatches);
   StepMemory memory;
   for (int64_t step = 1; step <= 2; ++step) {
     reset_memory_peak(device.type());
-    const Progress progress{.step = step, .tokens = step * tokens, .tokens_before = (step - 1) * tokens,
-                            .total_steps = config.total_steps(), .total_tokens = config.total_steps() * tokens};
-    const auto read = [&](int64_t) {
-      return any_tokens(config.train.micro_batch_size, config.data.sequence_length, config.model.vocab_size, device);
-    };
-    // The rate is 0: what is measured has no meaning as training.
-    (void)training_step(model, optimizer, {.progress = progress, .num_micro_batches = micro_batches,
-                                           .loss_chunk = config.train.loss_chunk, .read = read});
+    take_step(config, model, optimizer, micro_batches, step);
     (step == 1 ? memory.first : memory.usual) = without(others, memory_peak(device.type()));
+    if (device.is_meta()) optimizer.catch_up_on_paper();
   }
   return memory;
+}
+
+void take_step(const RunConfig& config, Llama& model, Optimizer& optimizer, int64_t micro_batches, int64_t step) {
+  const at::Device device = model.params().front().value.device();
+  const int64_t tokens = config.tokens_per_step();
+  const Progress progress{.step = step, .tokens = step * tokens, .tokens_before = (step - 1) * tokens,
+                          .total_steps = config.total_steps(), .total_tokens = config.total_steps() * tokens};
+  const auto read = [&](int64_t) {
+    return any_tokens(config.train.micro_batch_size, config.data.sequence_length, config.model.vocab_size, device);
+  };
+  // The rate is 0: what is measured has no meaning as training.
+  (void)training_step(model, optimizer, {.progress = progress, .num_micro_batches = micro_batches,
+                                         .loss_chunk = config.train.loss_chunk, .read = read});
 }
 
 }  // namespace tersor

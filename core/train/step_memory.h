@@ -17,8 +17,11 @@ struct StepMemory {
   [[nodiscard]] const MemoryPeak& largest() const { return first.whole.total > usual.whole.total ? first : usual; }
 };
 
-// Makes an optimizer for the model and takes two steps, of as many micro-batches as a step of the run has but at most two: a
-// third takes no more memory than the second.
-[[nodiscard]] StepMemory step_memory(const RunConfig& config, Llama& model);
+// Makes an optimizer for the model and takes two steps, of as many micro-batches as a step of the run has but at most two a
+// process: a third takes no more memory than the second.
+[[nodiscard]] StepMemory step_memory(const RunConfig& config, Llama& model, Processes processes = {});
+
+// One step of any tokens, at a rate of 0.
+void take_step(const RunConfig& config, Llama& model, Optimizer& optimizer, int64_t micro_batches, int64_t step);
 
 }  // namespace tersor

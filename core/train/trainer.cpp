@@ -34,7 +34,7 @@ struct Trainer::Timing {
 Trainer::Trainer(const RunConfig& config, Communicator& comm)
     : config_(config), resolved_(fields_to_json(config_)), comm_(comm), laggard_(std::make_unique<Laggard>(comm)) {
   if (config_.run.threads > 0) at::set_num_threads(static_cast<int>(config_.run.threads));
-  validate(config_);
+  validate(config_, comm_);
   check_shares(config_, comm_.size());
   build_sources();
   timeline_ = std::make_unique<Timeline>(config_.timeline);
@@ -204,7 +204,6 @@ bool Trainer::train_step(const Progress& progress, StepReport& report) {
   report.data_ms = done->data_ms;
   report.update_ms = done->update_ms;
   report.loss = done->loss.item<double>();
-  report.comm_bytes = comm_.bytes_sent() - sent;
   report.grad_norm = done->outcome.grad_norm;
   report.norm_is_estimate = done->outcome.norm_is_estimate;
   report.skipped = !done->outcome.finite;
@@ -212,6 +211,7 @@ bool Trainer::train_step(const Progress& progress, StepReport& report) {
   report.step_ms = 1e3 * seconds_since(begin);
   report.wait_ms = 1e3 * (comm_.seconds_waited() - waited);
   agree(report);
+  report.comm_bytes = comm_.bytes_sent() - sent;
   return true;
 }
 

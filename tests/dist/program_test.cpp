@@ -4,6 +4,11 @@
 #include <cmath>
 #include <cstdlib>
 
+#include <spdlog/sinks/ostream_sink.h>
+
+#include "core/base/log.h"
+#include "core/train/processes_plan.h"
+#include "core/train/together.h"
 #include "tests/support/catch.h"
 #include "tests/support/tiny_run.h"
 
@@ -107,6 +112,49 @@ TEST_CASE("program: a stop asked of one process saves once for all", "[dist]") {
   CHECK(ended.output.find("stopped and saved") != std::string::npos);
   const int64_t last = testing::records(folder / "stopped", "step").rbegin()->first;
   CHECK(open_checkpoint(*CheckpointStore(folder / "stopped/checkpoints", 2).latest()).position.step == last);
+}
+
+TEST_CASE("program: a process that fails says why to the others", "[dist]") {
+  const TemporaryFolder folder;
+  const std::string run = command(folder, 1, "failing", "distributed.timeout=20");
+  const auto as = [&](int rank, const std::string& more) {
+    return fmt::format("env RANK={} WORLD_SIZE=2 LOCAL_WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=$port {} {}", rank, run, more);
+  };
+  const std::string port = "port=$(python3 -c \"import socket; s = socket.socket(); s.bind((\\\"127.0.0.1\\\", 0)); print(s.getsockname()[1])\"); ";
+  const Ended ended = shell(folder, fmt::format("{}{} & {}; wait %1", port, as(0, ""), as(1, "\"data.source={type: shards, path: /nowhere}\"")));
+  INFO(ended.output);
+  CHECK(ended.code == kExitFailed);
+  CHECK(ended.output.find("process 0 of 2 ends: process 1 of 2 failed:") != std::string::npos);
+  CHECK(ended.output.find("/nowhere") != std::string::npos);
+}
+
+TEST_CASE("program: what is planned to be sent is sent", "[dist][plan]") {
+  const TemporaryFolder folder;
+  const std::string method = "\"optimizer.groups=[{match: {role: matrix}, rule: {type: galore, rank: 8, refresh: every 4}}, {match: any}]\" optimizer.clip_norm=1";
+  for (const auto& [shard, name] : EnumNames<Shard>::values) {
+    const std::string run(name);
+    REQUIRE(shell(folder, command(folder, 2, run, method + " distributed.shard=" + run)).code == 0);
+    const RunConfig config = read_run_config({folder / run / "config.yaml"}, {});
+    const ProcessesPlan plan = plan_processes(config, 2, shard);
+    CHECK(plan.micro_batches == 2);
+    const int64_t told = 2 * (2 + 2) * 8;  // the loss and the like, at the end of a step
+    CHECK(testing::records(folder / run, "step").at(3)["comm/bytes"].get<double>() - told == 2 * plan.sent);
+  }
+}
+
+TEST_CASE("laggard: a slow process is named, and a slow step is not", "[dist]") {
+  std::ostringstream text;
+  log().sinks().push_back(std::make_shared<spdlog::sinks::ostream_sink_st>(text));
+  const auto comm = on_paper(0, 4);
+  Laggard laggard(*comm);
+  const auto step = [&](double third) { laggard.note(at::tensor({100.0, 101.0, third, 99.0}, at::kDouble)); };
+  for (int i = 0; i < 4; ++i) step(300);
+  step(100);
+  for (int i = 0; i < 4; ++i) step(300);
+  CHECK(text.str().empty());
+  step(300);
+  log().sinks().pop_back();
+  CHECK(text.str().find("process 2 of 4 has needed 3.0 times as long as the others for 5 steps") != std::string::npos);
 }
 
 TEST_CASE("program: processes that cannot share a step are told so, and nothing hangs", "[dist]") {

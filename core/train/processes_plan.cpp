@@ -1,0 +1,59 @@
+#include "core/train/processes_plan.h"
+
+#include "core/train/prepare.h"
+
+namespace tersor {
+namespace {
+
+// Numbers that each process owns.
+std::vector<int64_t> loads_of(const std::vector<Param>& params, int processes) {
+  std::vector<int64_t> loads(static_cast<size_t>(processes), 0);
+  const std::vector<int> owners = assign_owners(params, processes);
+  for (size_t i = 0; i < params.size(); ++i) loads[static_cast<size_t>(owners[i])] += params[i].value.numel();
+  return loads;
+}
+
+struct Sent {
+  int64_t bytes = 0;
+  int64_t rounds = 0;
+};
+
+// In the second of two steps of that many micro-batches a process.
+Sent sent_in_a_step(RunConfig config, int rank, int processes, Shard shard, int64_t micro_batches) {
+  config.train.global_batch_size = micro_batches * processes * config.train.micro_batch_size;
+  const auto comm = on_paper(rank, processes);
+  Llama shapes = shapes_of(config);
+  Optimizer optimizer(shapes.params(), config.optimizer, static_cast<uint64_t>(config.run.seed), {.comm = comm.get(), .shard = shard});
+  take_step(config, shapes, optimizer, micro_batches * processes, 1);
+  optimizer.catch_up_on_paper();
+  const Sent before{comm->bytes_sent(), comm->rounds()};
+  take_step(config, shapes, optimizer, micro_batches * processes, 2);
+  return {comm->bytes_sent() - before.bytes, comm->rounds() - before.rounds};
+}
+
+}  // namespace
+
+ProcessesPlan plan_processes(const RunConfig& config, int processes, Shard shard) {
+  const Llama shapes = shapes_of(config);
+  const std::vector<int64_t> loads = loads_of(shapes.params(), processes);
+  const auto fullest = std::max_element(loads.begin(), loads.end());
+  const auto rank = static_cast<int>(fullest - loads.begin());
+  ProcessesPlan plan{.processes = processes, .shard = shard};
+  plan.micro_batches = std::max<int64_t>(1, config.train.global_batch_size / config.train.micro_batch_size / processes);
+  plan.balance = static_cast<double>(*fullest) * processes / static_cast<double>(shapes.num_parameters());
+  plan.flops = static_cast<double>(plan.micro_batches * config.train.micro_batch_size * config.data.sequence_length) *
+               flops_per_token(config, config.model.num_hidden_layers);
+  {
+    const auto comm = on_paper(rank, processes);
+    Llama model = shapes_of(config);
+    plan.peak = step_memory(config, model, {.comm = comm.get(), .shard = shard}).largest().whole.total;
+  }
+  // What a step sends grows by the same with every micro-batch, or not at all.
+  const Sent one = sent_in_a_step(config, rank, processes, shard, 1);
+  const Sent two = sent_in_a_step(config, rank, processes, shard, 2);
+  plan.sent = static_cast<double>(one.bytes + (plan.micro_batches - 1) * (two.bytes - one.bytes)) / processes;
+  plan.rounds = one.rounds + (plan.micro_batches - 1) * (two.rounds - one.rounds);
+  return plan;
+}
+
+}  // namespace tersor

@@ -64,6 +64,30 @@ TEST_CASE("program: a run goes on on another number of processes, each way to sh
   }
 }
 
+TEST_CASE("program: what a timeline does on two processes is what it does on one, bit for bit", "[dist][timeline]") {
+  const TemporaryFolder folder;
+  const std::vector<std::pair<std::string, std::string>> runs{
+      {"grown", "\"timeline=[{do: {type: grow, growth: {type: stack, factor: 2}, moments: copy}, when: at 4}, "
+                "{do: {type: reset_moments, match: any, mode: magnitude, share: 0.5}, when: at 7}]\""},
+      {"merged", "\"parameterization={method: {type: lora, rank: 4}}\" \"timeline=[{do: {type: merge}, when: every 4}]\""},
+      {"switched", "\"parameterization={method: {type: switch_lora, rank: 4}}\" \"timeline=[{do: {type: switch_vectors}, when: every 1}]\""},
+      {"pruned", "\"parameterization={method: {type: masked}}\" \"timeline=[{do: {type: prune, sparsity: 0.5}, when: at 4}]\""},
+      {"changed", "\"timeline=[{do: {type: reparameterize, method: {type: low_rank, rank: 4}}, when: at 5}]\""}};
+  for (const auto& [name, timeline] : runs)
+    for (const std::string shard : {"none", "states", "gradients"}) {
+      const std::string words = timeline + " train.micro_batch_size=4 optimizer.accumulate=compressed checkpoint.every=\"every 12\"";
+      const Ended one = shell(folder, command(folder, 1, name, words));
+      INFO(name << " " << shard << "\n" << one.output);
+      REQUIRE(one.code == 0);
+      const std::string together = fmt::format("{}_{}", name, shard);
+      const Ended two = shell(folder, command(folder, 2, together, words + " distributed.shard=" + shard));
+      INFO(two.output);
+      REQUIRE(two.code == 0);
+      const auto sum = [&](const std::string& run) { return sha256_of_file(folder / run / "checkpoints/step-00000012/model.safetensors"); };
+      CHECK(sum(together) == sum(name));
+    }
+}
+
 TEST_CASE("program: evaluation and log are those of one process", "[dist]") {
   const TemporaryFolder folder;
   REQUIRE(shell(folder, command(folder, 1, "one", "")).code == 0);

@@ -6,7 +6,7 @@
 
 namespace tersor {
 
-ConfigWords sort_words(const std::vector<std::string>& words, const std::vector<std::string>& flags) {
+ConfigWords sort_words(const std::vector<std::string>& words, const std::vector<std::string>& flags, std::string_view example) {
   ConfigWords sorted;
   for (size_t i = 0; i < words.size(); ++i) {
     const std::string& word = words[i];
@@ -24,7 +24,7 @@ ConfigWords sort_words(const std::vector<std::string>& words, const std::vector<
       sorted.files.emplace_back(word);
     }
   }
-  if (sorted.files.empty()) throw user_error("name at least one configuration file, for instance configs/run/quickstart.yaml");
+  if (sorted.files.empty()) throw user_error("name at least one configuration file, for instance {}", example);
   return sorted;
 }
 

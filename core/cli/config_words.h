@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace tersor {
@@ -14,6 +15,7 @@ struct ConfigWords {
 };
 
 // `flags` are those of the command, for messages. UserError for what is neither a file nor an override, and without a file.
-[[nodiscard]] ConfigWords sort_words(const std::vector<std::string>& words, const std::vector<std::string>& flags);
+[[nodiscard]] ConfigWords sort_words(const std::vector<std::string>& words, const std::vector<std::string>& flags,
+                                     std::string_view example = "configs/run/quickstart.yaml");
 
 }  // namespace tersor

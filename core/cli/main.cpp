@@ -33,6 +33,8 @@ int run(int argc, char** argv) {
   add_export_command(app);
   add_import_command(app);
   add_report_command(app);
+  add_bench_command(app, exit_code);
+  add_sweep_command(app, exit_code);
   try {
     if (!registration_errors().empty()) throw InternalError(registration_errors().front());
     app.parse(argc, argv);

@@ -94,29 +94,12 @@ void set_marks(ConfigNode& node, const Mark& mark) {
   }
 }
 
-class Override {
+// One value put at its path.
+class Setting {
  public:
-  Override(const std::string& text, Diagnostics& diagnostics)
-      : text_(text), diagnostics_(diagnostics) {
-    mark_.file = std::make_shared<const std::string>("command line");
-  }
+  Setting(const Mark& mark, const std::string& path, Diagnostics& diagnostics) : mark_(mark), whole_(path), diagnostics_(diagnostics) {}
 
-  void apply(ConfigNode& root) {
-    std::string_view rest = text_;
-    while (rest.starts_with('-')) rest.remove_prefix(1);
-    const size_t equals = rest.find('=');
-    if (equals == std::string_view::npos || equals == 0) {
-      diagnostics_.add(mark_, "", fmt::format("'{}' is not of the form section.option=value", text_));
-      return;
-    }
-    const std::string path(rest.substr(0, equals));
-    const std::string text = "value: " + std::string(rest.substr(equals + 1));
-    ConfigNode parsed = parse_config(text, text_, diagnostics_);
-    ConfigNode* value = parsed.find("value");
-    if (value == nullptr) return;
-    set_marks(*value, mark_);
-    set(root, path, path, std::move(*value));
-  }
+  void apply(ConfigNode& root, ConfigNode value) { set(root, whole_, std::move(value)); }
 
  private:
   static std::pair<std::string, std::string> split(const std::string& path) {
@@ -127,15 +110,15 @@ class Override {
     return {path.substr(0, end), rest};
   }
 
-  void set(ConfigNode& node, const std::string& path, const std::string& whole, ConfigNode value) {
+  void set(ConfigNode& node, const std::string& path, ConfigNode value) {
     const auto [key, rest] = split(path);
     ConfigNode* child = nullptr;
     if (node.kind == Kind::kSequence) {
-      child = element(node, key, whole);
+      child = element(node, key);
       if (child == nullptr) return;
     } else {
       if (!key.empty() && key.find_first_not_of("0123456789") == std::string::npos) {
-        diagnostics_.add(mark_, whole, fmt::format("'{}' is not written in any file, so it has no element {}; give the whole list",
+        diagnostics_.add(mark_, whole_, fmt::format("'{}' is not written in any file, so it has no element {}; give the whole list",
                                                    node.path, key));
         return;
       }
@@ -147,29 +130,49 @@ class Override {
         child = &node.entries.back().value;
       }
     }
-    if (!rest.empty()) return set(*child, rest, whole, std::move(value));
+    if (!rest.empty()) return set(*child, rest, std::move(value));
     set_paths(value, child->path);
     // `rule=galore` picks another method whole, as a scalar in a file would.
     if (child->kind == Kind::kMap && value.kind == Kind::kMap) return merge(*child, std::move(value));
     *child = std::move(value);
   }
 
-  ConfigNode* element(ConfigNode& list, const std::string& key, const std::string& whole) {
+  ConfigNode* element(ConfigNode& list, const std::string& key) {
     size_t index = 0;
     const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), index);
     const bool valid = error == std::errc() && end == key.data() + key.size();
     if (valid && index < list.items.size()) return &list.items[index];
-    diagnostics_.add(mark_, whole, fmt::format("'{}' has {} elements, numbered from 0; '{}' is none of them",
+    diagnostics_.add(mark_, whole_, fmt::format("'{}' has {} elements, numbered from 0; '{}' is none of them",
                                                list.path, list.items.size(), key));
     return nullptr;
   }
 
-  const std::string& text_;
+  const Mark mark_;
+  const std::string& whole_;
   Diagnostics& diagnostics_;
-  Mark mark_;
 };
 
 }  // namespace
+
+std::optional<ConfigEntry> parse_override(const std::string& text, Diagnostics& diagnostics) {
+  const Mark mark{.file = std::make_shared<const std::string>("command line")};
+  const std::string_view rest = std::string_view(text).substr(std::min(text.find_first_not_of('-'), text.size()));
+  const size_t equals = rest.find('=');
+  if (equals == std::string_view::npos || equals == 0) {
+    diagnostics.add(mark, "", fmt::format("'{}' is not of the form section.option=value", text));
+    return std::nullopt;
+  }
+  ConfigNode parsed = parse_config("value: " + std::string(rest.substr(equals + 1)), text, diagnostics);
+  ConfigNode* value = parsed.find("value");
+  if (value == nullptr) return std::nullopt;
+  set_marks(*value, mark);
+  return ConfigEntry{std::string(rest.substr(0, equals)), mark, std::move(*value)};
+}
+
+void set_option(ConfigNode& root, const std::string& path, ConfigNode value, Diagnostics& diagnostics) {
+  const Mark mark = value.mark;
+  Setting(mark, path, diagnostics).apply(root, std::move(value));
+}
 
 void merge(ConfigNode& base, ConfigNode over) {
   if (base.kind != Kind::kMap || over.kind != Kind::kMap || differs_in_type(base, over)) {
@@ -196,7 +199,8 @@ ConfigNode load_config(const std::vector<std::filesystem::path>& files,
     root.mark = loaded.mark;
     merge(root, std::move(loaded));
   }
-  for (const std::string& text : overrides) Override(text, diagnostics).apply(root);
+  for (const std::string& text : overrides)
+    if (auto parsed = parse_override(text, diagnostics)) set_option(root, parsed->key, std::move(parsed->value), diagnostics);
   return root;
 }
 

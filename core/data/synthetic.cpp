@@ -10,12 +10,16 @@ class Synthetic final : public TokenSource {
  public:
   struct Config {
     int64_t windows = 100'000;
-    void fields(FieldVisitor& v) { v("windows", windows, at_least(1), "how many windows there are before they repeat"); }
+    std::optional<int64_t> seed;
+    void fields(FieldVisitor& v) {
+      v("windows", windows, at_least(1), "how many windows there are before they repeat");
+      v("seed", seed, at_least(0), "of the language and its texts; run.seed when absent");
+    }
   };
 
   Synthetic(const Config& config, const SourceInfo& info)
-      : config_(config), info_(info), language_(random_stream(info.seed, "language")),
-        text_(random_stream(info.seed, "text", info.split)) {}
+      : config_(config), info_(info), language_(random_stream(seed_of(config, info), "language")),
+        text_(random_stream(seed_of(config, info), "text", info.split)) {}
 
   int64_t size() const override { return config_.windows; }
 
@@ -32,6 +36,10 @@ class Synthetic final : public TokenSource {
   }
 
  private:
+  static uint64_t seed_of(const Config& config, const SourceInfo& info) {
+    return config.seed ? static_cast<uint64_t>(*config.seed) : info.seed;
+  }
+
   Config config_;
   SourceInfo info_;
   RandomStream language_;

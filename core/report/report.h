@@ -5,6 +5,8 @@
 #pragma once
 
 #include <filesystem>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
 #include <vector>
 
 namespace tersor {
@@ -13,8 +15,18 @@ namespace tersor {
 // folder is not that of a run.
 void write_report(const std::vector<std::filesystem::path>& runs, const std::filesystem::path& page);
 
+struct NamedRun {
+  std::filesystem::path folder;
+  std::string name;
+};
+
+// The page of a suite: the same, below what `bench` tells of all its runs (core/bench/outputs.cpp says what is in it;
+// core/report/bench_section.html and bench_script.js draw it).
+void write_bench_page(const nlohmann::ordered_json& bench, const std::vector<NamedRun>& runs, const std::filesystem::path& page);
+
 // Curves with more points than this are thinned; the page says so. Each stretch of a curve keeps its extremes, and every
 // curve its first and last point.
 inline constexpr size_t kMaxCurvePoints = 2000;
+inline constexpr size_t kMaxBenchPoints = 400;
 
 }  // namespace tersor

@@ -1,9 +1,5 @@
 #include "core/train/run_folder.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
-#include <unistd.h>
-
 namespace tersor {
 namespace {
 
@@ -33,7 +29,7 @@ RunFolder::RunFolder(const RunConfig& config, bool leads)
   std::error_code error;
   fs::create_directories(path_, error);
   if (error) throw user_error("run.out_dir: '{}' cannot be created: {}; choose another run.out_dir", path_.string(), error.message());
-  lock_ = std::make_unique<Lock>(path_);
+  lock_ = std::make_unique<FolderLock>(path_, "training", "choose another run.name");
   if (config.run.resume == Resume::kOverwrite) {
     const fs::path& start = config.run.init_from;
     if (!start.empty() && !fs::relative(fs::absolute(start), fs::absolute(path_)).string().starts_with(".."))
@@ -48,14 +44,6 @@ RunFolder::RunFolder(const RunConfig& config, bool leads)
                      "another run.name",
                      path_.string());
 }
-
-RunFolder::Lock::Lock(const fs::path& folder) : file_(::open((folder / ".lock").c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0644)) {
-  if (file_ >= 0 && ::flock(file_, LOCK_EX | LOCK_NB) == 0) return;
-  if (file_ >= 0) ::close(file_);
-  throw user_error("another process is training in '{}'; wait for it, or choose another run.name", folder.string());
-}
-
-RunFolder::Lock::~Lock() { ::close(file_); }
 
 std::vector<std::string> compare_configs(const Json& saved, const Json& current) {
   std::map<std::string, Json> before;

@@ -1,6 +1,7 @@
 // The folder of a run: taken by one process at a time, and prepared as `run.resume` says.
 #pragma once
 
+#include "core/base/folder_lock.h"
 #include "core/train/checkpoint.h"
 
 namespace tersor {
@@ -16,20 +17,8 @@ class RunFolder {
   [[nodiscard]] CheckpointStore& checkpoints() { return *checkpoints_; }
 
  private:
-  // An advisory lock, given back when the process ends however it ends.
-  class Lock {
-   public:
-    explicit Lock(const std::filesystem::path& folder);
-    ~Lock();
-    Lock(const Lock&) = delete;
-    Lock& operator=(const Lock&) = delete;
-
-   private:
-    int file_;
-  };
-
   std::filesystem::path path_;
-  std::unique_ptr<Lock> lock_;
+  std::unique_ptr<FolderLock> lock_;
   std::unique_ptr<CheckpointStore> checkpoints_;
 };
 

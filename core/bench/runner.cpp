@@ -1,0 +1,185 @@
+#include "core/bench/runner.h"
+
+#include <thread>
+
+#include "core/base/files.h"
+#include "core/bench/outputs.h"
+#include "core/memory/machine.h"
+#include "core/train/stop_signal.h"
+
+namespace tersor {
+namespace {
+
+namespace fs = std::filesystem;
+
+// What a process takes besides its tensors: LibTorch's libraries, threads, what malloc rounds up.
+constexpr int64_t kProgramBytes = 320 << 20;
+constexpr size_t kLogLines = 12;
+constexpr auto kPause = std::chrono::milliseconds(100);
+
+std::vector<std::string> last_lines(const fs::path& file) {
+  std::vector<std::string> lines;
+  if (!fs::exists(file)) return lines;
+  std::istringstream text(read_text(file));
+  for (std::string line; std::getline(text, line);)
+    if (!line.empty()) lines.push_back(line);
+  if (lines.size() > kLogLines) lines.erase(lines.begin(), lines.end() - kLogLines);
+  return lines;
+}
+
+// Learning rates and seeds change nothing of a plan.
+std::string plan_key(const Cell& cell) {
+  Json json = cell.identity;
+  json["run"].erase("seed");
+  json["optimizer"].erase("lr");
+  return json.dump();
+}
+
+fs::path created(const fs::path& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) throw user_error("'{}' cannot be created: {}; choose another out_dir", folder.string(), error.message());
+  return folder;
+}
+
+}  // namespace
+
+SuiteRunner::SuiteRunner(const Suite& suite, fs::path program)
+    : suite_(suite), program_(std::move(program)),
+      lock_(std::make_unique<FolderLock>(created(suite.folder()), "running a suite", "choose another name")),
+      results_(suite.folder() / "results.jsonl"), forecast_(suite, [this](const Cell& cell) { return plan(cell).flops(); }),
+      memory_(suite.config.memory ? suite.config.memory->value : available_memory()) {
+  plan_all();
+}
+
+// Mistakes that no single option can tell are found here, before the first run: all of them at once.
+void SuiteRunner::plan_all() {
+  std::vector<std::string> wrong;
+  for (const Cell& cell : suite_.cells) {
+    const auto [entry, fresh] = plans_.try_emplace(plan_key(cell));
+    plan_of_[&cell] = &entry->second;
+    if (!fresh) continue;
+    try {
+      entry->second = plan_run(cell.config);
+    } catch (const UserError& e) {
+      wrong.push_back(fmt::format("{}: {}", cell.method, e.what()));
+    }
+  }
+  if (!wrong.empty()) throw user_error("{}", fmt::join(wrong, "\n"));
+}
+
+int64_t SuiteRunner::bytes_of(const Cell& cell) const { return plan(cell).largest().memory.peak() + kProgramBytes; }
+
+int64_t SuiteRunner::jobs() const {
+  if (suite_.config.jobs > 0) return suite_.config.jobs;
+  return std::max<int64_t>(1, static_cast<int64_t>(std::thread::hardware_concurrency()) / suite_.config.threads);
+}
+
+int64_t SuiteRunner::num_failed() const {
+  return std::count_if(suite_.cells.begin(), suite_.cells.end(), [&](const Cell& cell) {
+    const CellRecord* record = results_.find(cell);
+    return record != nullptr && !record->finished();
+  });
+}
+
+fs::path SuiteRunner::log_of(const Cell& cell) const { return suite_.cells_folder() / (cell.name + ".log"); }
+
+int SuiteRunner::run() {
+  if (suite_.config.plan_only)
+    plan_only();
+  else
+    run_processes();
+  write_outputs(suite_, results_);
+  if (stopping_) return kExitStopped;
+  const std::vector<MethodSummary> methods = summarize(suite_, results_);
+  const bool all = std::all_of(methods.begin(), methods.end(), [&](const MethodSummary& m) { return m.best || suite_.config.plan_only; });
+  return all ? kExitDone : kExitFailed;
+}
+
+SuiteProgress SuiteRunner::progress() const {
+  SuiteProgress now{.total = num_cells_to_run(suite_)};
+  for (const Cell& cell : suite_.cells) now.done += results_.find(cell) != nullptr ? 1 : 0;
+  for (const Running& one : running_) now.running.push_back(look_at(*one.cell));
+  now.seconds_left = forecast_.seconds_left(results_, now.running, jobs());
+  return now;
+}
+
+void SuiteRunner::plan_only() {
+  console_.start(suite_, progress(), jobs(), memory_);
+  for (const Cell* cell : due_cells(suite_, results_)) {
+    results_.put(record_of(*cell, plan(*cell), "planned"));
+    console_.over(*results_.find(*cell), progress());
+  }
+}
+
+void SuiteRunner::run_processes() {
+  const StopSignal signals;
+  created(suite_.cells_folder());
+  console_.start(suite_, progress(), jobs(), memory_);
+  start_what_fits();
+  while (!running_.empty()) {
+    if (console_.due()) console_.progress(progress());
+    std::this_thread::sleep_for(kPause);
+    if (StopSignal::requested() && !stopping_) {
+      stopping_ = true;
+      for (const Running& one : running_) one.process.ask_to_stop();
+    }
+    if (collect_finished() && !stopping_) start_what_fits();
+  }
+}
+
+void SuiteRunner::start_what_fits() {
+  for (const Cell* cell : due_cells(suite_, results_)) {
+    if (static_cast<int64_t>(running_.size()) >= jobs()) return;
+    if (std::any_of(running_.begin(), running_.end(), [&](const Running& r) { return r.cell == cell; })) continue;
+    int64_t taken = bytes_of(*cell);
+    for (const Running& one : running_) taken += bytes_of(*one.cell);
+    // A run that is too large for the machine is started alone, and refuses for itself.
+    if (!running_.empty() && memory_ > 0 && taken > memory_) return;
+    running_.push_back(start(*cell));
+  }
+}
+
+SuiteRunner::Running SuiteRunner::start(const Cell& cell) const {
+  const fs::path file = suite_.cells_folder() / (cell.name + ".yaml");
+  RunConfig config = cell.config;
+  const std::string text = to_yaml(fields_to_json(config));
+  const bool same = fs::exists(file) && read_text(file) == text;
+  if (!same) {
+    fs::remove(log_of(cell));
+    write_whole(file, text);
+  }
+  const std::string threads = std::to_string(suite_.config.threads);
+  return {&cell, ChildProcess({program_.string(), "train", file.string(), same ? "run.resume=auto" : "run.resume=overwrite"},
+                              {{"OMP_NUM_THREADS", threads}, {"OMP_WAIT_POLICY", "passive"}}, log_of(cell))};
+}
+
+bool SuiteRunner::collect_finished() {
+  bool any = false;
+  for (auto one = running_.begin(); one != running_.end();) {
+    const std::optional<int> code = one->process.exit_code();
+    const Cell* cell = one->cell;
+    one = code ? running_.erase(one) : std::next(one);
+    if (code) finish(*cell, *code);
+    any = any || code;
+  }
+  return any;
+}
+
+void SuiteRunner::finish(const Cell& cell, int exit_code) {
+  if (exit_code == kExitStopped) {  // by somebody: it is not for us to start it again
+    stopping_ = true;
+    return;
+  }
+  CellRecord record = record_of(cell, plan(cell), exit_code == kExitDone ? "done" : "failed");
+  if (exit_code != kExitDone) {
+    record.log = last_lines(log_of(cell));
+    if (exit_code > 128) record.log.push_back(fmt::format("it was ended by signal {}", exit_code - 128));
+  }
+  if (exit_code == kExitDone && !suite_.config.keep_checkpoints) fs::remove_all(cell.config.folder() / "checkpoints");
+  results_.put(std::move(record));
+  write_outputs(suite_, results_);
+  console_.over(*results_.find(cell), progress());
+}
+
+}  // namespace tersor

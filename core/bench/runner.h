@@ -1,0 +1,63 @@
+// Runs the cells of a suite, each in a process of its own, as many at a time as fit, and keeps what they leave.
+//
+//   SuiteRunner runner(suite, "build/release/tersor");
+//   const int exit_code = runner.run();
+//
+// What is over is recorded at once, so that an interruption loses nothing: a stopped run goes on from its last checkpoint.
+#pragma once
+
+#include <list>
+
+#include "core/base/folder_lock.h"
+#include "core/bench/child_process.h"
+#include "core/bench/forecast.h"
+#include "core/bench/suite_console.h"
+
+namespace tersor {
+
+class SuiteRunner {
+ public:
+  // `program` is what is called as `program train FILE`. Plans every configuration. UserError where one cannot be run, or where
+  // another process works on the suite.
+  SuiteRunner(const Suite& suite, std::filesystem::path program);
+
+  // Tries what failed before once more.
+  void retry_failures() { results_.forget_failures(); }
+  // kExitDone; kExitFailed where some method has no result; kExitStopped after a signal.
+  [[nodiscard]] int run();
+  [[nodiscard]] const Results& results() const { return results_; }
+  [[nodiscard]] int64_t num_failed() const;
+
+ private:
+  struct Running {
+    const Cell* cell;
+    ChildProcess process;
+  };
+
+  void plan_all();
+  [[nodiscard]] const RunPlan& plan(const Cell& cell) const { return *plan_of_.at(&cell); }
+  [[nodiscard]] int64_t bytes_of(const Cell& cell) const;  // expected, the program included
+  void plan_only();
+  void run_processes();
+  void start_what_fits();
+  [[nodiscard]] Running start(const Cell& cell) const;
+  [[nodiscard]] bool collect_finished();  // whether there was one
+  void finish(const Cell& cell, int exit_code);
+  [[nodiscard]] SuiteProgress progress() const;
+  [[nodiscard]] int64_t jobs() const;
+  [[nodiscard]] std::filesystem::path log_of(const Cell& cell) const;
+
+  const Suite& suite_;
+  std::filesystem::path program_;
+  std::unique_ptr<FolderLock> lock_;
+  Results results_;
+  std::map<std::string, RunPlan> plans_;  // by what they depend on
+  std::map<const Cell*, const RunPlan*> plan_of_;
+  Forecast forecast_;
+  SuiteConsole console_;
+  std::list<Running> running_;
+  int64_t memory_ = 0;  // that all may take; 0: no one knows
+  bool stopping_ = false;
+};
+
+}  // namespace tersor

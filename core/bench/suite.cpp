@@ -1,0 +1,159 @@
+#include "core/bench/suite.h"
+
+#include <set>
+
+#include "core/bench/expand.h"
+#include "core/config/merge.h"
+
+namespace tersor {
+namespace {
+
+namespace fs = std::filesystem;
+
+// What a fair comparison keeps equal: the tokens, their order and number, and what the loss is measured on.
+Json protocol_of(const RunConfig& config) {
+  RunConfig copy = config;
+  const Json all = fields_to_json(copy);
+  return {{"data", all["data"]},
+          {"evaluation.tokens", all["evaluation"]["tokens"]},
+          {"model.vocab_size", all["model"]["vocab_size"]},
+          {"train.steps", all["train"]["steps"]},
+          {"train.global_batch_size", all["train"]["global_batch_size"]}};
+}
+
+void check_same_protocol(const std::vector<Cell>& cells, const SuiteConfig& suite, const ConfigNode& node, Diagnostics& out) {
+  const Json first = protocol_of(cells.front().config);
+  const ConfigNode* methods = node.find("methods");
+  for (size_t i = 0; i < suite.methods.size(); ++i) {
+    const auto cell = std::find_if(cells.begin(), cells.end(), [&](const Cell& c) { return c.method == suite.methods[i].name; });
+    if (cell == cells.end()) continue;
+    const Json own = protocol_of(cell->config);
+    for (const auto& [option, value] : first.items())
+      if (own[option] != value)
+        out.add(methods->items[i], fmt::format("methods of a suite see the same tokens, but {} is {} here and {} for '{}'", option,
+                                               own[option].dump(), value.dump(), cells.front().method));
+  }
+}
+
+// Names that were left out come from the files.
+void complete_names(SuiteConfig& suite, const fs::path& file) {
+  if (suite.name.empty()) suite.name = file.stem().string();
+  for (SuiteMethod& method : suite.methods)
+    if (method.name.empty() && !method.files.empty()) method.name = method.files.back().stem().string();
+  if (suite.baseline.empty() && !suite.methods.empty()) suite.baseline = suite.methods.front().name;
+  suite.out_dir = fs::absolute(suite.out_dir).lexically_normal();
+}
+
+void check_names(const SuiteConfig& suite, const ConfigNode& node, Diagnostics& out) {
+  std::set<std::string> names;
+  for (size_t i = 0; i < suite.methods.size(); ++i)
+    if (!names.insert(suite.methods[i].name).second)
+      out.add(node.find("methods")->items[i], fmt::format("a method before it is called '{}' too; give it another `name`", suite.methods[i].name));
+  if (names.contains(suite.baseline)) return;
+  const ConfigNode* baseline = node.find("baseline");
+  out.add(baseline != nullptr ? *baseline : node, fmt::format("no method is called '{}'{}", suite.baseline,
+                                                              did_you_mean(suite.baseline, {names.begin(), names.end()})));
+}
+
+void add_published(Suite& suite) {
+  if (suite.config.published.empty()) return;
+  Published published = read_published(suite.config.published);
+  std::erase_if(published.results, [&](const PublishedResult& r) { return r.protocol != suite.config.protocol; });
+  suite.published = std::move(published.results);
+  suite.sources = std::move(published.sources);
+}
+
+// All methods' mistakes at once; those of files that they share are told once.
+std::vector<Cell> expand(const SuiteConfig& suite, const fs::path& cells_folder) {
+  std::vector<Cell> cells;
+  std::vector<std::string> wrong;
+  for (const SuiteMethod& method : suite.methods) {
+    try {
+      std::vector<Cell> own = expand_method(suite, method, cells_folder);
+      cells.insert(cells.end(), std::make_move_iterator(own.begin()), std::make_move_iterator(own.end()));
+    } catch (const UserError& e) {
+      if (std::find(wrong.begin(), wrong.end(), e.what()) == wrong.end()) wrong.emplace_back(e.what());
+    }
+  }
+  if (!wrong.empty()) throw user_error("{}", fmt::join(wrong, "\n"));
+  std::set<std::string> names;
+  for (const Cell& cell : cells)
+    if (!names.insert(cell.name).second) throw user_error("two runs of the suite are called '{}': a value of the grid stands there twice", cell.name);
+  return cells;
+}
+
+// A list is an axis of the grid, run.seed those of the suite, and all else holds for every run.
+void sort_override(ConfigEntry entry, SuiteConfig& suite, Diagnostics& out) {
+  const bool list = entry.value.kind == ConfigNode::Kind::kSequence;
+  if (entry.key == "run.seed") {
+    if (!list) entry.value = {.kind = ConfigNode::Kind::kSequence, .items = {entry.value}, .mark = entry.value.mark, .path = entry.key};
+    return detail::OptionType<std::vector<int64_t>>::read(entry.value, suite.seeds, out);
+  }
+  (list ? suite.methods.front().grid : suite.methods.front().set).add(std::move(entry));
+}
+
+}  // namespace
+
+void SuiteMethod::check(const ConfigNode& node, Diagnostics& out) const {
+  if (name.empty() && files.empty()) out.add(node, "needs `files`, or a `name`");
+  if (name.starts_with('.')) out.add(node, fmt::format("'{}' cannot be the name of a method", name));
+}
+
+void SuiteConfig::check(const ConfigNode& node, Diagnostics& out) const {
+  const auto place = [&](const char* key) { return node.find(key) != nullptr ? *node.find(key) : node; };
+  if (name.find('/') != std::string::npos || name.starts_with('.')) out.add(place("name"), fmt::format("'{}' cannot be the name of a folder", name));
+  if (methods.empty()) out.add(place("methods"), "is empty; name at least one");
+  if (seeds.empty()) out.add(place("seeds"), "is empty; one seed is the least");
+  if (std::set(seeds.begin(), seeds.end()).size() != seeds.size()) out.add(place("seeds"), "holds a seed twice");
+  if (lr_factors.empty()) out.add(place("lr_factors"), "is empty; [1] tries each method's own rate alone");
+}
+
+Suite read_suite(const fs::path& file, const std::vector<std::string>& overrides) {
+  Diagnostics out;
+  const ConfigNode node = load_config({file}, overrides, out);
+  out.throw_if_any();
+  Suite suite;
+  read_fields(suite.config, node, out);
+  out.throw_if_any();
+  complete_names(suite.config, file);
+  check_names(suite.config, node, out);
+  out.throw_if_any();
+  add_published(suite);
+  suite.cells = expand(suite.config, suite.cells_folder());
+  if (!suite.config.plan_only) check_same_protocol(suite.cells, suite.config, node, out);
+  out.throw_if_any();
+  return suite;
+}
+
+Suite read_sweep(const std::vector<fs::path>& files, const std::vector<std::string>& overrides, const std::vector<std::string>& options) {
+  Diagnostics out;
+  ConfigNode node = load_config({}, options, out);
+  const Json method{{"name", files.back().stem().string()}};
+  node.entries.push_back({"methods", node.mark, parse_config(to_yaml(Json::array({method})), "command line", out)});
+  Suite suite;
+  SuiteConfig& config = suite.config;
+  read_fields(config, node, out);
+  out.throw_if_any();
+  config.methods.front().files.assign(files.begin(), files.end());
+  config.seeds_at = SeedsAt::kEvery;
+  config.seeds.clear();
+  std::vector<std::string> common;
+  for (const std::string& text : overrides) {
+    auto entry = parse_override(text, out);
+    if (entry && entry->value.kind != ConfigNode::Kind::kSequence) common.push_back(text);
+    if (entry) sort_override(std::move(*entry), config, out);
+  }
+  out.throw_if_any();
+  if (config.methods.front().grid.entries().empty() && config.seeds.size() < 2)
+    throw user_error("a sweep needs values to try, for instance optimizer.lr=[0.001,0.003] or run.seed=[1,2,3]");
+  if (config.seeds.empty()) config.seeds.push_back(read_run_config(files, common).run.seed);
+  complete_names(config, files.back());
+  suite.cells = expand(config, suite.cells_folder());
+  // Every point is a row of the table by itself.
+  for (Cell& cell : suite.cells)
+    if (const std::string text = cell.point_text(); !text.empty()) cell.method = text;
+  config.baseline = suite.cells.front().method;
+  return suite;
+}
+
+}  // namespace tersor

@@ -83,9 +83,20 @@ std::string name_of(const std::string& text) {
   return plain.substr(0, 24) + "~" + sha256_of_text(text).substr(0, 6);
 }
 
-Json identity_of(RunConfig config) {
+// Paths as seen from `home`, so that results outlive a move of the whole folder; those with nothing in common stay as they are.
+void make_relative(Json& json, const fs::path& home) {
+  if (json.is_string()) {
+    const fs::path path = json.get<std::string>();
+    if (path.is_absolute() && *std::next(path.begin()) == *std::next(home.begin())) json = path.lexically_relative(home).string();
+  } else if (json.is_structured()) {
+    for (Json& inner : json) make_relative(inner, home);
+  }
+}
+
+Json identity_of(RunConfig config, const fs::path& home) {
   Json json = fields_to_json(config);
   for (const char* option : {"name", "out_dir", "resume", "threads", "memory_limit"}) json["run"].erase(option);
+  make_relative(json, home);
   return json;
 }
 
@@ -103,7 +114,8 @@ std::string Cell::point_text() const {
   return text;
 }
 
-std::vector<Cell> expand_method(const SuiteConfig& suite, const SuiteMethod& method, const fs::path& cells_folder) {
+std::vector<Cell> expand_method(const Suite& whole, const SuiteMethod& method) {
+  const SuiteConfig& suite = whole.config;
   Diagnostics out;
   const ConfigNode below = written_config(suite, method, out);
   out.throw_if_any();
@@ -119,13 +131,13 @@ std::vector<Cell> expand_method(const SuiteConfig& suite, const SuiteMethod& met
     }
     out.throw_if_any();
     cell.config = read_run_config(root, out);
-    cell.config.run.out_dir = cells_folder;
+    cell.config.run.out_dir = whole.cells_folder();
     cell.config.run.threads = suite.threads;
     cell.config.run.resume = Resume::kNever;
     for (const int64_t seed : suite.seeds) {
       cell.seed = cell.config.run.seed = seed;
       cell.name = cell.config.run.name = cell_name(method.name, cell.point, seed);
-      cell.identity = identity_of(cell.config);
+      cell.identity = identity_of(cell.config, whole.home);
       cells.push_back(cell);
     }
   }

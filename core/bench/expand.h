@@ -6,6 +6,6 @@
 namespace tersor {
 
 // The cells of one method. Throws UserError with all that is wrong with its configuration.
-[[nodiscard]] std::vector<Cell> expand_method(const SuiteConfig& suite, const SuiteMethod& method, const std::filesystem::path& cells_folder);
+[[nodiscard]] std::vector<Cell> expand_method(const Suite& suite, const SuiteMethod& method);
 
 }  // namespace tersor

@@ -1,10 +1,13 @@
 #include "core/bench/runner.h"
 
+#include <set>
 #include <thread>
 
 #include "core/base/files.h"
 #include "core/bench/outputs.h"
 #include "core/memory/machine.h"
+#include "core/train/evaluate.h"
+#include "core/train/prepare.h"
 #include "core/train/stop_signal.h"
 
 namespace tersor {
@@ -68,6 +71,16 @@ void SuiteRunner::plan_all() {
   if (!wrong.empty()) throw user_error("{}", fmt::join(wrong, "\n"));
 }
 
+// All runs read the same data: what is wrong with it is said once.
+void SuiteRunner::open_data() const {
+  std::set<std::string> seen;
+  for (const Cell& cell : suite_.cells) {
+    if (!seen.insert(cell.identity["data"].dump()).second) continue;
+    (void)training_data(cell.config);
+    (void)validation_parts(cell.config);
+  }
+}
+
 int64_t SuiteRunner::bytes_of(const Cell& cell) const { return plan(cell).largest().memory.peak() + kProgramBytes; }
 
 int64_t SuiteRunner::jobs() const {
@@ -113,6 +126,7 @@ void SuiteRunner::plan_only() {
 }
 
 void SuiteRunner::run_processes() {
+  open_data();
   const StopSignal signals;
   created(suite_.cells_folder());
   console_.start(suite_, progress(), jobs(), memory_);
@@ -167,7 +181,8 @@ bool SuiteRunner::collect_finished() {
 }
 
 void SuiteRunner::finish(const Cell& cell, int exit_code) {
-  if (exit_code == kExitStopped) {  // by somebody: it is not for us to start it again
+  // Stopped by somebody, so that it is not for us to start it again; or by us, which before its first step ends it at once.
+  if (exit_code == kExitStopped || (stopping_ && exit_code != kExitDone)) {
     stopping_ = true;
     return;
   }

@@ -35,6 +35,7 @@ class SuiteRunner {
   };
 
   void plan_all();
+  void open_data() const;  // UserError where some is missing
   [[nodiscard]] const RunPlan& plan(const Cell& cell) const { return *plan_of_.at(&cell); }
   [[nodiscard]] int64_t bytes_of(const Cell& cell) const;  // expected, the program included
   void plan_only();

@@ -44,6 +44,13 @@ void complete_names(SuiteConfig& suite, const fs::path& file) {
   suite.out_dir = fs::absolute(suite.out_dir).lexically_normal();
 }
 
+// Losses are what methods are compared by.
+void check_evaluation(const std::vector<Cell>& cells, const SuiteConfig& suite) {
+  for (const Cell& cell : cells)
+    if (!suite.plan_only && cell.config.evaluation.every.never())
+      throw user_error("{}: evaluation.every is never, and methods are compared by their validation loss; set it, or plan_only: true", cell.method);
+}
+
 void check_names(const SuiteConfig& suite, const ConfigNode& node, Diagnostics& out) {
   std::set<std::string> names;
   for (size_t i = 0; i < suite.methods.size(); ++i)
@@ -64,12 +71,12 @@ void add_published(Suite& suite) {
 }
 
 // All methods' mistakes at once; those of files that they share are told once.
-std::vector<Cell> expand(const SuiteConfig& suite, const fs::path& cells_folder) {
+std::vector<Cell> expand(const Suite& suite) {
   std::vector<Cell> cells;
   std::vector<std::string> wrong;
-  for (const SuiteMethod& method : suite.methods) {
+  for (const SuiteMethod& method : suite.config.methods) {
     try {
-      std::vector<Cell> own = expand_method(suite, method, cells_folder);
+      std::vector<Cell> own = expand_method(suite, method);
       cells.insert(cells.end(), std::make_move_iterator(own.begin()), std::make_move_iterator(own.end()));
     } catch (const UserError& e) {
       if (std::find(wrong.begin(), wrong.end(), e.what()) == wrong.end()) wrong.emplace_back(e.what());
@@ -119,7 +126,9 @@ Suite read_suite(const fs::path& file, const std::vector<std::string>& overrides
   check_names(suite.config, node, out);
   out.throw_if_any();
   add_published(suite);
-  suite.cells = expand(suite.config, suite.cells_folder());
+  suite.home = fs::absolute(file).lexically_normal().parent_path();
+  suite.cells = expand(suite);
+  check_evaluation(suite.cells, suite.config);
   if (!suite.config.plan_only) check_same_protocol(suite.cells, suite.config, node, out);
   out.throw_if_any();
   return suite;
@@ -128,8 +137,7 @@ Suite read_suite(const fs::path& file, const std::vector<std::string>& overrides
 Suite read_sweep(const std::vector<fs::path>& files, const std::vector<std::string>& overrides, const std::vector<std::string>& options) {
   Diagnostics out;
   ConfigNode node = load_config({}, options, out);
-  const Json method{{"name", files.back().stem().string()}};
-  node.entries.push_back({"methods", node.mark, parse_config(to_yaml(Json::array({method})), "command line", out)});
+  merge(node, parse_config(to_yaml({{"methods", Json::array({{{"name", files.back().stem().string()}}})}}), "command line", out));
   Suite suite;
   SuiteConfig& config = suite.config;
   read_fields(config, node, out);
@@ -148,7 +156,9 @@ Suite read_sweep(const std::vector<fs::path>& files, const std::vector<std::stri
     throw user_error("a sweep needs values to try, for instance optimizer.lr=[0.001,0.003] or run.seed=[1,2,3]");
   if (config.seeds.empty()) config.seeds.push_back(read_run_config(files, common).run.seed);
   complete_names(config, files.back());
-  suite.cells = expand(config, suite.cells_folder());
+  suite.home = fs::absolute(files.front()).lexically_normal().parent_path();
+  suite.cells = expand(suite);
+  check_evaluation(suite.cells, config);
   // Every point is a row of the table by itself.
   for (Cell& cell : suite.cells)
     if (const std::string text = cell.point_text(); !text.empty()) cell.method = text;

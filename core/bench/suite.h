@@ -106,6 +106,7 @@ struct Cell {
 
 struct Suite {
   SuiteConfig config;
+  std::filesystem::path home;              // where its file lies
   std::vector<PublishedResult> published;  // of the suite's protocol
   std::vector<PublishedSource> sources;
   std::vector<Cell> cells;  // method by method, point by point, seed by seed: those of all seeds at all points

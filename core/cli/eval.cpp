@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include "core/base/files.h"
 #include "core/cli/commands.h"
 #include "core/cli/loaded_run.h"
 #include "core/train/evaluate.h"
@@ -7,41 +8,89 @@
 namespace tersor {
 namespace {
 
+namespace fs = std::filesystem;
+
 struct EvalArguments {
-  std::filesystem::path run;
-  std::filesystem::path data;
+  std::vector<fs::path> runs;
+  fs::path data;
   int64_t tokens = 0;
+  bool ensemble = false;
 };
 
-void eval(const EvalArguments& arguments) {
-  LoadedRun run = load_run(arguments.run);
-  const RunConfig& c = run.config;
+// `--data`, or what the run was validated on.
+std::vector<ValidationPart> parts_of(const EvalArguments& arguments, const RunConfig& c) {
+  if (arguments.data.empty()) return validation_parts(c);
+  const SourceInfo info{.sequence_length = c.data.sequence_length, .vocab_size = c.model.vocab_size, .split = "validation",
+                        .seed = static_cast<uint64_t>(c.run.seed)};
+  Diagnostics diagnostics;
+  Choice<token_sources> source("shards");
+  source.read(parse_config(to_yaml({{"path", fs::absolute(arguments.data).string()}}), "--data", diagnostics), diagnostics);
+  diagnostics.throw_if_any();
   std::vector<ValidationPart> parts;
-  if (arguments.data.empty()) {
-    parts = validation_parts(c);
-  } else {
-    const SourceInfo info{.sequence_length = c.data.sequence_length, .vocab_size = c.model.vocab_size, .split = "validation",
-                          .seed = static_cast<uint64_t>(c.run.seed)};
-    Diagnostics diagnostics;
-    Choice<token_sources> source("shards");
-    source.read(parse_config(to_yaml({{"path", std::filesystem::absolute(arguments.data).string()}}), "--data", diagnostics), diagnostics);
-    diagnostics.throw_if_any();
-    parts.push_back({arguments.data.string(), 1, source.build(info)});
+  parts.push_back({arguments.data.string(), 1, source.build(info)});
+  return parts;
+}
+
+void print(const std::string& name, const EvalReport& report) {
+  fmt::print("{} | validation loss {:.6f} | ppl {:.4f} | ppl_legacy {:.4f} | {} tokens\n", name, report.loss, report.ppl, report.ppl_legacy,
+             report.tokens);
+  for (const auto& [source, loss] : report.losses) fmt::print("  {}: loss {:.6f} | ppl {:.4f}\n", source, loss, std::exp(loss));
+}
+
+std::string tokenizer_sum(const LoadedRun& run) {
+  const fs::path file = run.checkpoint / "tokenizer.model";
+  return fs::exists(file) ? sha256_of_file(file) : "";
+}
+
+// Probabilities of the same tokens after the same ones.
+void check_alike(const LoadedRun& first, const LoadedRun& other) {
+  const auto refuse = [&](const std::string& what) {
+    throw user_error("--ensemble: '{}' and '{}' {}; the mean of their probabilities has no meaning", first.checkpoint.string(),
+                     other.checkpoint.string(), what);
+  };
+  if (first.config.model.vocab_size != other.config.model.vocab_size) refuse("know different numbers of tokens");
+  if (tokenizer_sum(first) != tokenizer_sum(other)) refuse("have different tokenizers");
+}
+
+// All of them are measured on what the first was validated on.
+void eval_ensemble(const EvalArguments& arguments) {
+  std::vector<std::shared_ptr<Llama>> models;
+  std::optional<LoadedRun> first;
+  for (const fs::path& place : arguments.runs) {
+    LoadedRun run = load_run(place);
+    if (first) check_alike(*first, run);
+    models.push_back(run.model);
+    if (!first) first = std::move(run);
   }
-  const EvalReport report = evaluate(*run.model, parts, arguments.tokens > 0 ? arguments.tokens : c.evaluation.tokens, c);
-  fmt::print("step {} | validation loss {:.6f} | ppl {:.4f} | ppl_legacy {:.4f} | {} tokens\n", run.step, report.loss, report.ppl,
-             report.ppl_legacy, report.tokens);
-  for (const auto& [name, loss] : report.losses) fmt::print("  {}: loss {:.6f} | ppl {:.4f}\n", name, loss, std::exp(loss));
+  const RunConfig& c = first->config;
+  const std::vector<ValidationPart> parts = parts_of(arguments, c);
+  const int64_t tokens = arguments.tokens > 0 ? arguments.tokens : c.evaluation.tokens;
+  for (size_t i = 0; i < models.size(); ++i)
+    print(arguments.runs[i].string(), evaluate(loss_of(*models[i], c.train.loss_chunk), parts, tokens, c));
+  print(fmt::format("ensemble of {}", models.size()), evaluate(loss_of_ensemble(models, c.train.loss_chunk), parts, tokens, c));
+}
+
+void eval(const EvalArguments& arguments) {
+  if (arguments.ensemble) return eval_ensemble(arguments);
+  for (const fs::path& place : arguments.runs) {
+    const LoadedRun run = load_run(place);
+    const RunConfig& c = run.config;
+    const EvalReport report = evaluate(loss_of(*run.model, c.train.loss_chunk), parts_of(arguments, c),
+                                       arguments.tokens > 0 ? arguments.tokens : c.evaluation.tokens, c);
+    const std::string step = fmt::format("step {}", run.step);
+    print(arguments.runs.size() > 1 ? fmt::format("{}, {}", place.string(), step) : step, report);
+  }
 }
 
 }  // namespace
 
 void add_eval_command(CLI::App& app) {
   auto arguments = std::make_shared<EvalArguments>();
-  CLI::App* command = app.add_subcommand("eval", "validation loss and perplexity of a run or a checkpoint");
-  command->add_option("run", arguments->run, "folder of a run or of a checkpoint")->required();
+  CLI::App* command = app.add_subcommand("eval", "validation loss and perplexity of runs or checkpoints");
+  command->add_option("runs", arguments->runs, "folders of runs or of checkpoints")->required();
   command->add_option("--data", arguments->data, "other token shards than those of the run");
   command->add_option("--tokens", arguments->tokens, "how many tokens; as the run says when absent")->check(CLI::PositiveNumber);
+  command->add_flag("--ensemble", arguments->ensemble, "also the mean of all runs' probabilities, on what the first was validated on");
   command->callback([arguments] { eval(*arguments); });
 }
 

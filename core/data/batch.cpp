@@ -2,6 +2,11 @@
 
 namespace tersor {
 
+Batch as_batch(const at::Tensor& windows) {
+  const int64_t length = windows.size(1) - 1;
+  return {windows.slice(1, 0, length).clamp_min(0), windows.slice(1, 1).contiguous()};
+}
+
 Batch read_windows(const TokenSource& source, const std::vector<int64_t>& windows, int64_t sequence_length) {
   const int64_t width = sequence_length + 1;
   const at::Tensor tokens = at::empty({static_cast<int64_t>(windows.size()), width}, at::kLong);
@@ -10,7 +15,7 @@ Batch read_windows(const TokenSource& source, const std::vector<int64_t>& window
     source.read(window, {row, static_cast<size_t>(width)});
     row += width;
   }
-  return {tokens.slice(1, 0, sequence_length).contiguous(), tokens.slice(1, 1).contiguous()};
+  return as_batch(tokens);
 }
 
 }  // namespace tersor

@@ -9,9 +9,12 @@
 namespace tersor {
 
 struct Batch {
-  at::Tensor inputs;   // (rows, L) int64
-  at::Tensor targets;  // (rows, L) int64: inputs moved on by one
+  at::Tensor inputs;   // (rows, L) int64; token 0 where there is padding
+  at::Tensor targets;  // (rows, L) int64: inputs moved on by one; −100 where there is padding
 };
+
+// Windows of L + 1 tokens (rows, L + 1) as inputs and targets.
+[[nodiscard]] Batch as_batch(const at::Tensor& windows);
 
 // The windows that are named.
 [[nodiscard]] Batch read_windows(const TokenSource& source, const std::vector<int64_t>& windows, int64_t sequence_length);

@@ -115,10 +115,13 @@ std::string kind_of(const fs::path& file) {
   return last == ".gz" || last == ".zst" ? file.stem().extension().string() : last;
 }
 
-bool is_text_file(const fs::path& file) {
+// Packed .json files are lines of objects too, as C4's are.
+bool is_jsonl(const fs::path& file) {
   const std::string kind = kind_of(file);
-  return kind == ".txt" || kind == ".jsonl";
+  return kind == ".jsonl" || (kind == ".json" && file.extension() != ".json");
 }
+
+bool is_text_file(const fs::path& file) { return kind_of(file) == ".txt" || is_jsonl(file); }
 
 void emit(const std::string& text, const std::function<void(std::string_view)>& each) {
   if (text.find_first_not_of(" \t\r\n") != std::string::npos) each(text);
@@ -180,7 +183,7 @@ void for_each_document(const std::vector<fs::path>& files, const std::function<v
     else
       bytes = std::make_unique<GzipReader>(file);
     LineReader lines(std::move(bytes));
-    if (kind_of(file) == ".jsonl")
+    if (is_jsonl(file))
       read_jsonl(file, lines, each);
     else
       read_plain(lines, each);

@@ -1,5 +1,5 @@
 // Documents from files: .txt (a file is a document, or several parted by lines "<|endoftext|>"), .jsonl (one object with
-// `text` a line), each also as .gz or .zst. Folders are walked in the order of names.
+// `text` a line), each also as .gz or .zst; .json.gz as C4 has it is .jsonl.gz. Folders are walked in the order of names.
 #pragma once
 
 #include <filesystem>

@@ -40,7 +40,16 @@ Batch Mixture::read(int64_t first, int64_t rows, const std::vector<double>& weig
     const int64_t window = parts_[part].order.window(drawn[part]++);
     parts_[part].source->read(window, {tokens.data_ptr<int64_t>() + row * width, static_cast<size_t>(width)});
   }
-  return {tokens.slice(1, 0, sequence_length_).contiguous(), tokens.slice(1, 1).contiguous()};
+  return as_batch(tokens);
+}
+
+int64_t Mixture::num_targets(int64_t first, int64_t rows, const std::vector<double>& weights, std::vector<int64_t> drawn) const {
+  int64_t sum = 0;
+  for (int64_t row = 0; row < rows; ++row) {
+    const size_t part = pick(first + row, weights);
+    sum += parts_[part].source->num_targets(parts_[part].order.window(drawn[part]++));
+  }
+  return sum;
 }
 
 std::filesystem::path Mixture::tokenizer() const {

@@ -26,7 +26,10 @@ class Mixture {
   // Samples [first, first + rows). `drawn`, a number a source, counts what each has given and is moved on.
   [[nodiscard]] Batch read(int64_t first, int64_t rows, const std::vector<double>& weights, std::vector<int64_t>& drawn) const;
 
-  // The same for samples that another process reads.
+  // Targets of the same samples that are no padding.
+  [[nodiscard]] int64_t num_targets(int64_t first, int64_t rows, const std::vector<double>& weights, std::vector<int64_t> drawn) const;
+
+  // `read` for samples that another process reads.
   void skip(int64_t first, int64_t rows, const std::vector<double>& weights, std::vector<int64_t>& drawn) const;
 
   [[nodiscard]] size_t size() const { return parts_.size(); }

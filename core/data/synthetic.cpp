@@ -22,6 +22,7 @@ class Synthetic final : public TokenSource {
         text_(random_stream(seed_of(config, info), "text", info.split)) {}
 
   int64_t size() const override { return config_.windows; }
+  int64_t num_targets(int64_t /*window*/) const override { return info_.sequence_length; }
 
   void read(int64_t window, std::span<int64_t> tokens) const override {
     const RandomStream random = text_.child(static_cast<uint64_t>(window));

@@ -16,14 +16,19 @@ struct SourceInfo {
   bool shares_path = false;  // validation is to come from where training does
 };
 
+// What fills up a window whose text ends before it: nothing is learnt from it.
+inline constexpr int64_t kPadding = -100;
+
 class TokenSource {
  public:
   virtual ~TokenSource() = default;
   // Number of windows.
   [[nodiscard]] virtual int64_t size() const = 0;
-  // sequence_length + 1 tokens of one window: inputs are the first, targets the last sequence_length.
-  // May be called from several threads.
+  // sequence_length + 1 tokens of one window: inputs are the first, targets the last sequence_length. There may be padding at the
+  // end. May be called from several threads.
   virtual void read(int64_t window, std::span<int64_t> tokens) const = 0;
+  // Targets of a window that are no padding: 1 to sequence_length.
+  [[nodiscard]] virtual int64_t num_targets(int64_t window) const = 0;
   // The SentencePiece model that made the tokens, where it is known.
   [[nodiscard]] virtual std::filesystem::path tokenizer() const { return {}; }
 };

@@ -145,6 +145,21 @@ at::Tensor Llama::loss(const at::Tensor& inputs, const at::Tensor& targets, doub
   return kernels::linear_cross_entropy(h.view({-1, h.size(2)}), head(), targets.reshape({-1}), scale, chunk);
 }
 
+at::Tensor Llama::log_likelihoods(const at::Tensor& inputs, const at::Tensor& targets, int64_t chunk) {
+  const at::NoGradGuard no_grad;
+  const at::Tensor h = hidden(inputs).flatten(0, 1);
+  at::Tensor all = at::empty(targets.sizes(), h.options().dtype(at::kFloat));
+  const at::Tensor flat = all.flatten();
+  const at::Tensor target = targets.flatten();
+  for (int64_t begin = 0; begin < h.size(0); begin += chunk) {
+    const int64_t end = std::min(h.size(0), begin + chunk);
+    const at::Tensor losses = at::cross_entropy_loss(head_logits(h.slice(0, begin, end)).to(at::kFloat), target.slice(0, begin, end), {},
+                                                     at::Reduction::None);
+    flat.slice(0, begin, end).copy_(losses.neg());
+  }
+  return all;
+}
+
 at::Tensor Llama::head_logits(const at::Tensor& h) const { return at::linear(h, head()); }
 
 std::vector<std::shared_ptr<Linear>> Llama::linears() const {

@@ -67,6 +67,8 @@ class Llama final : public torch::nn::Module {
   [[nodiscard]] at::Tensor hidden(const at::Tensor& tokens);
   // scale · Σ cross-entropy over targets (B, L) that are not −100; see kernels/linear_cross_entropy.h.
   [[nodiscard]] at::Tensor loss(const at::Tensor& inputs, const at::Tensor& targets, double scale, int64_t chunk);
+  // log p(target) of each of targets (B, L), fp32; 0 for those that are −100. Without gradients, `chunk` tokens' logits at a time.
+  [[nodiscard]] at::Tensor log_likelihoods(const at::Tensor& inputs, const at::Tensor& targets, int64_t chunk);
   [[nodiscard]] at::Tensor logits(const at::Tensor& tokens) { return head_logits(hidden(tokens)); }  // (B, L) → (B, L, vocab)
   [[nodiscard]] at::Tensor head_logits(const at::Tensor& hidden) const;  // (…, hidden) → (…, vocab)
 

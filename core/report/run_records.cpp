@@ -63,6 +63,8 @@ class RecordReader {
     const auto elapsed = record.find("elapsed_seconds");
     if (elapsed != record.end() && elapsed->is_number()) time_ = time_before_ + elapsed->get<double>();
     kept["time"] = time_;
+    const auto parameters = number(record, "model/average_parameters"), tokens = number(record, "tokens");
+    if (parameters && tokens) kept["flops"] = 6 * *parameters * *tokens;  // Kaplan et al. 2020, arXiv:2001.08361, section 2.1
     if (kept.contains("skipped")) add_event(step, "skipped", "a gradient was not finite");
   }
   void add_event(int64_t step, const std::string& name, const std::string& detail) {
@@ -93,7 +95,7 @@ Json optional(const std::optional<double>& value) { return value ? Json(*value) 
 // Evaluations and events have no clock of their own.
 void add_places(RunRecords& records) {
   const auto place = [&](Json& record, int64_t step) {
-    for (const char* key : {"tokens", "time"})
+    for (const char* key : {"tokens", "time", "flops"})
       if (!record.contains(key)) record[key] = optional(interpolated(records.steps, step, key));
   };
   for (auto& [step, record] : records.evals) place(record, step);

@@ -22,7 +22,7 @@ struct RunRecords {
   Json memory = nullptr;
   Json memory_over_step = nullptr;
   Json end = nullptr;     // null while the run goes on, and after a crash
-  BySteps steps;          // with `time` besides what is written: seconds of training, over all processes of the run
+  BySteps steps;          // besides what is written with `time`, seconds of training over all processes of the run, and `flops`
   BySteps evals;
   Json events = Json::array();
   int64_t unreadable = 0;  // lines, besides a last one that was cut off
@@ -31,7 +31,7 @@ struct RunRecords {
   [[nodiscard]] Json last_step() const { return steps.empty() ? Json::object() : steps.rbegin()->second; }
 };
 
-// UserError when the file cannot be read. Evaluations and events get the tokens and the time of their step.
+// UserError when the file cannot be read. Evaluations and events get the tokens, the time and the operations of their step.
 [[nodiscard]] RunRecords read_records(const std::filesystem::path& file);
 
 // A number in a record; nothing for null, which is how records write NaN and infinity.

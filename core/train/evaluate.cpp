@@ -7,30 +7,45 @@
 
 namespace tersor {
 
-EvalReport evaluate(Llama& model, const TokenSource& source, int64_t tokens, int64_t rows, int64_t sequence_length,
-                    int64_t loss_chunk, Communicator& comm) {
+LossSum loss_of(Llama& model, int64_t loss_chunk) {
+  return [&model, loss_chunk](const Batch& batch) { return model.loss(batch.inputs, batch.targets, 1, loss_chunk).item<double>(); };
+}
+
+LossSum loss_of_ensemble(const std::vector<std::shared_ptr<Llama>>& models, int64_t loss_chunk) {
+  return [models, loss_chunk](const Batch& batch) {
+    at::Tensor sum;  // log Σ pᵢ
+    for (const auto& model : models) {
+      const at::Tensor own = model->log_likelihoods(batch.inputs, batch.targets, loss_chunk).to(at::kDouble);
+      sum = sum.defined() ? at::logaddexp(sum, own) : own;
+    }
+    const at::Tensor losses = std::log(static_cast<double>(models.size())) - sum;
+    return losses.masked_select(batch.targets.ge(0)).sum().item<double>();
+  };
+}
+
+EvalReport evaluate(const LossSum& loss_sum, const TokenSource& source, int64_t tokens, int64_t rows, int64_t sequence_length,
+                    Communicator& comm) {
   const at::NoGradGuard no_grad;
   const auto begin = std::chrono::steady_clock::now();
   const int64_t windows = std::min(source.size(), (tokens + sequence_length - 1) / sequence_length);
-  const at::Tensor sums = at::zeros({2}, at::kDouble);  // of losses, and of the batches' means
+  const at::Tensor sums = at::zeros({3}, at::kDouble);  // of losses, of the batches' means, and of targets
   int64_t batches = 0;
   for (int64_t first = 0; first < windows; first += rows, ++batches) {
     if (batches % comm.size() != comm.rank()) continue;
-    const int64_t count = std::min(rows, windows - first);
     std::vector<int64_t> chosen;
-    for (int64_t i = first; i < first + count; ++i)
+    for (int64_t i = first; i < std::min(first + rows, windows); ++i)
       chosen.push_back(static_cast<int64_t>(static_cast<__int128>(i) * source.size() / windows));
     const Batch batch = read_windows(source, chosen, sequence_length);
-    const double loss = model.loss(batch.inputs, batch.targets, 1, loss_chunk).item<double>();
+    const double loss = loss_sum(batch);
+    const double targets = batch.targets.ge(0).sum().item<double>();
     sums[0] += loss;
-    sums[1] += loss / static_cast<double>(count * sequence_length);
+    sums[1] += loss / targets;
+    sums[2] += targets;
   }
   comm.all_reduce(sums).wait();
-  const double sum = sums[0].item<double>();
-  const double sum_of_means = sums[1].item<double>();
-  EvalReport report{.loss = sum / static_cast<double>(windows * sequence_length), .tokens = windows * sequence_length};
+  EvalReport report{.loss = (sums[0] / sums[2]).item<double>(), .tokens = sums[2].item<int64_t>()};
   report.ppl = std::exp(report.loss);
-  report.ppl_legacy = std::exp(sum_of_means / static_cast<double>(batches + 1));
+  report.ppl_legacy = std::exp(sums[1].item<double>() / static_cast<double>(batches + 1));
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return report;
 }
@@ -49,14 +64,13 @@ std::vector<ValidationPart> validation_parts(const RunConfig& config) {
   return parts;
 }
 
-EvalReport evaluate(Llama& model, const std::vector<ValidationPart>& parts, int64_t tokens, const RunConfig& config,
+EvalReport evaluate(const LossSum& loss, const std::vector<ValidationPart>& parts, int64_t tokens, const RunConfig& config,
                     Communicator& comm) {
   EvalReport whole;
   double weights = 0;
   double legacy = 0;
   for (const ValidationPart& part : parts) {
-    const EvalReport one = evaluate(model, *part.source, tokens, config.train.micro_batch_size, config.data.sequence_length,
-                                    config.train.loss_chunk, comm);
+    const EvalReport one = evaluate(loss, *part.source, tokens, config.train.micro_batch_size, config.data.sequence_length, comm);
     whole.loss += part.weight * one.loss;
     legacy += part.weight * std::log(one.ppl_legacy);
     weights += part.weight;

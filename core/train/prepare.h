@@ -9,6 +9,9 @@ namespace tersor {
 [[nodiscard]] Structure first_structure(const RunConfig& config);
 [[nodiscard]] LiveSettings first_settings(const RunConfig& config);
 
+// Opens the training data. UserError where some of it is missing or does not suit the model.
+[[nodiscard]] Mixture training_data(const RunConfig& config);
+
 // The model without numbers: shapes and types alone.
 [[nodiscard]] Llama shapes_of(const RunConfig& config);
 

@@ -61,7 +61,7 @@ void take_step(const RunConfig& config, Llama& model, Optimizer& optimizer, int6
     return any_tokens(config.train.micro_batch_size, config.data.sequence_length, config.model.vocab_size, device);
   };
   // The rate is 0: what is measured has no meaning as training.
-  (void)training_step(model, optimizer, {.progress = progress, .num_micro_batches = micro_batches,
+  (void)training_step(model, optimizer, {.progress = progress, .num_micro_batches = micro_batches, .num_targets = tokens,
                                          .loss_chunk = config.train.loss_chunk, .read = read});
 }
 

@@ -63,9 +63,7 @@ std::unique_ptr<Optimizer> Trainer::make_optimizer() const {
 }
 
 void Trainer::build_sources() {
-  const SourceInfo info{.sequence_length = config_.data.sequence_length, .vocab_size = config_.model.vocab_size,
-                        .split = "train", .seed = static_cast<uint64_t>(config_.run.seed)};
-  data_ = std::make_unique<Mixture>(config_.data.shares(), info, config_.data.order);
+  data_ = std::make_unique<Mixture>(training_data(config_));
   if (!config_.evaluation.every.never()) validation_ = validation_parts(config_);
 }
 
@@ -186,6 +184,7 @@ bool Trainer::train_step(const Progress& progress, StepReport& report) {
   run_timeline(Phase::kBeforeUpdate, progress, report.lr);
   const LiveSettings settings = position_.settings;
   std::vector<int64_t> drawn = position_.drawn;
+  const int64_t num_targets = data_->num_targets(position_.samples, settings.global_batch_size, settings.mixture, drawn);
   const auto read = [&](int64_t i) -> std::optional<Batch> {
     if (may_stop && StopSignal::requested()) return std::nullopt;
     const int64_t rows = settings.micro_batch_size;
@@ -197,6 +196,7 @@ bool Trainer::train_step(const Progress& progress, StepReport& report) {
   };
   const auto done = training_step(*model_, *optimizer_, {.progress = progress, .lr = report.lr,
                                                          .num_micro_batches = settings.global_batch_size / settings.micro_batch_size,
+                                                         .num_targets = num_targets,
                                                          .loss_chunk = config_.train.loss_chunk, .read = read});
   if (!done) return false;
   position_.drawn = std::move(drawn);
@@ -255,7 +255,7 @@ void Trainer::run_timeline(Phase phase, const Progress& progress, double lr) {
 }
 
 void Trainer::run_evaluation(const Progress& progress) {
-  EvalReport report = evaluate(*model_, validation_, config_.evaluation.tokens, config_, comm_);
+  EvalReport report = evaluate(loss_of(*model_, config_.train.loss_chunk), validation_, config_.evaluation.tokens, config_, comm_);
   report.progress = progress;
   timing_->window += std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(report.seconds));
   tell([&](RunObserver& o) { o.on_eval(report); });

@@ -26,7 +26,7 @@ at::Tensor forward_and_backward(Llama& model, const Batch& batch, double scale, 
 }  // namespace
 
 std::optional<StepResult> training_step(Llama& model, Optimizer& optimizer, const StepInput& input) {
-  const double scale = 1.0 / static_cast<double>(input.progress.tokens - input.progress.tokens_before);
+  const double scale = 1.0 / static_cast<double>(input.num_targets);
   optimizer.begin_step(input.progress, input.lr, input.num_micro_batches);
   StepResult result;
   const int64_t processes = optimizer.comm().size();

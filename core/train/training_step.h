@@ -11,13 +11,14 @@ struct StepInput {
   Progress progress;
   double lr = 0;
   int64_t num_micro_batches = 1;  // of all processes; this one runs every size-th, from its rank on
+  int64_t num_targets = 1;        // of all of them, padding left out
   int64_t loss_chunk = 512;
   // The micro-batch of an index. Nothing: the step is given up.
   std::function<std::optional<Batch>(int64_t)> read;
 };
 
 struct StepResult {
-  at::Tensor loss;  // 0-dim fp64, the mean over the tokens of the step; with several processes this one's share of it
+  at::Tensor loss;  // 0-dim fp64, the mean over the targets of the step; with several processes this one's share of it
   StepOutcome outcome;
   double data_ms = 0;
   double update_ms = 0;  // the optimizer's part after the last backward pass

@@ -147,6 +147,7 @@ TEST_CASE("sources: every one is deterministic and stays in the vocabulary", "[d
     Diagnostics out;
     Choice<token_sources> choice(name);
     if (name == "shards") choice.read(parse_config("{type: shards, path: " + folder.path().string() + "}", "x", out), out);
+    if (name == "documents") choice.read(parse_config("{type: documents, eos: 30, path: " + folder.path().string() + "}", "x", out), out);
     out.throw_if_any();
     const SourceInfo info{.sequence_length = 7, .vocab_size = 64, .split = "train", .seed = 5};
     const auto one = choice.build(info);
@@ -157,7 +158,9 @@ TEST_CASE("sources: every one is deterministic and stays in the vocabulary", "[d
       one->read(window, a);
       other->read(window, b);
       CHECK(a == b);
-      CHECK(*std::min_element(a.begin(), a.end()) >= 0);
+      const auto end = a.begin() + one->num_targets(window) + 1;
+      CHECK(*std::min_element(a.begin(), end) >= 0);
+      CHECK(std::count(end, a.end(), kPadding) == a.end() - end);
       CHECK(*std::max_element(a.begin(), a.end()) < 64);
     }
   }
@@ -170,6 +173,39 @@ TEST_CASE("batch: targets are inputs moved on by one", "[data]") {
   const Batch batch = read_windows(*source, {2, 3, 4}, 8);
   CHECK(at::equal(batch.inputs, at::arange(16, 40).view({3, 8})));
   CHECK(at::equal(batch.targets, at::arange(17, 41).view({3, 8})));
+}
+
+std::unique_ptr<TokenSource> open_documents(const fs::path& path, int64_t length, const std::string& more = "") {
+  Diagnostics out;
+  Choice<token_sources> choice("documents");
+  choice.read(parse_config("{type: documents, path: " + path.string() + more + "}", "test", out), out);
+  out.throw_if_any();
+  return choice.build(SourceInfo{.sequence_length = length, .vocab_size = 100, .split = "train", .seed = 1});
+}
+
+TEST_CASE("document rows: one document a window, cut off or filled up, over the borders of shards", "[data]") {
+  const TemporaryFolder folder;
+  const auto write = [&](const std::string& name, const std::vector<int32_t>& tokens) {
+    TokenFileWriter writer(folder / name, 100);
+    writer.append(tokens);
+    writer.close();
+  };
+  write("a_train_0.bin", {9, 1, 2, 9, 9, 3, 4, 5});     // 9 alone is no document
+  write("a_train_1.bin", {6, 7, 9, 8, 9, 10, 11, 12});  // the last has no end
+  const auto source = open_documents(folder.path(), 3, ", eos: 9");
+  REQUIRE(source->size() == 4);
+  const std::vector<std::vector<int64_t>> expected{{1, 2, 9, kPadding}, {3, 4, 5, 6}, {8, 9, kPadding, kPadding}, {10, 11, 12, kPadding}};
+  const std::vector<int64_t> targets{2, 3, 1, 2};
+  for (int64_t window = 0; window < 4; ++window) {
+    std::vector<int64_t> tokens(4);
+    source->read(window, tokens);
+    CHECK(tokens == expected[static_cast<size_t>(window)]);
+    CHECK(source->num_targets(window) == targets[static_cast<size_t>(window)]);
+  }
+  const Batch batch = read_windows(*source, {2, 1}, 3);
+  CHECK(at::equal(batch.inputs, at::tensor({8, 9, 0, 3, 4, 5}, at::kLong).view({2, 3})));
+  CHECK(at::equal(batch.targets, at::tensor({9, -100, -100, 4, 5, 6}, at::kLong).view({2, 3})));
+  CHECK_THROWS_WITH(open_documents(folder.path(), 3), Catch::Contains("set eos"));
 }
 
 TEST_CASE("documents: packed files read as plain ones", "[data]") {
@@ -191,6 +227,11 @@ TEST_CASE("documents: packed files read as plain ones", "[data]") {
     for_each_document({folder / name}, [&](std::string_view d) { documents.emplace_back(d); });
     CHECK(documents == expected);
   }
+  fs::copy(folder / "d.jsonl.zst", folder / "e.json.zst");
+  std::vector<std::string> documents;
+  for_each_document({folder / "e.json.zst"}, [&](std::string_view d) { documents.emplace_back(d); });
+  CHECK(documents == expected);
+  fs::remove(folder / "e.json.zst");
   write_whole(folder / "d.jsonl.zst", packed.substr(0, packed.size() / 2));
   CHECK_THROWS_AS(for_each_document({folder / "d.jsonl.zst"}, [](std::string_view) {}), UserError);
   write_whole(folder / "b.jsonl", "{\"text\": 1}\n");

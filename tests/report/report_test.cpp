@@ -55,6 +55,15 @@ Json data_of(const std::string& page) {
 
 Json data_of_run(const RunFolder& run) { return data_of(page_of(run.path()))["runs"][0]; }
 
+TEST_CASE("report: operations are six times parameters times tokens, and evaluations get those of their step", "[report]") {
+  const RunFolder run("flops", start("flops") + "{\"type\": \"step\", \"step\": 2, \"tokens\": 20, \"model/average_parameters\": 7}\n" +
+                                   "{\"type\": \"step\", \"step\": 4, \"tokens\": 40, \"model/average_parameters\": 7}\n" +
+                                   "{\"type\": \"eval\", \"step\": 3, \"val/loss\": 1}\n");
+  const Json data = data_of_run(run);
+  CHECK(data["steps"]["columns"]["flops"] == Json{840, 1680});
+  CHECK(data["evals"]["columns"]["flops"] == Json{1260});
+}
+
 TEST_CASE("report: a last line that was cut off is ignored, other unreadable lines are counted", "[report]") {
   const RunFolder run("cut", start("cut") + step(1, 3.5) + "{\"type\": \"st}\n" + step(2, 3.25) + step(3, 3).substr(0, 20));
   const Json data = data_of_run(run);
@@ -116,7 +125,7 @@ TEST_CASE("report: the later record of a step wins, and time goes on after a res
   const Json data = data_of_run(run);
   CHECK(data["steps"]["columns"]["train/loss"] == Json({4, 3.5, nullptr}));
   CHECK(data["steps"]["columns"]["time"] == Json({10, 20, 25}));
-  CHECK(data["events"] == Json::parse(R"([{"step": 2, "name": "resumed", "detail": "", "tokens": 20, "time": 20}])"));
+  CHECK(data["events"] == Json::parse(R"([{"step": 2, "name": "resumed", "detail": "", "tokens": 20, "time": 20, "flops": null}])"));
 }
 
 TEST_CASE("report: nested options are written out, and a run that has just begun has a page", "[report]") {

@@ -1,3 +1,4 @@
+#include "core/data/token_file.h"
 #include "core/train/evaluate.h"
 #include "tests/support/catch.h"
 #include "tests/support/tiny_run.h"
@@ -82,13 +83,53 @@ TEST_CASE("evaluate: the mean is over tokens, whatever the batch", "[train]") {
   const RunConfig config = tiny_config(folder.path());
   const auto model = build_model(config);
   const auto source = config.data.source->build(SourceInfo{.sequence_length = 16, .vocab_size = 64, .split = "validation", .seed = 1});
-  const EvalReport whole = evaluate(*model, *source, 11 * 16, 11, 16, 1000);
-  const EvalReport parts = evaluate(*model, *source, 11 * 16, 4, 16, 7);
+  const EvalReport whole = evaluate(loss_of(*model, 1000), *source, 11 * 16, 11, 16);
+  const EvalReport parts = evaluate(loss_of(*model, 7), *source, 11 * 16, 4, 16);
   CHECK(whole.tokens == 176);
   CHECK(std::abs(whole.loss - parts.loss) < 1e-6 * whole.loss);
   // The method repositories divide the sum of batch means by one batch too many.
   CHECK(std::abs(std::log(whole.ppl_legacy) - whole.loss / 2) < 1e-6);
   CHECK(parts.ppl_legacy < parts.ppl);
+}
+
+TEST_CASE("evaluate: an ensemble's loss is that of the mean of probabilities, padding left out", "[train]") {
+  const TemporaryFolder folder;
+  std::vector<std::shared_ptr<Llama>> models;
+  for (const char* seed : {"run.seed=1", "run.seed=2", "run.seed=3"}) models.push_back(build_model(tiny_config(folder.path(), {seed})));
+  Batch batch{at::arange(32).view({2, 16}), at::arange(1, 33).view({2, 16})};
+  batch.targets[1].slice(0, 5).fill_(kPadding);
+  const at::NoGradGuard no_grad;
+  at::Tensor mean = at::zeros({2, 16, 64}, at::kDouble);
+  for (const auto& model : models) mean += at::softmax(model->logits(batch.inputs).to(at::kDouble), 2) / 3;
+  double expected = 0;
+  for (int64_t row = 0; row < 2; ++row)
+    for (int64_t i = 0; i < (row == 0 ? 16 : 5); ++i) expected -= std::log(mean[row][i][batch.targets[row][i].item<int64_t>()].item<double>());
+  CHECK(loss_of_ensemble(models, 5)(batch) == Approx(expected).epsilon(1e-6));
+  CHECK(loss_of_ensemble({models[0]}, 100)(batch) == Approx(loss_of(*models[0], 7)(batch)).epsilon(1e-6));
+}
+
+TEST_CASE("trainer: documents of any length weigh by their tokens, however a step is portioned", "[train]") {
+  const TemporaryFolder folder;
+  TokenFileWriter writer(folder / "x_train.bin", 64);
+  for (int32_t document = 0; document < 40; ++document) {
+    std::vector<int32_t> tokens;
+    for (int32_t i = 0; i < 1 + (document * 7) % 23; ++i) tokens.push_back(2 + (document + i) % 60);
+    tokens.push_back(1);
+    writer.append(tokens);
+  }
+  writer.close();
+  fs::copy(folder / "x_train.bin", folder / "x_val.bin");
+  const std::string data = "data.source={type: documents, eos: 1, path: " + folder.path().string() + "}";
+  const auto losses = [&](const std::string& name, const std::string& rows) {
+    const RunConfig config = tiny_config(folder.path(), {data, "run.name=" + name, "train.micro_batch_size=" + rows, "train.steps=12"});
+    REQUIRE(testing::train(config) == kExitDone);
+    std::map<int64_t, double> all;
+    for (const auto& [step, record] : records(config.folder(), "step")) all[step] = record["train/loss"].get<double>();
+    return all;
+  };
+  const auto whole = losses("whole", "8");
+  for (const auto& [step, loss] : losses("parts", "2")) CHECK(loss == Approx(whole.at(step)).epsilon(1e-4));
+  CHECK(whole.at(1) == Approx(std::log(64)).epsilon(0.02));  // a mean over targets: padding would lower it
 }
 
 TEST_CASE("lr_schedule: rates at chosen steps", "[train]") {

@@ -1,0 +1,193 @@
+// Suites: what they refuse, what they run, and that nothing is lost when they are interrupted.
+#include <sys/wait.h>
+
+#include <cstdlib>
+
+#include "core/bench/outputs.h"
+#include "tests/support/catch.h"
+#include "tests/support/tiny_run.h"
+
+namespace tersor {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::TemporaryFolder;
+
+constexpr const char* kSmall =
+    "set:\n"
+    "  data: {source: {type: synthetic, seed: 7}, sequence_length: 16}\n"
+    "  model: {vocab_size: 64, hidden_size: 32, intermediate_size: 48, num_hidden_layers: 1, num_attention_heads: 4}\n"
+    "  train: {steps: 12, global_batch_size: 4, micro_batch_size: 4}\n"
+    "  evaluation: {every: every 6, tokens: 256}\n"
+    "  checkpoint: {every: every 6, keep: 1}\n"
+    "  log: {every: 2, tensorboard: false}\n";
+
+// A suite's file in the folder, its results beside it.
+fs::path write_suite(const TemporaryFolder& folder, const std::string& more) {
+  write_whole(folder / "tiny.yaml", fmt::format("out_dir: results\n{}{}", kSmall, more));
+  return folder / "tiny.yaml";
+}
+
+struct Ended {
+  int code = 0;
+  std::string output;
+};
+
+Ended shell(const TemporaryFolder& folder, const std::string& command) {
+  const std::string file = (folder / "output.txt").string();
+  const int status = std::system(fmt::format("{} > {} 2>&1", command, file).c_str());
+  return {WEXITSTATUS(status), read_text(file)};
+}
+
+std::map<std::string, Json> results_of(const fs::path& file) {
+  std::map<std::string, Json> all;
+  std::istringstream lines(read_text(file));
+  for (std::string line; std::getline(lines, line);) {
+    const Json record = Json::parse(line);
+    all[record["cell"].get<std::string>()] = record;
+  }
+  return all;
+}
+
+// A record of a run that was never run.
+CellRecord made_up(const Cell& cell, double loss, int64_t bytes) {
+  CellRecord record{.cell = cell.name, .method = cell.method, .point = cell.point, .seed = cell.seed, .status = "done"};
+  record.loss = loss;
+  record.ppl = std::exp(loss);
+  record.planned_bytes = bytes;
+  record.config = cell.identity;
+  return record;
+}
+
+TEST_CASE("suite: mistakes are told with their places, and unequal comparisons refused", "[bench]") {
+  const TemporaryFolder folder;
+  const std::string methods = "methods: [{name: a}, {name: b}]\n";
+  const auto refusal = [&](const std::string& more) -> std::string {
+    try {
+      (void)read_suite(write_suite(folder, more), {});
+    } catch (const UserError& e) {
+      return e.what();
+    }
+    return "";
+  };
+  CHECK_THAT(refusal(methods + "sedes: [1]\n"), Catch::Contains("tiny.yaml:10:1") && Catch::Contains("did you mean 'seeds'"));
+  CHECK_THAT(refusal("methods: [{name: a}, {name: b, set: {optimizer.lrr: 1}}]\n"), Catch::Contains("tiny.yaml:9:") && Catch::Contains("'lr'"));
+  CHECK_THAT(refusal("methods: [{name: a}, {name: b, set: {train.steps: 13}}]\n"),
+             Catch::Contains("train.steps") && Catch::Contains("same tokens"));
+  CHECK_THAT(refusal("methods: [{name: a}, {name: a}]\n"), Catch::Contains("give it another `name`"));
+  CHECK_THAT(refusal(methods + "baseline: c\n"), Catch::Contains("no method is called 'c'"));
+  CHECK_THAT(refusal(methods + "lr_factors: [1, 1]\n"), Catch::Contains("stands there twice"));
+  CHECK_THAT(refusal("methods: [{name: a, set: {evaluation.every: never}}]\n"), Catch::Contains("evaluation.every is never"));
+  CHECK(refusal(methods).empty());
+}
+
+TEST_CASE("suite: the other seeds are run at each method's best point, which they do not move", "[bench]") {
+  const TemporaryFolder folder;
+  const Suite suite = read_suite(write_suite(folder, "lr_factors: [1, 3, 10]\nseeds: [1, 2]\nmethods: [{name: a}, {name: b, lr: [0.5]}]\n"), {});
+  REQUIRE(suite.cells.size() == 8);
+  CHECK(num_cells_to_run(suite) == 6);
+  Results results(folder / "results.jsonl");
+  const auto due = [&] {
+    std::vector<std::string> names;
+    for (const Cell* cell : due_cells(suite, results)) names.push_back(cell->name);
+    return names;
+  };
+  CHECK(due() == std::vector<std::string>{"a-lr0.001-s1", "a-lr0.003-s1", "a-lr0.01-s1", "b-lr0.5-s1"});
+  const std::vector<double> losses{2, 1, 3};
+  for (size_t i = 0; i < 3; ++i) results.put(made_up(suite.cells[2 * i], losses[i], 100));
+  CHECK(due() == std::vector<std::string>{"b-lr0.5-s1", "a-lr0.003-s2"});
+  results.put(made_up(suite.cells[3], 9, 100));  // a far worse second seed
+  results.put(made_up(suite.cells[6], 6, 200));
+  const Results again(folder / "results.jsonl");
+  const std::vector<MethodSummary> methods = summarize(suite, again);
+  CHECK(methods[0].best_point()->cells.front()->name == "a-lr0.003-s1");
+  CHECK_FALSE(methods[0].at_edge);
+  CHECK(methods[0].on_front);
+  CHECK_FALSE(methods[1].on_front);  // more of both
+  const std::string table = markdown_table(suite, methods);
+  CHECK_THAT(table, Catch::Contains("| a ● | 0.003 | 5.000 ± 5.657 |"));
+  CHECK_THAT(table, Catch::Contains("| b | 0.5 | 6.000 | +1.000 |"));
+}
+
+TEST_CASE("suite: results hold for one configuration, wherever its folder lies", "[bench]") {
+  const TemporaryFolder folder;
+  const auto suite_at = [&](const std::string& place, const std::vector<std::string>& overrides) {
+    fs::create_directories(folder / place);
+    write_whole(folder / place / "s.yaml", std::string(kSmall) + "methods: [{name: a, set: {data.source: {type: shards, path: " +
+                                               (folder / place / "tokens").string() + "}}}]\n");
+    return read_suite(folder / place / "s.yaml", overrides);
+  };
+  const Suite here = suite_at("here", {});
+  CHECK(here.cells.front().identity["data"]["source"]["path"] == "tokens");
+  CHECK(here.cells.front().identity == suite_at("there", {}).cells.front().identity);
+  Results results(folder / "results.jsonl");
+  results.put(made_up(here.cells.front(), 1, 1));
+  CHECK(results.find(here.cells.front()) != nullptr);
+  CHECK(results.find(suite_at("here", {"set.train.steps=13"}).cells.front()) == nullptr);
+  CHECK(results.find(suite_at("here", {"threads=2"}).cells.front()) != nullptr);
+}
+
+TEST_CASE("sweep: lists are axes, run.seed the seeds, and each point a row", "[bench]") {
+  const TemporaryFolder folder;
+  RunConfig config = testing::tiny_config(folder.path());
+  write_whole(folder / "run.yaml", to_yaml(fields_to_json(config)));
+  const std::vector<std::string> options{"out_dir=" + (folder / "results").string()};
+  const Suite suite = read_sweep({folder / "run.yaml"}, {"optimizer.lr=[0.001,0.01]", "run.seed=[4,5]", "train.steps=7"}, options);
+  REQUIRE(suite.cells.size() == 4);
+  CHECK(num_cells_to_run(suite) == 4);
+  CHECK(suite.folder() == folder / "results" / "run");
+  CHECK(suite.cells[0].method == "lr 0.001");
+  CHECK(suite.cells[3].method == "lr 0.01");
+  CHECK(suite.cells[3].seed == 5);
+  CHECK(suite.cells[3].config.run.seed == 5);
+  CHECK(suite.cells[3].config.optimizer.lr == 0.01);
+  CHECK(suite.cells[3].config.total_steps() == 7);
+  CHECK_THROWS_WITH(read_sweep({folder / "run.yaml"}, {"train.steps=7"}, options), Catch::Contains("a sweep needs values to try"));
+}
+
+TEST_CASE("program: an interrupted suite goes on, a failing run is recorded and stops no other", "[bench]") {
+  const TemporaryFolder folder;
+  const std::string suite = write_suite(folder, "jobs: 2\nseeds: [1, 2]\nmethods:\n  - {name: a, lr: [0.001, 0.01]}\n"
+                                                "  - {name: broken, lr: [1.0e+30], set: {optimizer.clip_norm: ~, schedule: {type: constant, warmup: 0}}}\n").string();
+  const std::string bench = fmt::format("{} bench {} set.train.steps=60", TERSOR_PROGRAM, suite);
+  // Stopped as soon as something is there, whatever that is.
+  const std::string results = (folder / "results/tiny/results.jsonl").string();
+  const Ended stopped = shell(folder, fmt::format("bash -c '{} & p=$!; for i in $(seq 600); do test -s {} && break; sleep 0.1; done; kill -INT $p; wait $p'",
+                                                  bench, results));
+  INFO(stopped.output);
+  CHECK((stopped.code == kExitStopped || stopped.code == kExitFailed));  // the latter when all was over before the signal
+  const auto before = results_of(results);
+  REQUIRE_FALSE(before.empty());
+  const Ended ended = shell(folder, bench);
+  INFO(ended.output);
+  CHECK(ended.code == kExitFailed);  // one method has no result
+  const auto after = results_of(results);
+  CHECK(after.size() == 4);  // two rates, one more seed, and the broken one
+  for (const auto& [cell, record] : before) CHECK(after.at(cell) == record);
+  const auto found = std::find_if(after.begin(), after.end(), [](const auto& entry) { return entry.second["method"] == "broken"; });
+  REQUIRE(found != after.end());
+  const Json& broken = found->second;
+  CHECK(broken["status"] == "failed");
+  CHECK_THAT(broken["log"].dump(), Catch::Contains("infinite or not a number"));
+  CHECK_THAT(read_text(folder / "results/tiny/table.md"), Catch::Contains("| broken | 1 runs failed |"));
+  CHECK_THAT(read_text(folder / "results/tiny/results.csv"), Catch::Contains("a-lr0.001-s1,a,lr 0.001,0.001,1,done,"));
+  // A run by itself has the same loss.
+  const Json& cell = after.at("a-lr0.01-s1");
+  const Ended alone = shell(folder, fmt::format("{} train {} run.out_dir={} run.name=alone", TERSOR_PROGRAM,
+                                                (folder / "results/tiny/cells/a-lr0.01-s1.yaml").string(), folder.path().string()));
+  INFO(alone.output);
+  REQUIRE(alone.code == kExitDone);
+  CHECK(testing::records(folder / "alone", "eval").rbegin()->second["val/loss"] == cell["val/loss"]);
+}
+
+TEST_CASE("program: missing data is said once, before any run", "[bench]") {
+  const TemporaryFolder folder;
+  const std::string suite = write_suite(folder, "methods: [{name: a}, {name: b}]\n").string();
+  const Ended ended = shell(folder, fmt::format("{} bench {} \"set.data={{source: {{type: shards, path: {}/nowhere}}}}\"", TERSOR_PROGRAM, suite, folder.path().string()));
+  CHECK(ended.code == kExitRejected);
+  CHECK_THAT(ended.output, Catch::Contains("nowhere' does not exist; make it with 'tersor tokenize'"));
+  CHECK_FALSE(fs::exists(folder / "results/tiny/results.jsonl"));
+}
+
+}  // namespace
+}  // namespace tersor

@@ -5,6 +5,7 @@
 
 #include "core/bench/outputs.h"
 #include "tests/support/catch.h"
+#include "tests/support/methods.h"
 #include "tests/support/tiny_run.h"
 
 namespace tersor {
@@ -143,6 +144,43 @@ TEST_CASE("sweep: lists are axes, run.seed the seeds, and each point a row", "[b
   CHECK(suite.cells[3].config.optimizer.lr == 0.01);
   CHECK(suite.cells[3].config.total_steps() == 7);
   CHECK_THROWS_WITH(read_sweep({folder / "run.yaml"}, {"train.steps=7"}, options), Catch::Contains("a sweep needs values to try"));
+}
+
+TEST_CASE("configs: every suite is whole, and every method file is in the small one", "[bench][conformance]") {
+  for (const fs::path& file : testing::shipped("bench")) {
+    if (file.stem() == "published") continue;
+    INFO(file.string());
+    const Suite suite = read_suite(file, {});
+    CHECK(suite.config.name == file.stem());
+    CHECK(suite.published.empty() == suite.config.protocol.empty());
+  }
+  const Suite small = read_suite(fs::path(TERSOR_SOURCE_DIR) / "configs/bench/cpu_small.yaml", {});
+  for (const fs::path& method : testing::shipped("method")) {
+    if (method.stem() == "svfit") continue;  // takes on a trained model
+    INFO(method.string());
+    CHECK(std::any_of(small.cells.begin(), small.cells.end(), [&](const Cell& cell) { return cell.method == method.stem(); }));
+  }
+}
+
+TEST_CASE("program: the smoke suite gives the table and the page", "[bench]") {
+  const TemporaryFolder folder;
+  const Ended ended = shell(folder, fmt::format("{} bench {}/configs/bench/smoke.yaml out_dir={}", TERSOR_PROGRAM, TERSOR_SOURCE_DIR, folder.path().string()));
+  INFO(ended.output);
+  REQUIRE(ended.code == kExitDone);
+  const auto results = results_of(folder / "smoke/results.jsonl");
+  CHECK(results.size() == 12);
+  for (const auto& [name, record] : results) {
+    INFO(name);
+    CHECK(record["status"] == "done");
+    // Better than the language's letters by themselves, ln 256; and what was planned is what was taken.
+    CHECK(record["val/loss"].get<double>() < 2);
+    CHECK(record["mem/ledger_bytes"].get<double>() == Approx(record["mem/plan_bytes"].get<double>()).epsilon(0.05));
+  }
+  for (const char* method : {"adamw", "galore", "sltrain"}) CHECK_THAT(read_text(folder / "smoke/table.md"), Catch::Contains(fmt::format("| {} ", method)));
+  const std::string page = read_text(folder / "smoke/index.html");
+  CHECK(page.find("http://") == std::string::npos);
+  CHECK(page.find("https://") == std::string::npos);
+  CHECK_THAT(page, Catch::Contains("id=\"pareto\""));
 }
 
 TEST_CASE("program: an interrupted suite goes on, a failing run is recorded and stops no other", "[bench]") {

@@ -73,7 +73,10 @@ class Grow final : public Action {
     return fmt::format("{} → {} blocks, {} → {} parameters", depth, model.config().num_hidden_layers, parameters, model.num_parameters());
   }
 
-  void change_structure(Llama& model) const override { model.grow(sources_of(model)); }
+  bool change_structure(Llama& model) const override {
+    model.grow(sources_of(model));
+    return true;
+  }
 
  private:
   std::vector<BlockSource> sources_of(const Llama& model) const {

@@ -139,8 +139,9 @@ class Densify final : public Action {
   }
 
   void check(const Targets& targets) const override { (void)prunables(targets, targets_); }
-  void change_structure(Llama& shapes) const override {
+  bool change_structure(Llama& shapes) const override {
     for (const auto& [linear, prunable] : prunables({shapes, "densify"}, targets_)) (void)prunable->densify();
+    return true;
   }
 
  private:

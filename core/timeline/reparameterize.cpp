@@ -29,7 +29,10 @@ class Reparameterize final : public Action {
   }
 
   void check(const Targets& targets) const override { (void)targets.linears(c_.targets); }
-  void change_structure(Llama& model) const override { (void)model.reparameterize(c_); }
+  bool change_structure(Llama& model) const override {
+    (void)model.reparameterize(c_);
+    return true;
+  }
 
  private:
   Config c_;

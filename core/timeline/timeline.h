@@ -95,8 +95,8 @@ class Action {
   // Before a run all actions are gone through in the order they will be due in, on a model without numbers (core/train/walk.h).
   // UserError where this one would find nothing to act on.
   virtual void check(const Targets&) const {}
-  // What the model's tensors will be afterwards.
-  virtual void change_structure(Llama&) const {}
+  // What the model's tensors will be afterwards. Returns whether they are others than before.
+  virtual bool change_structure(Llama&) const { return false; }
   // What the settings will be afterwards, of a run whose windows have `window` tokens. UserError where they cannot be.
   virtual void change_settings(LiveSettings&, int64_t /*window*/) const {}
 };

@@ -51,12 +51,9 @@ class Walk {
     visitor_.due(i, now_.step);
     if (!checked_[i]) actions_[i]->check({shapes_, config_.timeline[i].action.type()});
     checked_[i] = true;
-    const size_t kinds = shapes_.structure().parameterizations.size();
-    const int64_t numbers = shapes_.num_parameters();
     const LiveSettings before = settings_;
-    actions_[i]->change_structure(shapes_);
+    const bool other_model = actions_[i]->change_structure(shapes_);
     actions_[i]->change_settings(settings_, config_.data.sequence_length);
-    const bool other_model = shapes_.structure().parameterizations.size() != kinds || shapes_.num_parameters() != numbers;
     if (other_model) checked_.assign(actions_.size(), false);
     changed_ = changed_ || other_model || settings_.global_batch_size != before.global_batch_size ||
                settings_.micro_batch_size != before.micro_batch_size || settings_.sequence_length != before.sequence_length;

@@ -4,6 +4,7 @@
 #include "core/cli/commands.h"
 #include "core/cli/loaded_run.h"
 #include "core/train/evaluate.h"
+#include "core/train/prepare.h"
 
 namespace tersor {
 namespace {
@@ -20,15 +21,17 @@ struct EvalArguments {
 // `--data`, or what the run was validated on.
 std::vector<ValidationPart> parts_of(const EvalArguments& arguments, const RunConfig& c) {
   if (arguments.data.empty()) return validation_parts(c);
-  const SourceInfo info{.sequence_length = c.data.sequence_length, .vocab_size = c.model.vocab_size, .split = "validation",
-                        .seed = static_cast<uint64_t>(c.run.seed)};
   Diagnostics diagnostics;
   Choice<token_sources> source("shards");
   source.read(parse_config(to_yaml({{"path", fs::absolute(arguments.data).string()}}), "--data", diagnostics), diagnostics);
   diagnostics.throw_if_any();
   std::vector<ValidationPart> parts;
-  parts.push_back({arguments.data.string(), 1, source.build(info)});
+  parts.push_back({arguments.data.string(), 1, source.build(source_info(c, "validation"))});
   return parts;
+}
+
+EvalReport measure(const EvalArguments& arguments, const LossSum& loss, const std::vector<ValidationPart>& parts, const RunConfig& c) {
+  return evaluate(loss, parts, arguments.tokens > 0 ? arguments.tokens : c.evaluation.tokens, c);
 }
 
 void print(const std::string& name, const EvalReport& report) {
@@ -64,10 +67,9 @@ void eval_ensemble(const EvalArguments& arguments) {
   }
   const RunConfig& c = first->config;
   const std::vector<ValidationPart> parts = parts_of(arguments, c);
-  const int64_t tokens = arguments.tokens > 0 ? arguments.tokens : c.evaluation.tokens;
   for (size_t i = 0; i < models.size(); ++i)
-    print(arguments.runs[i].string(), evaluate(loss_of(*models[i], c.train.loss_chunk), parts, tokens, c));
-  print(fmt::format("ensemble of {}", models.size()), evaluate(loss_of_ensemble(models, c.train.loss_chunk), parts, tokens, c));
+    print(arguments.runs[i].string(), measure(arguments, loss_of(*models[i], c.train.loss_chunk), parts, c));
+  print(fmt::format("ensemble of {}", models.size()), measure(arguments, loss_of_ensemble(models, c.train.loss_chunk), parts, c));
 }
 
 void eval(const EvalArguments& arguments) {
@@ -75,8 +77,7 @@ void eval(const EvalArguments& arguments) {
   for (const fs::path& place : arguments.runs) {
     const LoadedRun run = load_run(place);
     const RunConfig& c = run.config;
-    const EvalReport report = evaluate(loss_of(*run.model, c.train.loss_chunk), parts_of(arguments, c),
-                                       arguments.tokens > 0 ? arguments.tokens : c.evaluation.tokens, c);
+    const EvalReport report = measure(arguments, loss_of(*run.model, c.train.loss_chunk), parts_of(arguments, c), c);
     const std::string step = fmt::format("step {}", run.step);
     print(arguments.runs.size() > 1 ? fmt::format("{}, {}", place.string(), step) : step, report);
   }

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/data/batch.h"
+#include "core/train/prepare.h"
 
 namespace tersor {
 
@@ -33,13 +34,14 @@ EvalReport evaluate(const LossSum& loss_sum, const TokenSource& source, int64_t 
   for (int64_t first = 0; first < windows; first += rows, ++batches) {
     if (batches % comm.size() != comm.rank()) continue;
     std::vector<int64_t> chosen;
-    for (int64_t i = first; i < std::min(first + rows, windows); ++i)
+    int64_t targets = 0;
+    for (int64_t i = first; i < std::min(first + rows, windows); ++i) {
       chosen.push_back(static_cast<int64_t>(static_cast<__int128>(i) * source.size() / windows));
-    const Batch batch = read_windows(source, chosen, sequence_length);
-    const double loss = loss_sum(batch);
-    const double targets = batch.targets.ge(0).sum().item<double>();
+      targets += source.num_targets(chosen.back());
+    }
+    const double loss = loss_sum(read_windows(source, chosen, sequence_length));
     sums[0] += loss;
-    sums[1] += loss / targets;
+    sums[1] += loss / static_cast<double>(targets);
     sums[2] += targets;
   }
   comm.all_reduce(sums).wait();
@@ -51,8 +53,7 @@ EvalReport evaluate(const LossSum& loss_sum, const TokenSource& source, int64_t 
 }
 
 std::vector<ValidationPart> validation_parts(const RunConfig& config) {
-  SourceInfo info{.sequence_length = config.data.sequence_length, .vocab_size = config.model.vocab_size,
-                  .split = "validation", .seed = static_cast<uint64_t>(config.run.seed)};
+  SourceInfo info = source_info(config, "validation");
   std::vector<ValidationPart> parts;
   if (config.data.validation) {
     parts.push_back({"validation", 1, config.data.validation->build(info)});

@@ -47,11 +47,12 @@ LiveSettings first_settings(const RunConfig& config) {
           .sequence_length = config.data.sequence_length, .mixture = weights};
 }
 
-Mixture training_data(const RunConfig& config) {
-  const SourceInfo info{.sequence_length = config.data.sequence_length, .vocab_size = config.model.vocab_size, .split = "train",
-                        .seed = static_cast<uint64_t>(config.run.seed)};
-  return {config.data.shares(), info, config.data.order};
+SourceInfo source_info(const RunConfig& config, const std::string& split) {
+  return {.sequence_length = config.data.sequence_length, .vocab_size = config.model.vocab_size, .split = split,
+          .seed = static_cast<uint64_t>(config.run.seed)};
 }
+
+Mixture training_data(const RunConfig& config) { return {config.data.shares(), source_info(config, "train"), config.data.order}; }
 
 Llama shapes_of(const RunConfig& config) {
   return {first_structure(config), at::TensorOptions(scalar_type(config)).device(at::kMeta), 0};

@@ -9,6 +9,9 @@ namespace tersor {
 [[nodiscard]] Structure first_structure(const RunConfig& config);
 [[nodiscard]] LiveSettings first_settings(const RunConfig& config);
 
+// What sources are told of a run; `split` is "train" or "validation".
+[[nodiscard]] SourceInfo source_info(const RunConfig& config, const std::string& split);
+
 // Opens the training data. UserError where some of it is missing or does not suit the model.
 [[nodiscard]] Mixture training_data(const RunConfig& config);
 

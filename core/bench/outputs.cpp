@@ -10,9 +10,7 @@ namespace tersor {
 namespace {
 
 double loss_or_last(const MethodSummary& method) {
-  if (!method.best) return INFINITY;
-  const double loss = mean(method.best_point()->values(&CellRecord::loss));
-  return std::isnan(loss) ? INFINITY : loss;
+  return std::isnan(method.loss()) ? INFINITY : method.loss();
 }
 
 // A field of a CSV file as RFC 4180 has it.

@@ -27,18 +27,9 @@ Json point_json(const PointSummary& point) {
 Json published_json(const Suite& suite, const std::string& method) {
   Json all = Json::array();
   for (const PublishedResult& r : suite.published) {
-    const auto source = std::find_if(suite.sources.begin(), suite.sources.end(), [&](const PublishedSource& s) { return s.key == r.source; });
-    if (r.method == method)
-      all.push_back({{"ppl", r.ppl}, {"memory", r.memory}, {"source", source - suite.sources.begin() + 1}, {"remark", r.remark}});
+    if (r.method == method) all.push_back({{"ppl", r.ppl}, {"memory", r.memory}, {"source", suite.number_of(r)}, {"remark", r.remark}});
   }
   return all;
-}
-
-std::optional<int64_t> largest(const PointSummary& point, std::optional<int64_t> CellRecord::* of) {
-  std::optional<int64_t> most;
-  for (const CellRecord* record : point.records)
-    if (record != nullptr && record->*of) most = std::max(*(record->*of), most.value_or(0));
-  return most;
 }
 
 Json method_json(const Suite& suite, const MethodSummary& method) {
@@ -60,8 +51,8 @@ Json method_json(const Suite& suite, const MethodSummary& method) {
   json["ppl_legacy"] = spread(best.values(&CellRecord::ppl_legacy));
   json["tokens_per_second"] = spread(best.values(&CellRecord::tokens_per_second));
   json["seconds"] = spread(best.values(&CellRecord::seconds));
-  json["ledger_bytes"] = or_null(largest(best, &CellRecord::ledger_bytes));
-  json["resident_bytes"] = or_null(largest(best, &CellRecord::resident_bytes));
+  json["ledger_bytes"] = or_null(best.largest(&CellRecord::ledger_bytes));
+  json["resident_bytes"] = or_null(best.largest(&CellRecord::resident_bytes));
   return json;
 }
 

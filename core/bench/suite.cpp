@@ -115,6 +115,11 @@ void SuiteConfig::check(const ConfigNode& node, Diagnostics& out) const {
   if (lr_factors.empty()) out.add(place("lr_factors"), "is empty; [1] tries each method's own rate alone");
 }
 
+int64_t Suite::number_of(const PublishedResult& result) const {
+  const auto found = std::find_if(sources.begin(), sources.end(), [&](const PublishedSource& s) { return s.key == result.source; });
+  return found - sources.begin() + 1;
+}
+
 Suite read_suite(const fs::path& file, const std::vector<std::string>& overrides) {
   Diagnostics out;
   const ConfigNode node = load_config({file}, overrides, out);

@@ -111,6 +111,8 @@ struct Suite {
   std::vector<PublishedSource> sources;
   std::vector<Cell> cells;  // method by method, point by point, seed by seed: those of all seeds at all points
 
+  // Of the source of a published result, from 1, as tables cite it.
+  [[nodiscard]] int64_t number_of(const PublishedResult& result) const;
   [[nodiscard]] std::filesystem::path folder() const { return config.out_dir / config.name; }
   [[nodiscard]] std::filesystem::path cells_folder() const { return folder() / "cells"; }
 };

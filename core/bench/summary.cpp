@@ -57,11 +57,9 @@ void choose_best(MethodSummary& method, SeedsAt seeds_at) {
 
 // Less memory and a lower perplexity both.
 bool beats(const MethodSummary& a, const MethodSummary& b) {
-  const double loss_a = mean(a.best_point()->values(&CellRecord::loss));
-  const double loss_b = mean(b.best_point()->values(&CellRecord::loss));
   const int64_t bytes_a = a.any_record()->planned_bytes;
   const int64_t bytes_b = b.any_record()->planned_bytes;
-  return loss_a <= loss_b && bytes_a <= bytes_b && (loss_a < loss_b || bytes_a < bytes_b);
+  return a.loss() <= b.loss() && bytes_a <= bytes_b && (a.loss() < b.loss() || bytes_a < bytes_b);
 }
 
 }  // namespace
@@ -73,6 +71,13 @@ std::vector<double> PointSummary::values(std::optional<double> CellRecord::* of)
   return all;
 }
 
+std::optional<int64_t> PointSummary::largest(std::optional<int64_t> CellRecord::* of) const {
+  std::optional<int64_t> most;
+  for (const CellRecord* record : records)
+    if (record != nullptr && record->*of) most = std::max(*(record->*of), most.value_or(0));
+  return most;
+}
+
 int64_t PointSummary::num_done() const {
   return std::count_if(records.begin(), records.end(), [](const CellRecord* r) { return r != nullptr && r->finished(); });
 }
@@ -80,6 +85,8 @@ int64_t PointSummary::num_done() const {
 int64_t PointSummary::num_failed() const {
   return std::count_if(records.begin(), records.end(), [](const CellRecord* r) { return r != nullptr && !r->finished(); });
 }
+
+double MethodSummary::loss() const { return best ? mean(best_point()->values(&CellRecord::loss)) : kNone; }
 
 bool MethodSummary::grid_done() const {
   return std::all_of(points.begin(), points.end(), [](const PointSummary& p) { return p.first() != nullptr; });

@@ -13,6 +13,8 @@ struct PointSummary {
   [[nodiscard]] const CellRecord* first() const { return records.front(); }
   // Of the seeds that are done. NaN where a loss is not finite.
   [[nodiscard]] std::vector<double> values(std::optional<double> CellRecord::* of) const;
+  // Over the seeds; nothing where none has one.
+  [[nodiscard]] std::optional<int64_t> largest(std::optional<int64_t> CellRecord::* of) const;
   [[nodiscard]] int64_t num_done() const;
   [[nodiscard]] int64_t num_failed() const;
 };
@@ -25,6 +27,8 @@ struct MethodSummary {
   bool on_front = false;       // no other method takes less memory and has a lower perplexity
 
   [[nodiscard]] const PointSummary* best_point() const { return best ? &points[*best] : nullptr; }
+  // The mean over the seeds at the best point, NaN where one is not finite; infinity while there is no best point.
+  [[nodiscard]] double loss() const;
   // Whether every point has a record with the first seed.
   [[nodiscard]] bool grid_done() const;
   // Of the best point, or of any, for what does not depend on the training; nullptr where no cell is over.

@@ -21,19 +21,15 @@ std::string with_spread(const std::vector<double>& values, int digits) {
 
 // Of all seeds of a point, the largest.
 std::string largest(const PointSummary& point, std::optional<int64_t> CellRecord::* of) {
-  int64_t most = 0;
-  for (const CellRecord* record : point.records)
-    if (record != nullptr) most = std::max(most, (record->*of).value_or(0));
-  return most > 0 ? amount(most) : std::string(kNothing);
+  const std::optional<int64_t> most = point.largest(of);
+  return most ? amount(*most) : std::string(kNothing);
 }
 
 std::string published_of(const Suite& suite, const std::string& method) {
   std::string text;
   for (const PublishedResult& r : suite.published) {
     if (r.method != method) continue;
-    size_t source = 0;
-    while (suite.sources[source].key != r.source) ++source;
-    text += fmt::format("{}{:.2f}{} [{}]", text.empty() ? "" : ", ", r.ppl, r.memory.empty() ? "" : " (" + r.memory + ")", source + 1);
+    text += fmt::format("{}{:.2f}{} [{}]", text.empty() ? "" : ", ", r.ppl, r.memory.empty() ? "" : " (" + r.memory + ")", suite.number_of(r));
   }
   return text.empty() ? std::string(kNothing) : text;
 }
@@ -43,8 +39,7 @@ std::string row(const std::vector<std::string>& cells) { return fmt::format("| {
 // Against the baseline's loss, at the best points of both.
 std::string difference(const MethodSummary& method, const MethodSummary* baseline) {
   if (baseline == nullptr || !baseline->best || &method == baseline) return std::string(kNothing);
-  const double own = mean(method.best_point()->values(&CellRecord::loss));
-  return fmt::format("{:+.3f}", own - mean(baseline->best_point()->values(&CellRecord::loss)));
+  return fmt::format("{:+.3f}", method.loss() - baseline->loss());
 }
 
 std::string failed_row(const Suite& suite, const MethodSummary& method) {

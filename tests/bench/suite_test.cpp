@@ -1,17 +1,16 @@
 // Suites: what they refuse, what they run, and that nothing is lost when they are interrupted.
-#include <sys/wait.h>
-
-#include <cstdlib>
-
 #include "core/bench/outputs.h"
 #include "tests/support/catch.h"
 #include "tests/support/methods.h"
+#include "tests/support/shell.h"
 #include "tests/support/tiny_run.h"
 
 namespace tersor {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::Ended;
+using testing::shell;
 using testing::TemporaryFolder;
 
 constexpr const char* kSmall =
@@ -27,17 +26,6 @@ constexpr const char* kSmall =
 fs::path write_suite(const TemporaryFolder& folder, const std::string& more) {
   write_whole(folder / "tiny.yaml", fmt::format("out_dir: results\n{}{}", kSmall, more));
   return folder / "tiny.yaml";
-}
-
-struct Ended {
-  int code = 0;
-  std::string output;
-};
-
-Ended shell(const TemporaryFolder& folder, const std::string& command) {
-  const std::string file = (folder / "output.txt").string();
-  const int status = std::system(fmt::format("{} > {} 2>&1", command, file).c_str());
-  return {WEXITSTATUS(status), read_text(file)};
 }
 
 std::map<std::string, Json> results_of(const fs::path& file) {
@@ -190,8 +178,7 @@ TEST_CASE("program: an interrupted suite goes on, a failing run is recorded and 
   const std::string bench = fmt::format("{} bench {} set.train.steps=60", TERSOR_PROGRAM, suite);
   // Stopped as soon as something is there, whatever that is.
   const std::string results = (folder / "results/tiny/results.jsonl").string();
-  const Ended stopped = shell(folder, fmt::format("bash -c '{} & p=$!; for i in $(seq 600); do test -s {} && break; sleep 0.1; done; kill -INT $p; wait $p'",
-                                                  bench, results));
+  const Ended stopped = shell(folder, fmt::format("{} & p=$!; for i in $(seq 600); do test -s {} && break; sleep 0.1; done; kill -INT $p; wait $p", bench, results));
   INFO(stopped.output);
   CHECK((stopped.code == kExitStopped || stopped.code == kExitFailed));  // the latter when all was over before the signal
   const auto before = results_of(results);

@@ -1,8 +1,5 @@
 // Whole runs of several processes, as a user starts them.
-#include <sys/wait.h>
-
 #include <cmath>
-#include <cstdlib>
 
 #include <spdlog/sinks/ostream_sink.h>
 
@@ -10,24 +7,16 @@
 #include "core/train/processes_plan.h"
 #include "core/train/together.h"
 #include "tests/support/catch.h"
+#include "tests/support/shell.h"
 #include "tests/support/tiny_run.h"
 
 namespace tersor {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::Ended;
+using testing::shell;
 using testing::TemporaryFolder;
-
-struct Ended {
-  int code = 0;
-  std::string output;
-};
-
-Ended shell(const TemporaryFolder& folder, const std::string& command) {
-  const std::string file = (folder / "output.txt").string();
-  const int status = std::system(fmt::format("bash -c '{}' > {} 2>&1", command, file).c_str());
-  return {WEXITSTATUS(status), read_text(file)};
-}
 
 // A tiny run's words, and how to start it in so many processes.
 std::string command(const TemporaryFolder& folder, int processes, const std::string& name, const std::string& words) {

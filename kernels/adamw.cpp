@@ -6,6 +6,7 @@
 
 #include "core/base/error.h"
 #include "kernels/quantize_blockwise.h"
+#include "kernels/on_gpu.h"
 #include "kernels/on_host.h"
 #include "kernels/vectorize.h"
 
@@ -17,6 +18,8 @@ constexpr int64_t kGrain = 1 << 14;
 // The coefficients in fp32, as the loops use them.
 struct Floats {
   float keep2, new1, new2, epsilon, grad_scale, decay, rate;
+
+  [[nodiscard]] gpu::AdamNumbers on_gpu() const { return {keep2, new1, new2, epsilon, grad_scale, decay, rate}; }
 
   Floats(const AdamCoefficients& c, const AdamStep& s)
       : keep2(static_cast<float>(c.beta2)), new1(static_cast<float>(1 - c.beta1)), new2(static_cast<float>(1 - c.beta2)),
@@ -48,8 +51,8 @@ TERSOR_VECTORIZED void step_loop(float* w, const float* grad, float* m, float* v
 void check_one_shape(std::initializer_list<const at::Tensor*> tensors) {
   const at::Tensor& first = **tensors.begin();
   for (const at::Tensor* t : tensors)
-    TERSOR_CHECK(t->scalar_type() == at::kFloat && t->is_contiguous() && on_host(*t) && t->sizes() == first.sizes(),
-                 "contiguous fp32 tensors of one shape on the CPU");
+    TERSOR_CHECK(t->scalar_type() == at::kFloat && t->is_contiguous() && t->device() == first.device() && t->sizes() == first.sizes(),
+                 "contiguous fp32 tensors of one shape on one device");
 }
 
 }  // namespace
@@ -62,6 +65,7 @@ void adam_direction(const at::Tensor& grad, const at::Tensor& m, const at::Tenso
   float* first = m.data_ptr<float>();
   float* second = v.data_ptr<float>();
   float* out = n.data_ptr<float>();
+  if (!on_host(grad)) return gpu::adam_direction(g, first, second, out, grad.numel(), f.on_gpu(), gpu::stream_of(grad));
   at::parallel_for(0, grad.numel(), kGrain, [=](int64_t begin, int64_t end) {
     direction_loop(g + begin, first + begin, second + begin, out + begin, end - begin, f);
   });
@@ -76,6 +80,7 @@ void adamw_step(const at::Tensor& weight, const at::Tensor& grad, const at::Tens
   const float* g = grad.const_data_ptr<float>();
   float* first = m.data_ptr<float>();
   float* second = v.data_ptr<float>();
+  if (!on_host(grad)) return gpu::adamw_step(w, g, first, second, weight.numel(), f.on_gpu(), gpu::stream_of(grad));
   at::parallel_for(0, weight.numel(), kGrain, [=](int64_t begin, int64_t end) {
     step_loop(w + begin, g + begin, first + begin, second + begin, end - begin, f);
   });
@@ -86,6 +91,9 @@ void adamw_step_int8(const at::Tensor& weight, const at::Tensor& grad, std::span
   check_one_shape({&weight, &grad});
   if (grad.is_meta()) return;
   const Floats f(c, step);
+  if (!on_host(grad))
+    return gpu::adamw_step_int8(weight.data_ptr<float>(), grad.const_data_ptr<float>(), codes_on_gpu(m, true), codes_on_gpu(v, false),
+                                blocks_on_gpu(weight.sizes()), f.on_gpu(), gpu::stream_of(grad));
   const DynamicMap& with_sign = dynamic_map(true);
   const DynamicMap& without_sign = dynamic_map(false);
   float* w = weight.data_ptr<float>();

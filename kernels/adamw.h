@@ -4,7 +4,7 @@
 //   w ← (1 − lr·λ)·w − lr·gain·n
 //
 // grad, w, m, v: fp32, contiguous, one shape; with 8-bit state m and v are codes and scales as quantize_blockwise makes
-// them. `gain` and ε hold the bias correction: see AdamCoefficients. In place; deterministic. CPU.
+// them. `gain` and ε hold the bias correction: see AdamCoefficients. In place; deterministic.
 #pragma once
 
 #include <ATen/ATen.h>

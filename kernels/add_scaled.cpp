@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 
 #include "core/base/error.h"
+#include "kernels/on_gpu.h"
 #include "kernels/on_host.h"
 #include "kernels/vectorize.h"
 
@@ -35,7 +36,7 @@ void add_scaled(at::Tensor& w, double keep, const at::Tensor& x, const at::Tenso
   const bool by_row = !one && w.dim() == 2 && gain.dim() == 2 && gain.size(0) == w.size(0) && gain.size(1) == 1;
   const bool by_column = !one && w.dim() == 2 && gain.dim() == 2 && gain.size(0) == 1 && gain.size(1) == w.size(1);
   for (const at::Tensor* t : {static_cast<const at::Tensor*>(&w), &x})
-    if (!on_host(*t) || !t->is_contiguous() || t->scalar_type() != at::kFloat) return plain(w, keep, x, gain, rate);
+    if (!t->is_contiguous() || t->scalar_type() != at::kFloat) return plain(w, keep, x, gain, rate);
   if (!one && !by_row && !by_column) return plain(w, keep, x, gain, rate);
   // In double first: the product of rate and gain is rounded once.
   const at::Tensor factors = gain.defined() ? (gain.to(at::kDouble) * rate).to(at::kFloat).contiguous() : at::full({}, rate, w.options());
@@ -43,6 +44,12 @@ void add_scaled(at::Tensor& w, double keep, const at::Tensor& x, const at::Tenso
   const float* factor = factors.const_data_ptr<float>();
   const auto kept = static_cast<float>(keep);
   float* out = w.data_ptr<float>();
+  if (!on_host(w)) {
+    const int64_t columns = w.dim() == 0 ? 1 : w.size(-1);
+    gpu::add_scaled({.w = out, .x = x.const_data_ptr<float>(), .gain = factor, .rows = columns == 0 ? 0 : w.numel() / columns, .columns = columns,
+                     .keep = kept, .form = one ? gpu::Gain::kOne : by_row ? gpu::Gain::kByRow : gpu::Gain::kByColumn}, gpu::stream_of(w));
+    return;
+  }
   const float* in = x.const_data_ptr<float>();
   if (one) {
     at::parallel_for(0, w.numel(), kGrain, [=](int64_t begin, int64_t end) { one_gain(out + begin, in + begin, end - begin, kept, *factor); });

@@ -2,8 +2,8 @@
 //
 //   w ← keep·w + rate·gain ⊙ x         gain: undefined (1), 0-dim, (rows, 1) or (1, columns)
 //
-// w, x: one shape, fp32; gain: fp32 or fp64. In place; x may not alias w. Deterministic. CPU, contiguous; what is elsewhere,
-// not contiguous or of another form of gain goes through LibTorch's ops.
+// w, x: one shape, fp32; gain: fp32 or fp64. In place; x may not alias w. Deterministic. What is not contiguous or has
+// another form of gain goes through LibTorch's ops.
 #pragma once
 
 #include <ATen/ATen.h>

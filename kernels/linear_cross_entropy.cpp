@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "core/base/error.h"
+#include "kernels/on_gpu.h"
 #include "kernels/on_host.h"
 #include "kernels/scalar_math.h"
 #include "kernels/vectorize.h"
@@ -70,6 +71,15 @@ double chunk_loss(const at::Tensor& logits, const at::Tensor& targets, double sc
   return std::accumulate(losses.begin(), losses.end(), 0.0);
 }
 
+// Of a chunk on a GPU, where it stays: nothing waits for it. NaN for a target that is not a class.
+at::Tensor chunk_loss_on_gpu(const at::Tensor& logits, const at::Tensor& targets, double scale, bool gradients) {
+  const at::Tensor losses = at::empty({logits.size(0)}, logits.options().dtype(at::kDouble));
+  gpu::cross_entropy({.type = gpu::number_of(logits), .logits = logits.data_ptr(), .targets = targets.const_data_ptr<int64_t>(), .rows = logits.size(0),
+                      .classes = logits.size(1), .scale = static_cast<float>(scale), .gradients = gradients, .losses = losses.data_ptr<double>()},
+                     gpu::stream_of(logits));
+  return losses.sum();
+}
+
 // d_weight (V, d) ← the first, or + the next chunk's, logitsᵀ·h. A sum in a wider type goes by parts, each of which
 // needs a wide copy of what is added.
 void add_product(const at::Tensor& logits, const at::Tensor& h, bool first, at::Tensor& d_weight) {
@@ -97,19 +107,26 @@ LossAndGradients forward_and_gradients(const at::Tensor& hidden, const at::Tenso
   if (want_weight) out.d_weight = at::empty(weight.sizes(), weight.options().dtype(several ? exact : weight.scalar_type()));
   const at::Tensor buffer = at::empty({std::min(rows, chunk), weight.size(0)}, hidden.options());
   double loss = 0;
+  at::Tensor loss_on_gpu = on_host(hidden) ? at::Tensor() : at::zeros({}, hidden.options().dtype(at::kDouble));
   for (int64_t begin = 0; begin < rows; begin += chunk) {
     const int64_t end = std::min(rows, begin + chunk);
     const at::Tensor h = hidden.slice(0, begin, end);
     at::Tensor logits = buffer.slice(0, 0, end - begin);
     at::mm_out(logits, h, weight.t());
-    if (!logits.is_meta()) loss += chunk_loss(logits, targets.slice(0, begin, end), scale, want_hidden || want_weight);
+    if (!on_host(logits))
+      loss_on_gpu += chunk_loss_on_gpu(logits, targets.slice(0, begin, end), scale, want_hidden || want_weight);
+    else if (!logits.is_meta())
+      loss += chunk_loss(logits, targets.slice(0, begin, end), scale, want_hidden || want_weight);
     if (want_hidden) {
       at::Tensor d_h = out.d_hidden.slice(0, begin, end);
       at::mm_out(d_h, logits, weight);
     }
     if (want_weight) add_product(logits, h, begin == 0, out.d_weight);
   }
-  if (!out.loss.is_meta()) out.loss.fill_(loss * scale);
+  if (loss_on_gpu.defined())
+    out.loss.copy_(loss_on_gpu.mul_(scale));
+  else if (!out.loss.is_meta())
+    out.loss.fill_(loss * scale);
   if (want_weight) out.d_weight = rows > 0 ? out.d_weight.to(weight.scalar_type()) : at::zeros_like(weight);
   return out;
 }
@@ -148,7 +165,7 @@ at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weig
                                 double scale, int64_t chunk) {
   TERSOR_CHECK(hidden.dim() == 2 && weight.dim() == 2 && hidden.size(1) == weight.size(1), "hidden {} x weight {}",
                fmt::join(hidden.sizes(), "x"), fmt::join(weight.sizes(), "x"));
-  TERSOR_CHECK(on_host(hidden), "hidden in host memory");
+  TERSOR_CHECK(hidden.device() == weight.device() && hidden.device() == targets.device(), "hidden, weight and targets on one device");
   TERSOR_CHECK(targets.dim() == 1 && targets.size(0) == hidden.size(0) && targets.scalar_type() == at::kLong,
                "one int64 target a row");
   TERSOR_CHECK(chunk > 0, "chunk of {} rows", chunk);

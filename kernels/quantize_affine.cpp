@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/base/error.h"
+#include "kernels/on_gpu.h"
 #include "kernels/on_host.h"
 #include "kernels/quantize_blockwise.h"
 
@@ -63,6 +64,12 @@ BlockRange range_of(const float* x, int64_t size, int levels) {
   return {std::max({below, above, kSmallestRange / all}), zero};
 }
 
+gpu::Affine on_gpu(const AffineQuantized& q) {
+  const Layout l(q.shape, q.bits);
+  return {.codes = q.codes.data_ptr<uint8_t>(), .scales = q.scales.data_ptr<float>(), .zeros = q.zeros_.data_ptr<uint8_t>(),
+          .rows = l.rows, .columns = l.columns, .row_bytes = l.row_bytes, .bits = q.bits};
+}
+
 }  // namespace
 
 AffineQuantized AffineQuantized::zeros(at::IntArrayRef shape, int bits, const at::TensorOptions& options) {
@@ -81,9 +88,13 @@ int64_t AffineQuantized::bytes(at::IntArrayRef shape, int bits) {
 }
 
 void quantize_affine(const at::Tensor& x, const AffineQuantized& out, const std::optional<RandomStream>& random) {
-  TERSOR_CHECK(x.scalar_type() == at::kFloat && x.is_contiguous() && on_host(x) && x.sizes() == at::IntArrayRef(out.shape),
-               "contiguous fp32 on the CPU");
+  TERSOR_CHECK(x.scalar_type() == at::kFloat && x.is_contiguous() && x.device() == out.codes.device() && x.sizes() == at::IntArrayRef(out.shape),
+               "contiguous fp32 on the device of the codes");
   if (x.is_meta()) return;
+  if (!on_host(x)) {
+    gpu::quantize_affine(x.const_data_ptr<float>(), on_gpu(out), random.has_value(), random ? random->key() : 0, gpu::stream_of(x));
+    return;
+  }
   const Layout l(out.shape, out.bits);
   const int levels = (1 << out.bits) - 1;
   const float* in = x.const_data_ptr<float>();
@@ -115,6 +126,10 @@ at::Tensor dequantize_affine(const AffineQuantized& q) {
   const Layout l(q.shape, q.bits);
   at::Tensor x = at::empty(q.shape, q.codes.options().dtype(at::kFloat));
   if (x.is_meta()) return x;
+  if (!on_host(x)) {
+    gpu::dequantize_affine(on_gpu(q), x.data_ptr<float>(), gpu::stream_of(x));
+    return x;
+  }
   float* out = x.data_ptr<float>();
   const auto* codes = q.codes.const_data_ptr<uint8_t>();
   const auto* scales = q.scales.const_data_ptr<float>();

@@ -5,8 +5,10 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <map>
 
 #include "core/base/error.h"
+#include "kernels/on_gpu.h"
 #include "kernels/on_host.h"
 #include "kernels/vectorize.h"
 
@@ -69,24 +71,37 @@ DynamicMap::DynamicMap(bool with_sign) {
   for (size_t i = 0; i + 1 < values_.size(); ++i) boundaries_[i] = (values_[i] + values_[i + 1]) / 2;
   boundaries_.back() = std::numeric_limits<float>::infinity();
   // The last entry that a negative number may have: one that is not zero, where there is one.
-  const auto zero = static_cast<uint8_t>(std::find(values_.begin(), values_.end(), 0.0f) - values_.begin());
-  const uint8_t last_negative = with_sign ? zero - 1 : zero;
+  zero_ = static_cast<uint8_t>(std::find(values_.begin(), values_.end(), 0.0f) - values_.begin());
+  last_negative_ = with_sign ? zero_ - 1 : zero_;
   for (int32_t key = 0; key < kKeys; ++key) {
     const auto upper = static_cast<uint32_t>(key + kLowestKey) << 16;
     const auto entry = [&](float x) {
       return static_cast<uint8_t>(std::lower_bound(boundaries_.begin(), boundaries_.end(), x) - boundaries_.begin());
     };
-    lowest_[static_cast<size_t>(key)] = key == 0 ? zero : entry(std::bit_cast<float>(upper));
+    lowest_[static_cast<size_t>(key)] = key == 0 ? zero_ : entry(std::bit_cast<float>(upper));
     // The smallest of the negative numbers of a key is the one with the largest magnitude.
-    lowest_[static_cast<size_t>(kKeys + key)] = std::min(last_negative, entry(-std::bit_cast<float>(upper | 0xffffu)));
+    lowest_[static_cast<size_t>(kKeys + key)] = std::min(last_negative_, entry(-std::bit_cast<float>(upper | 0xffffu)));
   }
-  if (with_sign) boundaries_[last_negative] = std::numeric_limits<float>::infinity();
+  if (with_sign) boundaries_[last_negative_] = std::numeric_limits<float>::infinity();
 }
 
 const DynamicMap& dynamic_map(bool with_sign) {
   static const DynamicMap with(true);
   static const DynamicMap without(false);
   return with_sign ? with : without;
+}
+
+gpu::Map DynamicMap::on_gpu(const at::Tensor& codes) const {
+  static std::map<std::pair<const DynamicMap*, c10::DeviceIndex>, at::Tensor> tables;  // (2, 256), once a map and device
+  at::Tensor& table = tables[{this, codes.device().index()}];
+  if (!table.defined()) {
+    const at::Tensor host = at::empty({2, 256}, at::kFloat);
+    std::copy(values_.begin(), values_.end(), host.data_ptr<float>());
+    std::copy(boundaries_.begin(), boundaries_.end(), host.data_ptr<float>() + 256);
+    table = host.to(codes.device());
+  }
+  const float* values = table.const_data_ptr<float>();
+  return {.values = values, .boundaries = values + 256, .zero = zero_, .last_negative = last_negative_};
 }
 
 std::vector<int64_t> block_scales_shape(at::IntArrayRef shape) {
@@ -122,12 +137,25 @@ float encode_block(const float* x, const DynamicMap& map, int64_t size, uint8_t*
   return scale;
 }
 
+gpu::Codes codes_on_gpu(std::span<const at::Tensor> codes_and_scales, bool with_sign) {
+  const at::Tensor& codes = codes_and_scales[0];
+  return {.codes = codes.data_ptr<uint8_t>(), .scales = codes_and_scales[1].data_ptr<float>(), .map = dynamic_map(with_sign).on_gpu(codes)};
+}
+
+gpu::Blocks blocks_on_gpu(at::IntArrayRef shape) {
+  const Rows r = rows_of(shape);
+  return {.rows = r.rows, .columns = r.columns};
+}
+
 void quantize_blockwise(const at::Tensor& x, const DynamicMap& map, at::Tensor& codes, at::Tensor& scales) {
   TERSOR_CHECK(x.scalar_type() == at::kFloat && codes.scalar_type() == at::kByte && scales.scalar_type() == at::kFloat &&
                    x.is_contiguous() && codes.is_contiguous() && scales.is_contiguous() && x.sizes() == codes.sizes() &&
-                   scales.sizes() == at::IntArrayRef(block_scales_shape(x.sizes())) && on_host(x),
-               "fp32 to uint8 codes of the same shape, on the CPU");
+                   scales.sizes() == at::IntArrayRef(block_scales_shape(x.sizes())) && x.device() == codes.device(),
+               "fp32 to uint8 codes of the same shape, on one device");
   if (x.is_meta()) return;
+  if (!on_host(x))
+    return gpu::quantize_blockwise(x.const_data_ptr<float>(), blocks_on_gpu(x.sizes()),
+                                   {codes.data_ptr<uint8_t>(), scales.data_ptr<float>(), map.on_gpu(codes)}, gpu::stream_of(x));
   const float* in = x.const_data_ptr<float>();
   auto* out = codes.data_ptr<uint8_t>();
   float* scale = scales.data_ptr<float>();
@@ -137,9 +165,14 @@ void quantize_blockwise(const at::Tensor& x, const DynamicMap& map, at::Tensor& 
 }
 
 at::Tensor dequantize_blockwise(const at::Tensor& codes, const at::Tensor& scales, const DynamicMap& map) {
-  TERSOR_CHECK(on_host(codes) && codes.is_contiguous() && scales.is_contiguous(), "contiguous codes on the CPU");
+  TERSOR_CHECK(codes.is_contiguous() && scales.is_contiguous(), "contiguous codes");
   at::Tensor x = at::empty(codes.sizes(), codes.options().dtype(at::kFloat));
   if (x.is_meta()) return x;
+  if (!on_host(x)) {
+    gpu::dequantize_blockwise({codes.data_ptr<uint8_t>(), scales.data_ptr<float>(), map.on_gpu(codes)}, blocks_on_gpu(codes.sizes()),
+                              x.data_ptr<float>(), gpu::stream_of(x));
+    return x;
+  }
   const auto* in = codes.const_data_ptr<uint8_t>();
   const float* scale = scales.const_data_ptr<float>();
   float* out = x.data_ptr<float>();

@@ -12,6 +12,9 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <span>
+
+#include "kernels/gpu.h"
 
 namespace tersor::kernels {
 
@@ -26,6 +29,8 @@ class DynamicMap {
   // The nearest entry to x in [−1, 1]: without a branch, so that loops over it keep the processor busy.
   [[nodiscard]] uint8_t encode(float x) const { return look_up(x, key(x)); }
   [[nodiscard]] const std::array<float, 256>& values() const { return values_; }
+  // What the codes of a tensor mean to kernels on its GPU.
+  [[nodiscard]] gpu::Map on_gpu(const at::Tensor& codes) const;
 
   // The two halves of `encode`. A key is sign, exponent and 7 bits of mantissa; entries lie further apart than the numbers
   // of one key, so at most one boundary is in between.
@@ -42,6 +47,8 @@ class DynamicMap {
   static constexpr int32_t kLowestKey = (127 - 23) << 7;  // of 2⁻²³, below every boundary
   static constexpr int32_t kKeys = (23 << 7) + 1;         // up to that of 1
 
+  uint8_t zero_ = 0;
+  uint8_t last_negative_ = 0;
   std::array<float, 256> values_;           // rising
   std::array<float, 256> boundaries_;       // between entry i and i + 1; infinite where nothing may go on to i + 1
   std::array<uint8_t, 2 * kKeys> lowest_;   // by key, negative numbers second: the entry nearest to the smallest such x
@@ -59,6 +66,10 @@ void quantize_blockwise(const at::Tensor& x, const DynamicMap& map, at::Tensor& 
 void decode_block(const uint8_t* codes, float scale, const DynamicMap& map, int64_t size, float* out);
 // Returns the scale.
 float encode_block(const float* x, const DynamicMap& map, int64_t size, uint8_t* codes);
+
+// The same for kernels on a GPU: {codes, scales} there, and how they are divided.
+[[nodiscard]] gpu::Codes codes_on_gpu(std::span<const at::Tensor> codes_and_scales, bool with_sign);
+[[nodiscard]] gpu::Blocks blocks_on_gpu(at::IntArrayRef shape);
 
 // Calls `each(block, first, size)` for all blocks of a tensor of this shape, over all threads: `first` is the place of the
 // block's first number in the flat tensor, `block` that of its scale.

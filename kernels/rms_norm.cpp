@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "core/base/error.h"
+#include "kernels/on_gpu.h"
 #include "kernels/on_host.h"
 #include "kernels/scalar_math.h"
 #include "kernels/vectorize.h"
@@ -16,7 +17,7 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Variable;
 using torch::autograd::variable_list;
 
-constexpr int64_t kRowsAtOnce = 32;  // whose shares of d gain are added up together, whatever the number of threads
+constexpr int64_t kRowsAtOnce = gpu::kNormRowsAtOnce;  // whose shares of d gain are added up together, whatever the number of threads
 
 template <class T>
 TERSOR_INLINE void norm_row(const T* x, const T* gain, int64_t width, Exact<T> eps, T* y, Exact<T>* scale) {
@@ -99,13 +100,36 @@ void norm_backward(const at::Tensor& x, const at::Tensor& gain, const at::Tensor
   });
 }
 
+void norm_anywhere(const at::Tensor& x, const at::Tensor& gain, double eps, at::Tensor& y, at::Tensor& scale) {
+  if (x.is_meta()) return;
+  if (on_host(x)) {
+    AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, x.scalar_type(), "rms_norm", [&] { norm<scalar_t>(x, gain, eps, y, scale); });
+    return;
+  }
+  gpu::rms_norm({.type = gpu::number_of(x), .x = x.const_data_ptr(), .gain = gain.const_data_ptr(), .rows = scale.numel(), .width = x.size(-1),
+                 .eps = static_cast<float>(eps), .y = y.data_ptr(), .scale = scale.data_ptr<float>()}, gpu::stream_of(x));
+}
+
+void norm_backward_anywhere(const at::Tensor& x, const at::Tensor& gain, const at::Tensor& scale, const at::Tensor& dy, const at::Tensor& around,
+                            at::Tensor& dx, at::Tensor& d_gains) {
+  if (x.is_meta()) return;
+  if (on_host(x)) {
+    AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, x.scalar_type(), "rms_norm", [&] {
+      norm_backward<scalar_t>(x, gain, scale, dy, around, dx, d_gains);
+    });
+    return;
+  }
+  gpu::rms_norm_backward({.type = gpu::number_of(x), .x = x.const_data_ptr(), .gain = gain.const_data_ptr(), .scale = scale.const_data_ptr<float>(),
+                          .dy = dy.const_data_ptr(), .around = around.defined() ? around.const_data_ptr() : nullptr, .rows = scale.numel(),
+                          .width = x.size(-1), .dx = dx.data_ptr(), .d_gains = d_gains.data_ptr<float>()}, gpu::stream_of(x));
+}
+
 class RmsNormFunction : public torch::autograd::Function<RmsNormFunction> {
  public:
   static variable_list forward(AutogradContext* ctx, const Variable& x, const Variable& gain, double eps, bool residual) {
     at::Tensor y = at::empty_like(x, x.options().requires_grad(false), at::MemoryFormat::Contiguous);
     at::Tensor scale = at::empty({x.numel() / x.size(-1)}, exact(x));
-    if (!x.is_meta())
-      AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, x.scalar_type(), "rms_norm", [&] { norm<scalar_t>(x, gain, eps, y, scale); });
+    norm_anywhere(x, gain, eps, y, scale);
     ctx->save_for_backward({x, gain, scale});
     ctx->set_materialize_grads(false);
     if (residual) return {y, x};
@@ -120,16 +144,13 @@ class RmsNormFunction : public torch::autograd::Function<RmsNormFunction> {
     const at::Tensor dy = grads[0].contiguous();
     at::Tensor dx = at::empty(x.sizes(), x.options().requires_grad(false));
     at::Tensor d_gains = at::zeros({(scale.numel() + kRowsAtOnce - 1) / kRowsAtOnce, x.size(-1)}, scale.options());
-    if (!x.is_meta())
-      AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, x.scalar_type(), "rms_norm", [&] {
-        norm_backward<scalar_t>(x, gain, scale, dy, around, dx, d_gains);
-      });
+    norm_backward_anywhere(x, gain, scale, dy, around, dx, d_gains);
     return {dx, d_gains.sum(0).to(gain.scalar_type()), Variable(), Variable()};
   }
 };
 
 variable_list apply(const at::Tensor& x, const at::Tensor& gain, double eps, bool residual) {
-  TERSOR_CHECK(on_host(x) && x.dim() > 0 && gain.dim() == 1 && x.size(-1) == gain.size(0), "x (…, d) in host memory and a gain of (d)");
+  TERSOR_CHECK(x.dim() > 0 && gain.dim() == 1 && x.size(-1) == gain.size(0), "x (…, d) and a gain of (d)");
   TERSOR_CHECK(x.scalar_type() == gain.scalar_type(), "x and gain of one type");
   return RmsNormFunction::apply(x.contiguous(), gain.contiguous(), eps, residual);
 }

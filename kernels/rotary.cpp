@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "core/base/error.h"
+#include "kernels/on_gpu.h"
 #include "kernels/on_host.h"
 #include "kernels/scalar_math.h"
 #include "kernels/vectorize.h"
@@ -48,6 +49,11 @@ at::Tensor turned(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& 
   const int64_t length = x.size(1);
   const int64_t heads = x.size(2);
   const int64_t width = x.size(3);
+  if (!on_host(x)) {
+    gpu::rotary({.type = gpu::number_of(x), .x = x.const_data_ptr(), .cos = cos.const_data_ptr(), .sin = sin.const_data_ptr(), .rows = x.size(0) * length,
+                 .length = length, .heads = heads, .width = width, .direction = static_cast<float>(direction), .y = y.data_ptr()}, gpu::stream_of(x));
+    return y;
+  }
   AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, x.scalar_type(), "rotary", [&] {
     const auto* in = x.const_data_ptr<scalar_t>();
     const auto* c = cos.const_data_ptr<scalar_t>();
@@ -80,7 +86,7 @@ class Rotary : public torch::autograd::Function<Rotary> {
 }  // namespace
 
 at::Tensor rotary(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
-  TERSOR_CHECK(on_host(x) && x.dim() == 4 && x.is_contiguous() && x.size(3) % 2 == 0, "x (B, length, heads, d) in host memory, d even");
+  TERSOR_CHECK(x.dim() == 4 && x.is_contiguous() && x.size(3) % 2 == 0, "x (B, length, heads, d), d even");
   for (const at::Tensor* table : {&cos, &sin})
     TERSOR_CHECK(table->dim() == 2 && table->size(0) == x.size(1) && table->size(1) == x.size(3) && table->is_contiguous() &&
                      table->scalar_type() == x.scalar_type(), "tables (length, d) of the type of x");

@@ -6,6 +6,8 @@
 #include <map>
 
 #include "core/base/error.h"
+#include "kernels/on_gpu.h"
+#include "kernels/on_host.h"
 
 namespace tersor::kernels {
 namespace {
@@ -51,12 +53,19 @@ class SparseLowRankLinear : public torch::autograd::Function<SparseLowRankLinear
   }
 };
 
-thread_local std::map<std::pair<at::DeviceType, at::ScalarType>, at::Tensor> buffers;
+using Buffers = std::map<std::pair<at::DeviceType, at::ScalarType>, at::Tensor>;
+
+// One a thread, but one for all on a GPU: there work is done in the order of one stream, and backward passes have a thread of their own.
+Buffers& buffers_of(at::DeviceType device) {
+  static Buffers on_gpu;
+  thread_local Buffers of_thread;
+  return device == at::kCPU || device == at::kMeta ? of_thread : on_gpu;
+}
 
 }  // namespace
 
 at::Tensor workspace_matrix(int64_t rows, int64_t columns, const at::TensorOptions& options) {
-  at::Tensor& buffer = buffers[{options.device().type(), c10::typeMetaToScalarType(options.dtype())}];
+  at::Tensor& buffer = buffers_of(options.device().type())[{options.device().type(), c10::typeMetaToScalarType(options.dtype())}];
   if (!buffer.defined() || buffer.numel() < rows * columns) {
     buffer.reset();  // the old one goes first
     buffer = at::empty({rows * columns}, options.requires_grad(false));
@@ -65,11 +74,20 @@ at::Tensor workspace_matrix(int64_t rows, int64_t columns, const at::TensorOptio
 }
 
 void free_workspace(at::DeviceType device) {
-  std::erase_if(buffers, [&](const auto& entry) { return entry.first.first == device; });
+  std::erase_if(buffers_of(device), [&](const auto& entry) { return entry.first.first == device; });
 }
 
 void compose(const at::Tensor& b, const at::Tensor& a, double scale, const SparsePattern& pattern, const at::Tensor& values, at::Tensor w) {
   const at::NoGradGuard no_grad;
+  if (!on_host(w)) {
+    const bool factors = b.defined() && b.numel() > 0;
+    const at::Tensor left = factors ? b.contiguous() : b;
+    const at::Tensor right = factors ? a.contiguous() : a;
+    gpu::compose({.type = gpu::number_of(w), .at = pattern.on_gpu(), .b = factors ? left.const_data_ptr() : nullptr,
+                  .a = factors ? right.const_data_ptr() : nullptr, .rank = factors ? b.size(1) : 0, .scale = static_cast<float>(scale),
+                  .values = values.const_data_ptr(), .w = w.data_ptr()}, gpu::stream_of(w));
+    return;
+  }
   if (b.defined() && b.numel() > 0)
     at::addmm_out(w, w, b, a, 0, scale);  // with a factor of 0 what was there is not read
   else

@@ -5,7 +5,7 @@
 //
 // x (…, in) · B (out, r) · A (r, in), or both undefined · S: values v (nnz) at a pattern · y (…, out); one dtype
 //
-// W lives in one buffer a thread and dtype, shared by all layers, and is composed again for the backward pass; what is saved is
+// W lives in one buffer a dtype (and, on the CPU, thread), shared by all layers, and is composed again for the backward pass; what is saved is
 // x, A, B and v. The gradient of W is never formed. Sums of bf16 are in fp32. Deterministic.
 #pragma once
 
@@ -20,7 +20,7 @@ namespace tersor::kernels {
 
 // W (out, in), in a tensor of its own or, from `workspace_matrix`, in the shared buffer.
 void compose(const at::Tensor& b, const at::Tensor& a, double scale, const SparsePattern& pattern, const at::Tensor& values, at::Tensor w);
-// An uninitialized matrix in the buffer of this thread, device and type; the one before it is gone.
+// An uninitialized matrix in the buffer of this device and type, on the CPU of this thread; the one before it is gone.
 [[nodiscard]] at::Tensor workspace_matrix(int64_t rows, int64_t columns, const at::TensorOptions& options);
 // Of this thread, on this device.
 void free_workspace(at::DeviceType device);

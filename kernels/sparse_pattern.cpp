@@ -6,6 +6,7 @@
 #include <array>
 
 #include "core/base/error.h"
+#include "kernels/on_gpu.h"
 #include "kernels/on_host.h"
 #include "kernels/vectorize.h"
 
@@ -31,8 +32,8 @@ void for_each_row(const SparsePattern& pattern, const Body& body) {
 }
 
 void check_dense(const SparsePattern& pattern, const at::Tensor& w) {
-  TERSOR_CHECK(w.is_contiguous() && on_host(w) && w.dim() == 2 && w.size(0) == pattern.out && w.size(1) == pattern.in,
-               "a contiguous matrix {} x {} on the CPU", pattern.out, pattern.in);
+  TERSOR_CHECK(w.is_contiguous() && w.dim() == 2 && w.size(0) == pattern.out && w.size(1) == pattern.in,
+               "a contiguous matrix {} x {}", pattern.out, pattern.in);
 }
 
 constexpr int64_t kTile = 256;  // tokens whose columns of X stay in the cache
@@ -98,7 +99,17 @@ SparsePattern SparsePattern::of_positions(int64_t out, int64_t in, const at::Ten
   return pattern;
 }
 
+gpu::Entries SparsePattern::on_gpu() const {
+  return {.row_starts = row_starts.const_data_ptr<int32_t>(), .columns = columns.const_data_ptr(), .narrow = columns.scalar_type() == at::kShort,
+          .out = out, .in = in};
+}
+
+SparsePattern SparsePattern::to(const at::Device& device) const {
+  return {.out = out, .in = in, .row_starts = row_starts.to(device), .columns = columns.to(device)};
+}
+
 at::Tensor SparsePattern::positions() const {
+  if (!on_host(columns)) return to(at::kCPU).positions();
   const at::Tensor all = at::empty({nnz()}, at::kLong);
   int64_t* place = all.data_ptr<int64_t>();
   for_each_row(*this, [this, place](int64_t row, int64_t first, int64_t last, const auto* column) {
@@ -111,6 +122,7 @@ void scatter_add(const SparsePattern& pattern, const at::Tensor& values, const a
   check_dense(pattern, w);
   TERSOR_CHECK(values.is_contiguous() && values.scalar_type() == w.scalar_type() && values.numel() == pattern.nnz(), "{} values", pattern.nnz());
   if (w.is_meta()) return;
+  if (!on_host(w)) return gpu::scatter_add(gpu::number_of(w), pattern.on_gpu(), values.const_data_ptr(), w.data_ptr(), gpu::stream_of(w));
   AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, w.scalar_type(), "scatter_add", [&] {
     const scalar_t* from = values.const_data_ptr<scalar_t>();
     scalar_t* to = w.data_ptr<scalar_t>();
@@ -125,6 +137,10 @@ at::Tensor gather(const SparsePattern& pattern, const at::Tensor& w) {
   check_dense(pattern, w);
   const at::Tensor values = at::empty({pattern.nnz()}, w.options());
   if (w.is_meta()) return values;
+  if (!on_host(w)) {
+    gpu::gather(gpu::number_of(w), pattern.on_gpu(), w.const_data_ptr(), values.data_ptr(), gpu::stream_of(w));
+    return values;
+  }
   AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, w.scalar_type(), "gather", [&] {
     const scalar_t* from = w.const_data_ptr<scalar_t>();
     scalar_t* to = values.data_ptr<scalar_t>();
@@ -140,6 +156,14 @@ at::Tensor sampled_product(const SparsePattern& pattern, const at::Tensor& dy, c
   TERSOR_CHECK(dy.dim() == 2 && x.dim() == 2 && dy.size(0) == x.size(0) && dy.size(1) == pattern.out && x.size(1) == pattern.in,
                "(T, {}) and (T, {})", pattern.out, pattern.in);
   const at::ScalarType exact = x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  if (!on_host(x)) {
+    const at::Tensor left = dy.contiguous();
+    const at::Tensor right = x.contiguous();
+    const at::Tensor values = at::empty({pattern.nnz()}, x.options().dtype(at::kFloat));
+    gpu::sampled_product(gpu::number_of(x), pattern.on_gpu(), left.const_data_ptr(), right.const_data_ptr(), x.size(0), values.data_ptr<float>(),
+                         gpu::stream_of(x));
+    return values;
+  }
   const at::Tensor values = at::zeros({pattern.nnz()}, x.options().dtype(exact));
   for (int64_t begin = 0; begin < x.size(0); begin += kTile) {
     const at::Tensor dy_tile = tile_of(dy, begin, exact);

@@ -8,6 +8,7 @@
 #include <ATen/ATen.h>
 
 #include "core/base/rng.h"
+#include "kernels/gpu.h"
 
 namespace tersor::kernels {
 
@@ -27,16 +28,18 @@ struct SparsePattern {
   [[nodiscard]] static SparsePattern of_positions(int64_t out, int64_t in, const at::Tensor& positions);
   [[nodiscard]] static at::ScalarType column_type(int64_t in) { return in <= 65536 ? at::kShort : at::kInt; }
 
-  [[nodiscard]] at::Tensor positions() const;
+  [[nodiscard]] at::Tensor positions() const;  // in host memory
+  [[nodiscard]] SparsePattern to(const at::Device& device) const;
+  [[nodiscard]] gpu::Entries on_gpu() const;
 };
 
-// W (out, in) += the values (nnz) at the positions. Contiguous, one dtype. In place; deterministic. CPU.
+// W (out, in) += the values (nnz) at the positions. Contiguous, one dtype. In place; deterministic.
 void scatter_add(const SparsePattern& pattern, const at::Tensor& values, const at::Tensor& w);
 // The entries of W at the positions (nnz).
 [[nodiscard]] at::Tensor gather(const SparsePattern& pattern, const at::Tensor& w);
 
 // The entries of dYᵀ·X at the positions, without that product:  v[k] = Σ_t dY[t, row k] · X[t, column k]
-// dY (T, out) · X (T, in), one dtype · result (nnz): fp32, or fp64 for fp64; sums of bf16 are in fp32. Deterministic. CPU.
+// dY (T, out) · X (T, in), one dtype · result (nnz): fp32, or fp64 for fp64; sums of bf16 are in fp32. Deterministic.
 [[nodiscard]] at::Tensor sampled_product(const SparsePattern& pattern, const at::Tensor& dy, const at::Tensor& x);
 
 }  // namespace tersor::kernels

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/base/error.h"
+#include "kernels/on_gpu.h"
 #include "kernels/on_host.h"
 #include "kernels/vectorize.h"
 
@@ -104,10 +105,15 @@ void column_sums(const float* x, int64_t rows, int64_t width, int64_t first, int
 
 at::Tensor square_norm(const at::Tensor& x) {
   const bool fp32 = x.scalar_type() == at::kFloat;
-  if (!on_host(x) || !x.is_contiguous() || (!fp32 && x.scalar_type() != at::kBFloat16))
+  if (!x.is_contiguous() || (!fp32 && x.scalar_type() != at::kBFloat16))
     return at::linalg_vector_norm(x, 2, std::nullopt, false, at::kDouble).square();
   at::Tensor result = at::empty({}, x.options().dtype(at::kDouble).requires_grad(false));
   if (x.is_meta()) return result;
+  if (!on_host(x)) {
+    const at::Tensor sums = at::empty({(x.numel() + gpu::kSquaresOfABlock - 1) / gpu::kSquaresOfABlock}, result.options());
+    gpu::square_sums(gpu::number_of(x), x.const_data_ptr(), x.numel(), sums.data_ptr<double>(), gpu::stream_of(x));
+    return sums.sum();
+  }
   *result.data_ptr<double>() =
       fp32 ? sum_of_squares(x.const_data_ptr<float>(), x.numel())
            : sum_of_squares(reinterpret_cast<const uint16_t*>(x.const_data_ptr<at::BFloat16>()), x.numel());

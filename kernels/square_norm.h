@@ -6,7 +6,7 @@
 // x: fp32 or bf16; for square_norms fp32 and (rows, columns). Squares are added up in fp32 over blocks of at most 4096 numbers, in 64
 // lanes, and blocks in fp64: the relative error is below 1e-5 whatever the size, and near 1e-8 for numbers of random sign.
 // A block whose squares leave fp32's range is added up in fp64, so only x itself can make the result infinite.
-// Deterministic, with any number of threads. CPU; x elsewhere, of other types or not contiguous goes through LibTorch.
+// Deterministic, with any number of threads. x of other types or not contiguous goes through LibTorch, on a GPU also square_norms.
 #pragma once
 
 #include <ATen/ATen.h>

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "core/base/error.h"
+#include "kernels/on_gpu.h"
 #include "kernels/on_host.h"
 #include "kernels/vectorize.h"
 
@@ -38,8 +39,11 @@ TERSOR_VECTORIZED void round_all(const float* x, const uint16_t* draws, int64_t 
 void stochastic_round(const at::Tensor& x, at::Tensor& y, const RandomStream& random) {
   TERSOR_CHECK(x.scalar_type() == at::kFloat && y.scalar_type() == at::kBFloat16, "fp32 to bf16 only");
   TERSOR_CHECK(x.is_contiguous() && y.is_contiguous() && x.sizes() == y.sizes(), "contiguous tensors of one shape");
-  TERSOR_CHECK(on_host(x) && on_host(y), "stochastic rounding runs on the CPU only");
   if (x.is_meta()) return;
+  if (!on_host(x)) {
+    gpu::stochastic_round(x.const_data_ptr<float>(), x.numel(), random.key(), reinterpret_cast<uint16_t*>(y.data_ptr<at::BFloat16>()), gpu::stream_of(x));
+    return;
+  }
   const float* in = x.const_data_ptr<float>();
   auto* out = reinterpret_cast<uint16_t*>(y.data_ptr<at::BFloat16>());
   const int64_t n = x.numel();

@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "core/base/error.h"
+#include "kernels/on_gpu.h"
 #include "kernels/on_host.h"
 #include "kernels/scalar_math.h"
 #include "kernels/vectorize.h"
@@ -54,6 +55,10 @@ class SwiGlu : public torch::autograd::Function<SwiGlu> {
     ctx->saved_data["gate"] = gate;
     ctx->saved_data["up"] = up;
     if (y.is_meta()) return y;
+    if (!on_host(y)) {
+      gpu::swiglu(gpu::number_of(y), gate.const_data_ptr(), up.const_data_ptr(), y.numel(), y.data_ptr(), gpu::stream_of(y));
+      return y;
+    }
     AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, y.scalar_type(), "swiglu", [&] {
       const auto* g = gate.const_data_ptr<scalar_t>();
       const auto* u = up.const_data_ptr<scalar_t>();
@@ -69,7 +74,9 @@ class SwiGlu : public torch::autograd::Function<SwiGlu> {
     const at::Tensor up = ctx->saved_data["up"].toTensor().detach();
     ctx->saved_data.clear();
     const at::Tensor dy = grads[0].contiguous();
-    if (!dy.is_meta())
+    if (!on_host(dy))
+      gpu::swiglu_backward(gpu::number_of(dy), dy.const_data_ptr(), dy.numel(), gate.data_ptr(), up.data_ptr(), gpu::stream_of(dy));
+    else if (!dy.is_meta())
       AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, dy.scalar_type(), "swiglu", [&] {
         auto* g = gate.data_ptr<scalar_t>();
         auto* u = up.data_ptr<scalar_t>();
@@ -84,8 +91,7 @@ class SwiGlu : public torch::autograd::Function<SwiGlu> {
 }  // namespace
 
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
-  TERSOR_CHECK(on_host(gate) && gate.sizes() == up.sizes() && gate.scalar_type() == up.scalar_type(),
-               "gate and up of one shape and type, in host memory");
+  TERSOR_CHECK(gate.sizes() == up.sizes() && gate.scalar_type() == up.scalar_type(), "gate and up of one shape and type");
   TERSOR_CHECK(gate.is_contiguous() && up.is_contiguous(), "gate and up without gaps");
   return SwiGlu::apply(gate, up);
 }

@@ -17,7 +17,7 @@ LoadedRun load_run(const fs::path& place) {
   LoadedRun run{.config = read_run_config(parse_config(to_yaml(state.config), name, diagnostics), diagnostics),
                 .checkpoint = checkpoint, .step = state.position.step};
   run.config.model = state.structure.model;
-  run.model = build_model(run.config, state.structure);
+  run.model = build_model(run.config, state.structure, Choice<devices>("auto").build()->open(0));
   load_weights(checkpoint, *run.model);
   return run;
 }

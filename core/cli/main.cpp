@@ -35,6 +35,7 @@ int run(int argc, char** argv) {
   add_report_command(app);
   add_bench_command(app, exit_code);
   add_sweep_command(app, exit_code);
+  add_doctor_command(app, exit_code);
   try {
     if (!registration_errors().empty()) throw InternalError(registration_errors().front());
     app.parse(argc, argv);

@@ -51,7 +51,9 @@ int train_alone(const std::string& program, const RunConfig& config) {
 int train_together(const RunConfig& config, const Place& place) {
   share_cores(config, place);
   if (place.rank != 0) log().set_level(spdlog::level::warn);
-  const auto comm = connect(place, std::chrono::milliseconds(static_cast<int64_t>(1000 * config.distributed.timeout)));
+  const auto kind = config.run.device.build();
+  (void)kind->open(place.local_rank);
+  const auto comm = connect(place, std::chrono::milliseconds(static_cast<int64_t>(1000 * config.distributed.timeout)), connector_of(*kind));
   try {
     Trainer trainer(config, *comm);
     const int code = trainer.run();

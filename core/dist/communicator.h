@@ -8,6 +8,7 @@
 #pragma once
 
 #include <ATen/ATen.h>
+#include <c10/util/intrusive_ptr.h>
 
 #include <bit>
 #include <chrono>
@@ -19,6 +20,11 @@
 #include <vector>
 
 #include "core/dist/launch.h"
+
+namespace c10d {
+class Backend;
+class Store;
+}  // namespace c10d
 
 namespace tersor {
 
@@ -48,7 +54,8 @@ class Communicator {
   [[nodiscard]] int rank() const { return rank_; }
   [[nodiscard]] int size() const { return size_; }
   [[nodiscard]] bool alone() const { return size_ == 1; }
-  [[nodiscard]] int local_size() const { return local_size_; }  // processes on this machine
+  [[nodiscard]] int local_rank() const { return local_rank_; }  // among the processes on this machine
+  [[nodiscard]] int local_size() const { return local_size_; }
 
   // In place, over contiguous tensors of one shape and type on all processes. The sum arrives everywhere, or at `owner` alone,
   // and the others' tensors then hold nothing of use.
@@ -68,7 +75,8 @@ class Communicator {
   [[nodiscard]] double seconds_waited() const { return seconds_waited_; }
 
  protected:
-  Communicator(int rank, int size, int local_size = 1) : rank_(rank), size_(size), local_size_(local_size) {}
+  Communicator(int rank, int size, int local_rank = 0, int local_size = 1)
+      : rank_(rank), size_(size), local_rank_(local_rank), local_size_(local_size) {}
   // A ring: each of n parts goes round n − 1 times to be summed up, and as often to be handed out, or once to the owner.
   void count_all_reduce(const at::Tensor& tensor) { count(2 * (size_ - 1) * bytes(tensor), 2 * (size_ - 1)); }
   void count_reduce(const at::Tensor& tensor) { count((size_ - 1) * (bytes(tensor) + bytes(tensor) / size_), size_); }
@@ -83,6 +91,7 @@ class Communicator {
   static int64_t bytes(const at::Tensor& tensor) { return static_cast<int64_t>(tensor.nbytes()); }
   int rank_;
   int size_;
+  int local_rank_;
   int local_size_;
   int64_t bytes_sent_ = 0;
   int64_t rounds_ = 0;
@@ -93,7 +102,11 @@ class Communicator {
 [[nodiscard]] Communicator& alone();
 // One of `size` processes that exist on paper only: operations count what they would send, and move nothing. For plans.
 [[nodiscard]] std::unique_ptr<Communicator> on_paper(int rank, int size);
-// Meets the other processes: Gloo between CPUs. UserError where they do not come within the time.
-[[nodiscard]] std::unique_ptr<Communicator> connect(const Place& place, std::chrono::milliseconds timeout);
+// Connects devices of one kind with each other.
+using ConnectDevices = std::function<c10::intrusive_ptr<c10d::Backend>(const c10::intrusive_ptr<c10d::Store>& store, int rank, int size,
+                                                                       std::chrono::milliseconds timeout)>;
+// Meets the other processes: Gloo between CPUs, and between devices what `devices` returns (NCCL), without which their tensors go
+// by way of host memory. UserError where the others do not come within the time.
+[[nodiscard]] std::unique_ptr<Communicator> connect(const Place& place, std::chrono::milliseconds timeout, const ConnectDevices& devices = {});
 
 }  // namespace tersor

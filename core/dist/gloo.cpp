@@ -28,10 +28,10 @@ c10::intrusive_ptr<c10d::Store> meet(const Place& place, bool serves, Millisecon
   return c10::make_intrusive<c10d::PrefixStore>("tersor/" + attempt, c10::make_intrusive<c10d::TCPStore>(place.address, options));
 }
 
-class Gloo final : public Communicator {
+class Connected final : public Communicator {
  public:
-  Gloo(const Place& place, Milliseconds timeout)
-      : Communicator(place.rank, place.size, place.local_size), timeout_(timeout),
+  Connected(const Place& place, Milliseconds timeout, const ConnectDevices& devices)
+      : Communicator(place.rank, place.size, place.local_rank, place.local_size), timeout_(timeout),
         store_(meet(place, place.rank == 0 && !agent_serves(), timeout)), pulse_(meet(place, false, timeout), place.rank, place.size) {
     const auto options = c10d::ProcessGroupGloo::Options::create(timeout);
     const auto interface = process_environment("GLOO_SOCKET_IFNAME");
@@ -41,27 +41,26 @@ class Gloo final : public Communicator {
                                              : c10d::ProcessGroupGloo::createDefaultDevice());
     options->threads = 1;  // operations are carried out in the order of their calls
     group_ = c10::make_intrusive<c10d::ProcessGroupGloo>(c10::make_intrusive<c10d::PrefixStore>("gloo", store_), place.rank, place.size, options);
+    if (devices) device_group_ = devices(store_, place.rank, place.size, timeout);
   }
 
   Pending all_reduce(const at::Tensor& tensor) override {
     count_all_reduce(tensor);
-    std::vector<at::Tensor> tensors{tensor};
-    return start([&] { return group_->allreduce(tensors); });
+    return start(tensor, [](c10d::Backend& group, std::vector<at::Tensor>& tensors) { return group.allreduce(tensors); });
   }
   Pending reduce(const at::Tensor& tensor, int owner) override {
     count_reduce(tensor);
-    std::vector<at::Tensor> tensors{tensor};
     c10d::ReduceOptions options;
     options.rootRank = owner;
-    return start([&] { return group_->reduce(tensors, options); });
+    return start(tensor, [&](c10d::Backend& group, std::vector<at::Tensor>& tensors) { return group.reduce(tensors, options); });
   }
   Pending broadcast(const at::Tensor& tensor, int owner) override {
     if (tensor.numel() == 0) return {};
     count_broadcast(tensor);
-    std::vector<at::Tensor> tensors{tensor.detach().view({-1}).view(at::kByte)};  // whatever its type
     c10d::BroadcastOptions options;
     options.rootRank = owner;
-    return start([&] { return group_->broadcast(tensors, options); });
+    return start(tensor.detach().view({-1}).view(at::kByte),  // whatever its type
+                 [&](c10d::Backend& group, std::vector<at::Tensor>& tensors) { return group.broadcast(tensors, options); });
   }
   std::vector<std::string> gather(const std::string& text) override {
     pulse_.begin_operation();
@@ -92,28 +91,35 @@ class Gloo final : public Communicator {
     }
   }
   template <class F>
-  Pending start(F operation) {
+  Pending start(const at::Tensor& tensor, F operation) {
     pulse_.begin_operation();
+    const bool through_host = !tensor.is_cpu() && device_group_ == nullptr;
+    std::vector<at::Tensor> tensors{through_host ? tensor.cpu() : tensor};
+    c10d::Backend& group = tensors[0].is_cpu() ? *group_ : *device_group_;
     c10::intrusive_ptr<c10d::Work> work;
-    blame([&] { work = operation(); });
-    return Pending([this, work] { blame([&] { work->wait(); }); });
+    blame([&] { work = operation(group, tensors); });
+    return Pending([this, work, tensor, came = tensors[0], through_host] {
+      blame([&] { work->wait(); });
+      if (through_host) tensor.detach().copy_(came);
+    });
   }
 
   Milliseconds timeout_;
   c10::intrusive_ptr<c10d::Store> store_;
   Pulse pulse_;
-  c10::intrusive_ptr<c10d::ProcessGroupGloo> group_;
+  c10::intrusive_ptr<c10d::Backend> group_;         // of CPUs
+  c10::intrusive_ptr<c10d::Backend> device_group_;  // of the devices, where they have one
   int64_t gathered_ = 0;
 };
 
 }  // namespace
 
-std::unique_ptr<Communicator> connect(const Place& place, Milliseconds timeout) {
+std::unique_ptr<Communicator> connect(const Place& place, Milliseconds timeout, const ConnectDevices& devices) {
   TERSOR_CHECK(place.size > 1, "one process meets nobody");
   constexpr int kErrors = 2;
   FLAGS_caffe2_log_level = std::max(FLAGS_caffe2_log_level, kErrors);  // who is lost is said once, without stack traces
   try {
-    return std::make_unique<Gloo>(place, timeout);
+    return std::make_unique<Connected>(place, timeout, devices);
   } catch (const c10::Error& e) {
     throw user_error("process {} of {} did not meet the others at {}:{} within {} s: {}; are all of them started, and is the port free and open?",
                      place.rank, place.size, place.address, place.port, std::chrono::duration_cast<std::chrono::seconds>(timeout).count(),

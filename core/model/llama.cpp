@@ -135,14 +135,14 @@ at::Tensor Llama::hidden(const at::Tensor& tokens) {
   if (!rotary_.cos.defined() || rotary_.cos.size(0) < length)
     rotary_ = rotary_tables(length, config().head_width(), config().rope_theta, embedding_.options().requires_grad(false));
   const RotaryTables rotary{rotary_.cos.slice(0, 0, length), rotary_.sin.slice(0, 0, length)};
-  at::Tensor x = at::embedding(embedding_, tokens);  // (B, L, hidden)
+  at::Tensor x = at::embedding(embedding_, tokens.to(embedding_.device()));  // (B, L, hidden)
   for (const auto& block : blocks_) x = block->forward(x, rotary, recompute_);
   return norm_->forward(x);
 }
 
 at::Tensor Llama::loss(const at::Tensor& inputs, const at::Tensor& targets, double scale, int64_t chunk) {
   const at::Tensor h = hidden(inputs);
-  return kernels::linear_cross_entropy(h.view({-1, h.size(2)}), head(), targets.reshape({-1}), scale, chunk);
+  return kernels::linear_cross_entropy(h.view({-1, h.size(2)}), head(), targets.reshape({-1}).to(h.device()), scale, chunk);
 }
 
 at::Tensor Llama::log_likelihoods(const at::Tensor& inputs, const at::Tensor& targets, int64_t chunk) {
@@ -150,7 +150,7 @@ at::Tensor Llama::log_likelihoods(const at::Tensor& inputs, const at::Tensor& ta
   const at::Tensor h = hidden(inputs).flatten(0, 1);
   at::Tensor all = at::empty(targets.sizes(), h.options().dtype(at::kFloat));
   const at::Tensor flat = all.flatten();
-  const at::Tensor target = targets.flatten();
+  const at::Tensor target = targets.flatten().to(h.device());
   for (int64_t begin = 0; begin < h.size(0); begin += chunk) {
     const int64_t end = std::min(h.size(0), begin + chunk);
     const at::Tensor losses = at::cross_entropy_loss(head_logits(h.slice(0, begin, end)).to(at::kFloat), target.slice(0, begin, end), {},

@@ -63,6 +63,8 @@ class Llama final : public torch::nn::Module {
         uint64_t seed)
       : Llama(Structure{config, {parameterization}}, options, seed) {}
 
+  // Tokens may lie in host memory; they are brought to where the weights are.
+
   // tokens (B, L) int64 → (B, L, hidden), after the final norm. A sequence may be at most max_position_embeddings long.
   [[nodiscard]] at::Tensor hidden(const at::Tensor& tokens);
   // scale · Σ cross-entropy over targets (B, L) that are not −100; see kernels/linear_cross_entropy.h.

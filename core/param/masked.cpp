@@ -39,7 +39,7 @@ class Masked final : public Parameterization, public Prunable {
     }
   };
 
-  Masked(const Config& config, const WeightShape& shape) : c_(config), name_(shape.name), pattern_(std::make_shared<SparsePattern>()) {
+  Masked(const Config& config, const WeightShape& shape) : c_(config), name_(shape.name), device_(shape.options.device()), pattern_(std::make_shared<SparsePattern>()) {
     pattern_->out = shape.out;
     pattern_->in = shape.in;
     const at::TensorOptions options = shape.options.requires_grad(false);
@@ -111,7 +111,7 @@ class Masked final : public Parameterization, public Prunable {
     const at::Tensor w = materialize().clone();
     set_sizes(pattern_->out * pattern_->in, values_.options());
     assign(w);
-    return at::full({values_.numel()}, -1, at::kLong).index_copy_(0, before, at::arange(before.numel(), at::kLong));
+    return at::full({values_.numel()}, -1, before.options()).index_copy_(0, before, at::arange(before.numel(), before.options()));
   }
   double density() const override { return static_cast<double>(values_.numel()) / static_cast<double>(pattern_->out * pattern_->in); }
 
@@ -133,14 +133,14 @@ class Masked final : public Parameterization, public Prunable {
   }
   void take_positions(const at::Tensor& positions) {
     const bool full = positions.numel() == pattern_->out * pattern_->in;
-    *pattern_ = SparsePattern::of_positions(pattern_->out, pattern_->in, positions);
+    *pattern_ = SparsePattern::of_positions(pattern_->out, pattern_->in, positions.cpu()).to(device_);
     if (!full) return;
-    pattern_->row_starts = at::zeros({0}, at::kInt);
-    pattern_->columns = at::zeros({0}, pattern_->columns.scalar_type());
+    pattern_->row_starts = at::zeros({0}, pattern_->row_starts.options());
+    pattern_->columns = at::zeros({0}, pattern_->columns.options());
   }
-  // Ascending, int64.
+  // Ascending, int64, where the values are.
   [[nodiscard]] at::Tensor positions() const {
-    return is_full() ? at::arange(values_.numel(), at::kLong) : pattern_->positions();
+    return is_full() ? at::arange(values_.numel(), values_.options().dtype(at::kLong).requires_grad(false)) : pattern_->positions().to(device_);
   }
   [[nodiscard]] int64_t blocks_across() const { return (pattern_->in + c_.block - 1) / c_.block; }
   [[nodiscard]] int64_t blocks_down() const { return (pattern_->out + c_.block - 1) / c_.block; }
@@ -194,6 +194,7 @@ class Masked final : public Parameterization, public Prunable {
 
   Config c_;
   std::string name_;
+  at::Device device_;
   std::shared_ptr<SparsePattern> pattern_;  // with no columns where every entry is there
   at::Tensor values_;                       // (nnz)
 };

@@ -67,14 +67,15 @@ class SlTrain final : public Parameterization, public Refactorizable {
       return;
     }
     constexpr int kTurns = 4;
-    const at::Tensor wide = w.to(at::kDouble).contiguous();
-    at::Tensor values = values_.detach().to(at::kDouble);
+    const at::Tensor wide = w.to(at::kCPU, at::kDouble).contiguous();  // a GPU's kernels know no fp64
+    const kernels::SparsePattern pattern = pattern_->to(at::kCPU);
+    at::Tensor values = values_.detach().to(at::kCPU, at::kDouble);
     Factors factors;
     for (int turn = 0; turn < kTurns; ++turn) {
       at::Tensor rest = wide.clone();
-      kernels::scatter_add(*pattern_, values.neg(), rest);
+      kernels::scatter_add(pattern, values.neg(), rest);
       factors = truncated_factors(rest, a_.size(0));
-      values = kernels::gather(*pattern_, wide - factors.b.mm(factors.a));
+      values = kernels::gather(pattern, wide - factors.b.mm(factors.a));
     }
     b_.detach().copy_(factors.b / std::sqrt(scale_));
     a_.detach().copy_(factors.a / std::sqrt(scale_));
@@ -98,7 +99,8 @@ class SlTrain final : public Parameterization, public Refactorizable {
   }
   void restored() override {
     *pattern_ = kernels::SparsePattern::random(pattern_->out, pattern_->in, values_.numel(),
-                                               RandomStream(static_cast<uint64_t>(support_.item<int64_t>())));
+                                               RandomStream(static_cast<uint64_t>(support_.item<int64_t>())))
+                    .to(values_.device());
   }
 
  private:

@@ -20,7 +20,7 @@ LossSum loss_of_ensemble(const std::vector<std::shared_ptr<Llama>>& models, int6
       sum = sum.defined() ? at::logaddexp(sum, own) : own;
     }
     const at::Tensor losses = std::log(static_cast<double>(models.size())) - sum;
-    return losses.masked_select(batch.targets.ge(0)).sum().item<double>();
+    return losses.masked_select(batch.targets.to(losses.device()).ge(0)).sum().item<double>();
   };
 }
 

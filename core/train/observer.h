@@ -14,6 +14,7 @@ struct RunInfo {
   int64_t weight_bytes = 0;
   int64_t optimizer_bytes = 0;
   int64_t processes = 1;
+  std::string device = "CPU";
 };
 
 struct StepReport {
@@ -28,6 +29,7 @@ struct StepReport {
   int64_t active_parameters = 0;   // of matrix products; falls when a run prunes, rises when it grows
   double average_parameters = 0;   // over the tokens so far
   double tokens_per_second = 0;  // since the last logged step
+  double mfu = 0;                // 6 · active parameters · tokens a second over what the devices can do; 0: not known
   double step_ms = 0;
   double data_ms = 0;
   double update_ms = 0;    // the optimizer's part

@@ -4,7 +4,6 @@
 #include "core/base/pattern.h"
 #include "core/base/quantity.h"
 #include "core/interop/hugging_face.h"
-#include "core/memory/machine.h"
 #include "core/train/checkpoint.h"
 #include "core/train/processes_plan.h"
 
@@ -24,9 +23,10 @@ void check_targets(const RunConfig& config) {
         throw user_error("parameterization.targets: '{}' matches no weight; they are called like '{}'", target, linears.front()->name());
 }
 
-// `peak` is of one process, of `local` on this machine.
-void check_memory(const RunConfig& config, int64_t peak, int local) {
-  const int64_t limit = config.run.memory_limit ? config.run.memory_limit->value : available_memory() / local;
+// `peak` is of one process.
+void check_memory(const RunConfig& config, int64_t peak, const Communicator& comm) {
+  const int64_t limit =
+      config.run.memory_limit ? config.run.memory_limit->value : config.run.device.build()->free_memory(comm.local_rank(), comm.local_size());
   if (limit == 0 || peak <= limit) return;
   const auto amount = [](int64_t bytes) { return format_bytes(static_cast<double>(bytes)); };
   throw user_error("the run will take {} and {} {}; 'tersor plan … --budget {}MiB' looks for what makes it fit, and run.memory_limit=0 "
@@ -62,17 +62,17 @@ void validate(const RunConfig& config, const Communicator& comm) {
   check_targets(config);
   const int64_t whole = plan_run(config).largest().memory.peak();
   const int64_t peak = comm.alone() ? whole : plan_processes(config, comm.size(), config.distributed.shard).peak;
-  check_memory(config, peak, comm.local_size());
+  check_memory(config, peak, comm);
 }
 
-std::shared_ptr<Llama> build_model(const RunConfig& config, const Structure& structure) {
-  auto model = std::make_shared<Llama>(structure, at::TensorOptions(scalar_type(config)), static_cast<uint64_t>(config.run.seed));
+std::shared_ptr<Llama> build_model(const RunConfig& config, const Structure& structure, const at::Device& device) {
+  auto model = std::make_shared<Llama>(structure, at::TensorOptions(scalar_type(config)).device(device), static_cast<uint64_t>(config.run.seed));
   model->set_recompute(config.train.recompute);
   return model;
 }
 
-std::shared_ptr<Llama> build_model(const RunConfig& config) {
-  auto model = build_model(config, first_structure(config));
+std::shared_ptr<Llama> build_model(const RunConfig& config, const at::Device& device) {
+  auto model = build_model(config, first_structure(config), device);
   if (!config.run.init_from.empty()) load_weights(newest_of(config.run.init_from), *model);
   return model;
 }

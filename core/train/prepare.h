@@ -22,9 +22,9 @@ namespace tersor {
 // refuses, actions with nothing to act on, and a peak that does not fit into memory. UserError.
 void validate(const RunConfig& config, const Communicator& comm = alone());
 
-// The model of a configuration, with fresh weights or those of run.init_from; of another structure than the configuration's,
-// with weights that are to be loaded.
-[[nodiscard]] std::shared_ptr<Llama> build_model(const RunConfig& config);
-[[nodiscard]] std::shared_ptr<Llama> build_model(const RunConfig& config, const Structure& structure);
+// The model of a configuration on a device, with fresh weights or those of run.init_from; of another structure than the
+// configuration's, with weights that are to be loaded.
+[[nodiscard]] std::shared_ptr<Llama> build_model(const RunConfig& config, const at::Device& device = at::kCPU);
+[[nodiscard]] std::shared_ptr<Llama> build_model(const RunConfig& config, const Structure& structure, const at::Device& device = at::kCPU);
 
 }  // namespace tersor

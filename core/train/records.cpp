@@ -76,7 +76,7 @@ class Jsonl final : public RunObserver {
            {"model", {{"parameters", info.num_parameters}, {"num_hidden_layers", c.model.num_hidden_layers}, {"hidden_size", c.model.hidden_size}}},
            {"total_steps", c.total_steps()},
            {"tokens_per_step", c.tokens_per_step()},
-           {"device", "cpu"},
+           {"device", info.device},
            {"dtype", info.resolved["run"]["dtype"]}});
     write("memory", info.first_step, memory_values(info));
   }
@@ -87,6 +87,7 @@ class Jsonl final : public RunObserver {
     values.update(step_values(s));
     if (s.norm_is_estimate) values["grad_norm_is_estimate"] = true;
     if (s.skipped) values["skipped"] = true;
+    if (s.mfu > 0) values["mfu"] = s.mfu;
     write("step", s.progress.step, values);
   }
   void on_action(const Progress& now, const ActionReport& a) override {

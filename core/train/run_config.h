@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/data/mixture.h"
+#include "core/device/device.h"
 #include "core/train/lr_schedule.h"
 #include "core/timeline/timeline.h"
 
@@ -27,6 +28,7 @@ struct RunSection {
   std::filesystem::path out_dir = "runs";
   int64_t seed = 42;
   Resume resume = Resume::kNever;
+  Choice<devices> device{"auto"};
   Dtype dtype = Dtype::kFp32;
   int64_t threads = 0;
   std::filesystem::path init_from;
@@ -36,10 +38,11 @@ struct RunSection {
     v("out_dir", out_dir, "where runs are kept; relative to the file that says so, or, by default, to where tersor is started");
     v("seed", seed, at_least(0), "of all randomness: initial weights, order of the data, rounding");
     v("resume", resume, "what to do when the run exists: refuse, go on from its last checkpoint, or begin anew");
+    v("device", device, "where the run computes");
     v("dtype", dtype, "weights and compute; bf16 weights are updated with stochastic rounding");
     v("threads", threads, between(0, 1024), "CPU threads; 0 takes one a core");
     v("init_from", init_from, "where weights come from at the start: an import, an export, a checkpoint, or a run (its newest checkpoint)");
-    v("memory_limit", memory_limit, "a run of which a process is planned to take more is refused; absent: what the machine has free; 0: none is");
+    v("memory_limit", memory_limit, "a run of which a process is planned to take more is refused; absent: what the device has free; 0: none is");
   }
 };
 

@@ -28,7 +28,7 @@ void check_replicas(const Llama& model, Communicator& comm) {
   if (comm.alone()) return;
   Sha256 sum;
   for (const PackedPart& part : model.tensors()) {
-    const at::Tensor value = part.value.detach().contiguous();
+    const at::Tensor value = part.value.detach().cpu().contiguous();
     sum.add({static_cast<const char*>(value.const_data_ptr()), value.nbytes()});
   }
   const std::vector<std::string> sums = comm.gather(sum.hex());

@@ -32,8 +32,9 @@ struct Trainer::Timing {
 };
 
 Trainer::Trainer(const RunConfig& config, Communicator& comm)
-    : config_(config), resolved_(fields_to_json(config_)), comm_(comm), laggard_(std::make_unique<Laggard>(comm)) {
+    : config_(config), resolved_(fields_to_json(config_)), comm_(comm), kind_(config_.run.device.build()), laggard_(std::make_unique<Laggard>(comm)) {
   if (config_.run.threads > 0) at::set_num_threads(static_cast<int>(config_.run.threads));
+  device_ = kind_->open(comm_.local_rank());
   validate(config_, comm_);
   check_shares(config_, comm_.size());
   build_sources();
@@ -47,7 +48,7 @@ Trainer::Trainer(const RunConfig& config, Communicator& comm)
   if (!chosen.empty()) {
     resume(chosen);
   } else {
-    model_ = build_model(config_);
+    model_ = build_model(config_, device_);
     optimizer_ = make_optimizer();
   }
   // Last: run.resume=overwrite removes the old run, so all else must stand.
@@ -70,7 +71,7 @@ void Trainer::build_sources() {
 void Trainer::resume(const std::filesystem::path& checkpoint) {
   const TrainerState state = open_checkpoint(checkpoint);
   for (const std::string& change : compare_configs(state.config, resolved_)) log().info("changed since the checkpoint: {}", change);
-  model_ = build_model(config_, state.structure);
+  model_ = build_model(config_, state.structure, device_);
   load_weights(checkpoint, *model_);
   optimizer_ = make_optimizer();
   load_optimizer(checkpoint, *optimizer_);
@@ -122,7 +123,8 @@ int Trainer::run() {
     observers_.push_back(make_jsonl(folder_->path()));
     if (config_.log.tensorboard) observers_.push_back(make_tensorboard(folder_->path()));
   }
-  const RunInfo info{config_, resolved_, model_->num_parameters(), first_step_, model_->bytes(), optimizer_->state().bytes(), comm_.size()};
+  const RunInfo info{config_, resolved_, model_->num_parameters(), first_step_, model_->bytes(), optimizer_->state().bytes(), comm_.size(),
+                     kind_->name(comm_.local_rank())};
   tell([&](RunObserver& o) { o.on_start(info); });
   timing_ = std::make_unique<Timing>();
 
@@ -172,8 +174,8 @@ double rate(const ScheduleConfig& schedule, const Timeline& timeline, const Prog
 
 bool Trainer::train_step(const Progress& progress, StepReport& report) {
   const auto begin = Clock::now();
-  reset_memory_peak();
-  const bool recorded = progress.step == first_step_ + 2;  // the first is not an ordinary one
+  kind_->reset_peak(device_);
+  const bool recorded = device_.is_cpu() && progress.step == first_step_ + 2;  // the first is not an ordinary one
   if (recorded) record_memory();
   if (comm_.alone() ? StopSignal::requested() : stop_agreed_) return false;
   const int64_t sent = comm_.bytes_sent();
@@ -239,8 +241,10 @@ void Trainer::report_step(StepReport& report) {
     timing_->window_steps = 0;
   }
   report.peak_bytes = peak_resident_memory();
-  report.memory = memory_peak().whole;
+  report.memory = kind_->peak(device_).whole;
   report.tokens_per_second = timing_->rate * static_cast<double>(now.tokens - now.tokens_before);
+  const double peak = kind_->peak_flops(comm_.local_rank(), config_.run.dtype == Dtype::kBf16 ? at::kBFloat16 : at::kFloat);
+  if (peak > 0) report.mfu = 6 * static_cast<double>(report.active_parameters) * report.tokens_per_second / (peak * comm_.size());
   report.eta_seconds = static_cast<double>(now.total_steps - now.step) / timing_->rate;
   report.elapsed_seconds = seconds_since(timing_->begin);
   tell([&](RunObserver& o) { o.on_step(report); });

@@ -45,6 +45,8 @@ class Trainer {
   RunConfig config_;
   Json resolved_;
   Communicator& comm_;
+  std::unique_ptr<DeviceKind> kind_;
+  at::Device device_ = at::kCPU;
   std::unique_ptr<RunFolder> folder_;
   std::shared_ptr<Llama> model_;
   std::unique_ptr<Optimizer> optimizer_;

@@ -108,7 +108,8 @@ TEST_CASE("options: every one refuses what it cannot be, by name", "[conformance
 }
 
 TEST_CASE("options: those of every method refuse what they cannot be", "[conformance]") {
-  const std::map<std::string, std::string> places{{"update rule", "optimizer.groups=[{{match: any, rule: {}}}]"},
+  const std::map<std::string, std::string> places{{"device", "run.device={}"},
+                                                  {"update rule", "optimizer.groups=[{{match: any, rule: {}}}]"},
                                                   {"state format", "optimizer.groups=[{{match: any, state: {}}}]"},
                                                   {"token source", "data.source={}"},
                                                   {"parameterization", "parameterization.method={}"},

@@ -1,0 +1,116 @@
+// GPUs of NVIDIA, through LibTorch. Only in builds with TERSOR_CUDA.
+#define USE_C10D_NCCL  // as LibTorch was built
+#include <ATen/cuda/CUDAContext.h>
+#include <c10/cuda/CUDACachingAllocator.h>
+#include <c10/cuda/CUDAFunctions.h>
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+#include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
+
+#include "core/base/error.h"
+#include "core/base/quantity.h"
+#include "core/device/device.h"
+
+namespace tersor {
+namespace {
+
+namespace allocator = c10::cuda::CUDACachingAllocator;
+
+void check(cudaError_t error, const char* what) {
+  if (error != cudaSuccess) throw user_error("run.device: {}: {}", what, cudaGetErrorString(error));
+}
+
+class Cuda final : public DeviceKind {
+ public:
+  struct Config {
+    bool tf32 = false;
+    void fields(FieldVisitor& v) { v("tf32", tf32, "products of fp32 matrices in TF32"); }
+  };
+  explicit Cuda(const Config& config) : c_(config) {}
+
+  bool there() const override { return count() > 0; }
+  at::Device open(int local_rank) const override {
+    check_rank(local_rank);
+    at::globalContext().lazyInitDevice(at::kCUDA);
+    c10::cuda::set_device(static_cast<c10::DeviceIndex>(local_rank));
+    at::globalContext().setAllowTF32CuBLAS(c_.tf32);
+    return {at::kCUDA, static_cast<c10::DeviceIndex>(local_rank)};
+  }
+  std::string name(int local_rank) const override { return properties(local_rank).name; }
+
+  // Free now, of this GPU: processes do not share one.
+  int64_t free_memory(int local_rank, int) const override {
+    check_rank(local_rank);
+    c10::cuda::set_device(static_cast<c10::DeviceIndex>(local_rank));
+    size_t free = 0;
+    size_t total = 0;
+    check(cudaMemGetInfo(&free, &total), "the GPU does not tell its free memory");
+    return static_cast<int64_t>(free);
+  }
+  // Of the caching allocator, as tensors asked for it; what for, it does not know.
+  MemoryPeak peak(const at::Device& device) const override {
+    constexpr auto kAll = static_cast<size_t>(allocator::StatType::AGGREGATE);
+    const auto stats = allocator::getDeviceStats(device.index());
+    MemoryPeak peak;
+    peak.whole.total = stats.requested_bytes[kAll].peak;
+    return peak;
+  }
+  void reset_peak(const at::Device& device) const override { allocator::resetPeakStats(device.index()); }
+  double peak_flops(int local_rank, at::ScalarType type) const override {
+    if (type != at::kBFloat16) return 0;
+    // Dense bf16 with sums in fp32, of NVIDIA's data sheets; of names that begin alike the longer one first.
+    constexpr std::array kPeaks{std::pair{"B300", 2.25e15}, {"B200", 2.25e15}, {"GH200", 9.89e14}, {"H200", 9.89e14}, {"H100 PCIe", 7.56e14},
+                                {"H100 NVL", 8.35e14}, {"H100", 9.89e14}, {"A100", 3.12e14}, {"L40S", 3.62e14}, {"L40", 1.81e14}, {"L4", 1.21e14},
+                                {"A40", 1.50e14}, {"A10G", 7.0e13}, {"A10", 1.25e14}, {"RTX 5090", 2.095e14}, {"RTX 4090", 1.652e14},
+                                {"RTX 4080", 9.75e13}, {"RTX 3090", 7.1e13}};
+    const std::string gpu = name(local_rank);
+    for (const auto& [part, flops] : kPeaks)
+      if (gpu.find(part) != std::string::npos) return flops;
+    return 0;
+  }
+  void synchronize(const at::Device& device) const override {
+    c10::cuda::set_device(device.index());
+    c10::cuda::device_synchronize();
+  }
+
+  c10::intrusive_ptr<c10d::Backend> connect(const c10::intrusive_ptr<c10d::Store>& store, int rank, int size,
+                                            std::chrono::milliseconds timeout) const override {
+    const auto options = c10d::ProcessGroupNCCL::Options::create();
+    options->timeout = timeout;
+    return c10::make_intrusive<c10d::ProcessGroupNCCL>(c10::make_intrusive<c10d::PrefixStore>("nccl", store), rank, size, options);
+  }
+
+  std::vector<std::pair<std::string, std::string>> details(int local_rank) const override {
+    const cudaDeviceProp& p = properties(local_rank);
+    int driver = 0;
+    int runtime = 0;
+    check(cudaDriverGetVersion(&driver), "the driver does not tell its version");
+    check(cudaRuntimeGetVersion(&runtime), "CUDA's runtime does not tell its version");
+    const auto version = [](int v) { return fmt::format("{}.{}", v / 1000, v % 1000 / 10); };
+    return {{"compute capability", fmt::format("{}.{}", p.major, p.minor)},
+            {"memory", fmt::format("{}, {} free", format_bytes(static_cast<double>(p.totalGlobalMem)), format_bytes(static_cast<double>(free_memory(local_rank, 1))))},
+            {"multiprocessors", std::to_string(p.multiProcessorCount)},
+            {"driver", "up to CUDA " + version(driver)},
+            {"CUDA runtime", version(runtime)},
+            {"NCCL", c10d::getNcclVersion()}};
+  }
+
+ private:
+  static int count() { return c10::cuda::device_count(); }
+  static void check_rank(int local_rank) {
+    const int found = count();
+    if (found == 0) throw user_error("run.device: no GPU was found; 'tersor doctor' tells what there is, and run.device=cpu does without");
+    if (local_rank >= found)
+      throw user_error("run.device: process {} of this machine has no GPU, there are {}; start as many processes as there are GPUs", local_rank + 1, found);
+  }
+  static const cudaDeviceProp& properties(int local_rank) {
+    check_rank(local_rank);
+    return *at::cuda::getDeviceProperties(static_cast<c10::DeviceIndex>(local_rank));
+  }
+
+  Config c_;
+};
+
+const bool registered = devices().add<Cuda>("cuda", "an NVIDIA GPU, one a process");
+
+}  // namespace
+}  // namespace tersor

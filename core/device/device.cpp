@@ -1,0 +1,72 @@
+#include "core/device/device.h"
+
+#include <torch/csrc/distributed/c10d/Backend.hpp>
+
+#include "core/base/error.h"
+#include "core/memory/machine.h"
+
+namespace tersor {
+
+DeviceRegistry& devices() {
+  static DeviceRegistry registry("device", "where a run computes");
+  return registry;
+}
+
+c10::intrusive_ptr<c10d::Backend> DeviceKind::connect(const c10::intrusive_ptr<c10d::Store>&, int, int, std::chrono::milliseconds) const { return {}; }
+
+std::function<c10::intrusive_ptr<c10d::Backend>(const c10::intrusive_ptr<c10d::Store>&, int, int, std::chrono::milliseconds)>
+connector_of(const DeviceKind& kind) {
+  return [&kind](const c10::intrusive_ptr<c10d::Store>& store, int rank, int size, std::chrono::milliseconds timeout) {
+    return kind.connect(store, rank, size, timeout);
+  };
+}
+
+namespace {
+
+struct NoOptions {
+  void fields(FieldVisitor&) {}
+};
+
+class Cpu final : public DeviceKind {
+ public:
+  using Config = NoOptions;
+  explicit Cpu(const Config&) {}
+
+  bool there() const override { return true; }
+  at::Device open(int) const override { return at::kCPU; }
+  std::string name(int) const override { return "CPU"; }
+  int64_t free_memory(int, int local_size) const override { return available_memory() / local_size; }
+  MemoryPeak peak(const at::Device&) const override { return memory_peak(); }
+  void reset_peak(const at::Device&) const override { reset_memory_peak(); }
+};
+
+// A GPU where there is one, and else the CPU.
+class Auto final : public DeviceKind {
+ public:
+  using Config = NoOptions;
+  explicit Auto(const Config&) : chosen_(devices().find("cuda")->build()) {
+    if (!chosen_->there()) chosen_ = devices().find("cpu")->build();
+  }
+
+  bool there() const override { return true; }
+  at::Device open(int local_rank) const override { return chosen_->open(local_rank); }
+  std::string name(int local_rank) const override { return chosen_->name(local_rank); }
+  int64_t free_memory(int local_rank, int local_size) const override { return chosen_->free_memory(local_rank, local_size); }
+  MemoryPeak peak(const at::Device& device) const override { return chosen_->peak(device); }
+  void reset_peak(const at::Device& device) const override { chosen_->reset_peak(device); }
+  double peak_flops(int local_rank, at::ScalarType type) const override { return chosen_->peak_flops(local_rank, type); }
+  void synchronize(const at::Device& device) const override { chosen_->synchronize(device); }
+  c10::intrusive_ptr<c10d::Backend> connect(const c10::intrusive_ptr<c10d::Store>& store, int rank, int size,
+                                            std::chrono::milliseconds timeout) const override {
+    return chosen_->connect(store, rank, size, timeout);
+  }
+  std::vector<std::pair<std::string, std::string>> details(int local_rank) const override { return chosen_->details(local_rank); }
+
+ private:
+  std::unique_ptr<DeviceKind> chosen_;
+};
+
+const bool registered = devices().add<Cpu>("cpu", "the processor") && devices().add<Auto>("auto", "a GPU where this build and machine have one, else the processor");
+
+}  // namespace
+}  // namespace tersor

@@ -1,0 +1,61 @@
+// Where a run computes: its weights, passes and updates are there, and batches are brought there. The CPU is always one; in a build
+// with CUDA a GPU is another (cuda.cpp).
+//
+//   const auto kind = config.run.device.build();       // run.device: cpu | cuda | auto
+//   const at::Device device = kind->open(local_rank);
+#pragma once
+
+#include <ATen/ATen.h>
+#include <c10/util/intrusive_ptr.h>
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "core/config/registry.h"
+#include "core/memory/ledger.h"
+
+namespace c10d {
+class Backend;
+class Store;
+}  // namespace c10d
+
+namespace tersor {
+
+class DeviceKind {
+ public:
+  virtual ~DeviceKind() = default;
+
+  // Whether this machine has one.
+  [[nodiscard]] virtual bool there() const = 0;
+  // The device of one process, of those on this machine the `local_rank`th, made ready. UserError where there is none.
+  [[nodiscard]] virtual at::Device open(int local_rank) const = 0;
+  // What it is: "CPU", "NVIDIA H100 80GB HBM3".
+  [[nodiscard]] virtual std::string name(int local_rank) const = 0;
+
+  // What the tensors of one process may take, of `local_size` on this machine. 0: nobody can say.
+  [[nodiscard]] virtual int64_t free_memory(int local_rank, int local_size) const = 0;
+  // When tensors there took most, since the last reset.
+  [[nodiscard]] virtual MemoryPeak peak(const at::Device& device) const = 0;
+  virtual void reset_peak(const at::Device& device) const = 0;
+
+  // Multiplications and additions a second that its maker promises for matrices of this type. 0: nobody can say.
+  [[nodiscard]] virtual double peak_flops(int /*local_rank*/, at::ScalarType) const { return 0; }
+  // Returns when all that was asked of the device is done.
+  virtual void synchronize(const at::Device&) const {}
+  // What processes reach each other by from device to device. Nothing: by way of host memory.
+  [[nodiscard]] virtual c10::intrusive_ptr<c10d::Backend> connect(const c10::intrusive_ptr<c10d::Store>&, int /*rank*/, int /*size*/,
+                                                                  std::chrono::milliseconds /*timeout*/) const;
+  // For `tersor doctor`: what there is to know of it, by name.
+  [[nodiscard]] virtual std::vector<std::pair<std::string, std::string>> details(int /*local_rank*/) const { return {}; }
+};
+
+// The same as a function. The kind must stay.
+[[nodiscard]] std::function<c10::intrusive_ptr<c10d::Backend>(const c10::intrusive_ptr<c10d::Store>&, int rank, int size, std::chrono::milliseconds)>
+connector_of(const DeviceKind& kind);
+
+using DeviceRegistry = Registry<DeviceKind>;
+[[nodiscard]] DeviceRegistry& devices();
+
+}  // namespace tersor

@@ -1,0 +1,32 @@
+// In the place of cuda.cpp in a build without CUDA: says what to do.
+#include "core/base/error.h"
+#include "core/device/device.h"
+
+namespace tersor {
+namespace {
+
+class NoCuda final : public DeviceKind {
+ public:
+  struct Config {
+    bool tf32 = false;
+    void fields(FieldVisitor& v) { v("tf32", tf32, "products of fp32 matrices in TF32"); }
+  };
+  explicit NoCuda(const Config&) {}
+
+  bool there() const override { return false; }
+  at::Device open(int) const override { refuse(); }
+  std::string name(int) const override { refuse(); }
+  int64_t free_memory(int, int) const override { refuse(); }
+  MemoryPeak peak(const at::Device&) const override { refuse(); }
+  void reset_peak(const at::Device&) const override { refuse(); }
+
+ private:
+  [[noreturn]] static void refuse() {
+    throw user_error("run.device: this program was built without CUDA; build it with 'scripts/build cuda', or take run.device=cpu");
+  }
+};
+
+const bool registered = devices().add<NoCuda>("cuda", "an NVIDIA GPU, one a process");
+
+}  // namespace
+}  // namespace tersor

@@ -1,0 +1,165 @@
+// All that runs on a GPU: what the `.cu` files define and the ops call. Pointers are to memory of the device, arrays are contiguous,
+// work is put on a stream and not waited for. The formulas are in the headers of the ops.
+//
+// No header of LibTorch or CUDA comes in here. In a build without CUDA these functions have no definition and are not called.
+#pragma once
+
+#include <cstdint>
+
+struct CUstream_st;
+
+#define TERSOR_GPU [[gnu::weak]]
+
+namespace tersor::kernels::gpu {
+
+using Stream = CUstream_st*;
+enum class Number : uint8_t { kFp32, kBf16 };
+
+// rms_norm.h.  x, y (rows, width) and gain (width) of `type`, scale (rows)
+struct RmsNorm {
+  Number type;
+  const void* x;
+  const void* gain;
+  int64_t rows;
+  int64_t width;
+  float eps;
+  void* y;
+  float* scale;
+};
+struct RmsNormBackward {
+  Number type;
+  const void* x;
+  const void* gain;
+  const float* scale;
+  const void* dy;
+  const void* around;  // or null
+  int64_t rows;
+  int64_t width;
+  void* dx;
+  float* d_gains;  // (⌈rows / 32⌉, width): the shares of 32 rows each
+};
+inline constexpr int64_t kNormRowsAtOnce = 32;
+TERSOR_GPU void rms_norm(const RmsNorm& n, Stream stream);
+TERSOR_GPU void rms_norm_backward(const RmsNormBackward& n, Stream stream);
+
+// swiglu.h.  All (size) of `type`; the gradients are written over gate and up.
+TERSOR_GPU void swiglu(Number type, const void* gate, const void* up, int64_t size, void* y, Stream stream);
+TERSOR_GPU void swiglu_backward(Number type, const void* dy, int64_t size, void* gate, void* up, Stream stream);
+
+// rotary.h.  x, y (rows, heads, width) with row % length the position, tables (length, width)
+struct Rotary {
+  Number type;
+  const void* x;
+  const void* cos;
+  const void* sin;
+  int64_t rows;
+  int64_t length;
+  int64_t heads;
+  int64_t width;
+  float direction;  // 1, or −1 for the gradient
+  void* y;
+};
+TERSOR_GPU void rotary(const Rotary& r, Stream stream);
+
+// linear_cross_entropy.h, of logits (rows, classes), which scale · (softmax − one-hot) is written over where gradients are wanted;
+// losses (rows), zero where there is no target, NaN where it is not a class
+struct CrossEntropy {
+  Number type;
+  void* logits;
+  const int64_t* targets;
+  int64_t rows;
+  int64_t classes;
+  float scale;
+  bool gradients;
+  double* losses;
+};
+TERSOR_GPU void cross_entropy(const CrossEntropy& c, Stream stream);
+
+// stochastic_round.h.  y: bf16
+TERSOR_GPU void stochastic_round(const float* x, int64_t size, uint64_t key, uint16_t* y, Stream stream);
+
+// adamw.h
+struct AdamNumbers {
+  float keep2, new1, new2, epsilon, grad_scale, decay, rate;
+};
+TERSOR_GPU void adam_direction(const float* grad, float* m, float* v, float* n, int64_t size, const AdamNumbers& a, Stream stream);
+TERSOR_GPU void adamw_step(float* w, const float* grad, float* m, float* v, int64_t size, const AdamNumbers& a, Stream stream);
+
+// quantize_blockwise.h.  A map is two rows of 256: its values, and the boundaries between them.
+struct Map {
+  const float* values;
+  const float* boundaries;
+  int zero;           // the entry that is 0
+  int last_negative;  // the last one that a negative number may have
+};
+struct Blocks {  // of 256 numbers in a row
+  int64_t rows;
+  int64_t columns;
+};
+struct Codes {
+  uint8_t* codes;
+  float* scales;
+  Map map;
+};
+TERSOR_GPU void quantize_blockwise(const float* x, const Blocks& blocks, const Codes& out, Stream stream);
+TERSOR_GPU void dequantize_blockwise(const Codes& in, const Blocks& blocks, float* x, Stream stream);
+TERSOR_GPU void adamw_step_int8(float* w, const float* grad, const Codes& m, const Codes& v, const Blocks& blocks, const AdamNumbers& a,
+                                Stream stream);
+
+// quantize_affine.h
+struct Affine {
+  uint8_t* codes;  // (rows, row_bytes)
+  float* scales;   // (rows, ⌈columns / 256⌉), and so zeros
+  uint8_t* zeros;
+  int64_t rows;
+  int64_t columns;
+  int64_t row_bytes;
+  int bits;  // 4 or 8
+};
+TERSOR_GPU void quantize_affine(const float* x, const Affine& out, bool stochastic, uint64_t key, Stream stream);
+TERSOR_GPU void dequantize_affine(const Affine& in, float* x, Stream stream);
+
+// add_scaled.h.  gain: one, (rows) or (columns)
+enum class Gain : uint8_t { kOne, kByRow, kByColumn };
+struct AddScaled {
+  float* w;
+  const float* x;
+  const float* gain;
+  int64_t rows;
+  int64_t columns;
+  float keep;
+  Gain form;
+};
+TERSOR_GPU void add_scaled(const AddScaled& a, Stream stream);
+
+// square_norm.h.  sums: one a block of 65536 numbers
+inline constexpr int64_t kSquaresOfABlock = 65536;
+TERSOR_GPU void square_sums(Number type, const void* x, int64_t size, double* sums, Stream stream);
+
+// sparse_pattern.h.  Entries of a matrix (out, in)
+struct Entries {
+  const int32_t* row_starts;
+  const void* columns;  // 16 bits each where narrow, else 32
+  bool narrow;
+  int64_t out;
+  int64_t in;
+};
+TERSOR_GPU void scatter_add(Number type, const Entries& at, const void* values, void* w, Stream stream);
+TERSOR_GPU void gather(Number type, const Entries& at, const void* w, void* values, Stream stream);
+// values[k] = Σ_t dy[t, row k] · x[t, column k], dy (tokens, out), x (tokens, in)
+TERSOR_GPU void sampled_product(Number type, const Entries& at, const void* dy, const void* x, int64_t tokens, float* values, Stream stream);
+
+// sparse_low_rank_linear.h: w ← scale · b·a + values at the entries, in one pass.  b (out, rank), a (rank, in)
+struct Compose {
+  Number type;
+  Entries at;
+  const void* b;
+  const void* a;
+  int64_t rank;
+  float scale;
+  const void* values;
+  void* w;
+};
+TERSOR_GPU void compose(const Compose& c, Stream stream);
+
+}  // namespace tersor::kernels::gpu

@@ -1,0 +1,138 @@
+// What every `.cu` file begins with. Such a file includes nothing of LibTorch; nvcc compiles it for GPUs, and, with the stand-ins in
+// tests/support/simt for CUDA's headers, a C++ compiler for the CPU, where tests run it.
+//
+// Sizes are int64_t, and every loop goes on in strides of the grid, so no size is too large. Sums are in fp32 in a fixed order.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <stdexcept>
+#include <string>
+
+#include "kernels/gpu.h"
+
+namespace tersor::kernels::gpu {
+
+using bf16 = __nv_bfloat16;
+
+inline constexpr unsigned kAllLanes = 0xffffffffU;
+inline constexpr unsigned kLanes = 32;
+inline constexpr int64_t kMostBlocks = 1 << 20;
+
+inline void check(cudaError_t error) {
+  if (error != cudaSuccess) throw std::runtime_error(std::string("a kernel could not be launched: ") + cudaGetErrorString(error));
+}
+
+struct Grid {
+  int64_t blocks;
+  unsigned threads;
+  size_t shared_bytes = 0;  // beyond what the kernel declares
+};
+
+template <class... Parameters, class... Arguments>
+void launch(void (*kernel)(Parameters...), const Grid& grid, Stream stream, const Arguments&... arguments) {
+  constexpr size_t kWithoutAsking = 48 << 10;
+  if (grid.blocks <= 0) return;
+  if (grid.shared_bytes > kWithoutAsking)
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(grid.shared_bytes)));
+  const auto blocks = static_cast<unsigned>(grid.blocks < kMostBlocks ? grid.blocks : kMostBlocks);
+  const cudaLaunchConfig_t config{dim3(blocks), dim3(grid.threads), grid.shared_bytes, stream};
+  check(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...));
+}
+
+// The memory that Grid::shared_bytes asks for.
+extern __shared__ __align__(128) unsigned char dynamic_shared_bytes[];
+template <class T>
+__device__ T* shared_memory() {
+  return reinterpret_cast<T*>(dynamic_shared_bytes);
+}
+
+constexpr int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// ---- numbers ----
+
+__device__ __forceinline__ float to_float(float x) { return x; }
+__device__ __forceinline__ float to_float(bf16 x) { return __bfloat162float(x); }
+__device__ __forceinline__ void store(float& out, float x) { out = x; }
+__device__ __forceinline__ void store(bf16& out, float x) { out = __float2bfloat16_rn(x); }
+template <class T>
+__device__ __forceinline__ float rounded(float x) {  // as T holds it
+  T out;
+  store(out, x);
+  return to_float(out);
+}
+
+// N numbers that are read and written at once.
+template <class T, int N>
+struct alignas(sizeof(T) * N) Pack {
+  T x[N];
+};
+template <int N, class T>
+__device__ __forceinline__ void load_pack(const T* from, float (&to)[N]) {
+  const Pack<T, N> pack = *reinterpret_cast<const Pack<T, N>*>(from);
+  for (int i = 0; i < N; ++i) to[i] = to_float(pack.x[i]);
+}
+template <int N, class T>
+__device__ __forceinline__ void store_pack(T* to, const float (&from)[N]) {
+  Pack<T, N> pack;
+  for (int i = 0; i < N; ++i) store(pack.x[i], from[i]);
+  *reinterpret_cast<Pack<T, N>*>(to) = pack;
+}
+
+template <class T>
+inline constexpr int kPack = 16 / static_cast<int>(sizeof(T));
+
+// Whether rows of `width` numbers at these addresses may be read in packs.
+template <class T, class... Pointers>
+bool in_packs(int64_t width, const Pointers*... pointers) {
+  return width % kPack<T> == 0 && ((reinterpret_cast<uintptr_t>(pointers) % 16 == 0) && ...);
+}
+
+// Calls f with a number of the type.
+template <class F>
+void dispatch(Number type, F f) {
+  if (type == Number::kFp32)
+    f(float{});
+  else
+    f(bf16{});
+}
+
+// ---- sums over threads ----
+
+template <class T>
+__device__ __forceinline__ T warp_sum(T x) {
+  for (int other = kLanes / 2; other > 0; other /= 2) x += __shfl_xor_sync(kAllLanes, x, other);
+  return x;
+}
+__device__ __forceinline__ float warp_max(float x) {
+  for (int other = kLanes / 2; other > 0; other /= 2) x = fmaxf(x, __shfl_xor_sync(kAllLanes, x, other));
+  return x;
+}
+
+// Over the whole block, the same on all its threads, all of which must call it.
+template <int kThreads, class T>
+__device__ T block_sum(T x) {
+  __shared__ T parts[kThreads / kLanes];
+  x = warp_sum(x);
+  __syncthreads();  // of an earlier call
+  if (threadIdx.x % kLanes == 0) parts[threadIdx.x / kLanes] = x;
+  __syncthreads();
+  T sum = parts[0];
+  for (unsigned i = 1; i < kThreads / kLanes; ++i) sum += parts[i];
+  return sum;
+}
+template <int kThreads>
+__device__ float block_max(float x) {
+  __shared__ float parts[kThreads / kLanes];
+  x = warp_max(x);
+  __syncthreads();  // of an earlier call
+  if (threadIdx.x % kLanes == 0) parts[threadIdx.x / kLanes] = x;
+  __syncthreads();
+  float largest = parts[0];
+  for (unsigned i = 1; i < kThreads / kLanes; ++i) largest = fmaxf(largest, parts[i]);
+  return largest;
+}
+
+}  // namespace tersor::kernels::gpu

@@ -1,0 +1,74 @@
+#include "kernels/sparse_entries.h"
+#include "kernels/tile.h"
+
+namespace tersor::kernels::gpu {
+namespace {
+
+constexpr unsigned kThreads = 256;
+constexpr unsigned kWarps = kThreads / kLanes;
+
+// A warp takes a row, whose entries are all in different columns.
+template <class T, bool kScatter>
+__global__ void __launch_bounds__(kThreads) move(Entries at, const T* from, T* to) {
+  const int64_t stride = int64_t{gridDim.x} * kWarps;
+  for (int64_t row = int64_t{blockIdx.x} * kWarps + threadIdx.x / kLanes; row < at.out; row += stride)
+    for (int64_t k = at.row_starts[row] + static_cast<int64_t>(threadIdx.x % kLanes); k < at.row_starts[row + 1]; k += kLanes) {
+      const int64_t place = row * at.in + column_of(at, k);
+      if (kScatter)
+        store(to[place], to_float(to[place]) + to_float(from[k]));
+      else
+        to[k] = from[place];
+    }
+}
+
+// A block computes a tile of dyᵀ·x and keeps of it what the pattern has.
+template <class T>
+__global__ void __launch_bounds__(kTileThreads) sample(Entries at, const T* dy, const T* x, int64_t tokens, float* values) {
+  __shared__ TileMemory<T> memory;
+  const int64_t columns = divide_up(at.in, kTile);
+  const int64_t tiles = divide_up(at.out, kTile) * columns;
+  for (int64_t tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+    const int64_t row = tile / columns * kTile;
+    const int64_t column = tile % columns * kTile;
+    T none;
+    store(none, 0);
+    tile_product<T, false>(
+        tokens, [&](int i, int64_t t) { return row + i < at.out ? dy[t * at.out + row + i] : none; },
+        [&](int64_t t, int j) { return column + j < at.in ? x[t * at.in + column + j] : none; }, memory);
+    // Two threads a row, one after another in steps of two.
+    const int i = static_cast<int>(threadIdx.x) / 2;
+    if (row + i < at.out) {
+      const int64_t end = first_entry(at, row + i, column + kTile);
+      for (int64_t k = first_entry(at, row + i, column) + static_cast<int64_t>(threadIdx.x % 2); k < end; k += 2)
+        values[k] = memory.product[i * kTileRow + static_cast<int>(column_of(at, k) - column)];
+    }
+  }
+}
+
+Grid rows_by_warps(const Entries& at) { return {.blocks = divide_up(at.out, kWarps), .threads = kThreads}; }
+
+}  // namespace
+
+void scatter_add(Number type, const Entries& at, const void* values, void* w, Stream stream) {
+  dispatch(type, [&](auto number) {
+    using T = decltype(number);
+    launch(move<T, true>, rows_by_warps(at), stream, at, static_cast<const T*>(values), static_cast<T*>(w));
+  });
+}
+
+void gather(Number type, const Entries& at, const void* w, void* values, Stream stream) {
+  dispatch(type, [&](auto number) {
+    using T = decltype(number);
+    launch(move<T, false>, rows_by_warps(at), stream, at, static_cast<const T*>(w), static_cast<T*>(values));
+  });
+}
+
+void sampled_product(Number type, const Entries& at, const void* dy, const void* x, int64_t tokens, float* values, Stream stream) {
+  dispatch(type, [&](auto number) {
+    using T = decltype(number);
+    launch(sample<T>, {.blocks = divide_up(at.out, kTile) * divide_up(at.in, kTile), .threads = kTileThreads}, stream, at,
+           static_cast<const T*>(dy), static_cast<const T*>(x), tokens, values);
+  });
+}
+
+}  // namespace tersor::kernels::gpu

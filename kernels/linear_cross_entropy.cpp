@@ -80,6 +80,30 @@ at::Tensor chunk_loss_on_gpu(const at::Tensor& logits, const at::Tensor& targets
   return losses.sum();
 }
 
+// The sum of the rows' losses with soft targets, in fp64; scale · its gradients take the logits' place where wanted.
+at::Tensor soft_loss(const at::Tensor& logits, const at::Tensor& targets, double scale, bool gradients, const SoftTargets& soft, const at::Tensor& q) {
+  const bool wide = logits.scalar_type() == at::kDouble;
+  const at::Tensor z = wide ? logits : logits.to(at::kFloat);
+  const at::Tensor there = targets.ge(0);
+  const at::Tensor rows = there.to(z.scalar_type()).unsqueeze(1);  // (n, 1): 0 where there is no target
+  const at::Tensor target = targets.clamp_min(0).unsqueeze(1);
+  const double t = soft.temperature;
+  const at::Tensor log_p = at::log_softmax(z, 1);
+  const at::Tensor log_pt = t == 1 ? log_p : at::log_softmax(z / t, 1);
+  const at::Tensor hard = log_p.gather(1, target).neg();                             // (n, 1)
+  const at::Tensor divergence = at::xlogy(q, q).sub_(q * log_pt).sum({1}, true);  // (n, 1)
+  const at::Tensor loss = ((1 - soft.weight) * hard + soft.weight * t * t * divergence) * rows;
+  if (gradients) {
+    at::Tensor d = log_pt.exp().sub_(q).mul_(soft.weight * t);
+    if (soft.weight < 1) {
+      d.add_(log_p.exp(), 1 - soft.weight);
+      d.scatter_add_(1, target, at::full(target.sizes(), soft.weight - 1, d.options()));
+    }
+    logits.copy_(d.mul_(rows).mul_(scale));
+  }
+  return loss.to(at::kDouble).sum();
+}
+
 // d_weight (V, d) ← the first, or + the next chunk's, logitsᵀ·h. A sum in a wider type goes by parts, each of which
 // needs a wide copy of what is added.
 void add_product(const at::Tensor& logits, const at::Tensor& h, bool first, at::Tensor& d_weight) {
@@ -97,7 +121,7 @@ void add_product(const at::Tensor& logits, const at::Tensor& h, bool first, at::
 }
 
 LossAndGradients forward_and_gradients(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets,
-                                       double scale, int64_t chunk, bool want_hidden, bool want_weight) {
+                                       double scale, int64_t chunk, const SoftTargets* soft, bool want_hidden, bool want_weight) {
   const at::ScalarType exact = hidden.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   LossAndGradients out{.loss = at::empty({}, hidden.options().dtype(exact))};
   if (want_hidden) out.d_hidden = at::empty_like(hidden);
@@ -107,24 +131,27 @@ LossAndGradients forward_and_gradients(const at::Tensor& hidden, const at::Tenso
   if (want_weight) out.d_weight = at::empty(weight.sizes(), weight.options().dtype(several ? exact : weight.scalar_type()));
   const at::Tensor buffer = at::empty({std::min(rows, chunk), weight.size(0)}, hidden.options());
   double loss = 0;
-  at::Tensor loss_on_gpu = on_host(hidden) ? at::Tensor() : at::zeros({}, hidden.options().dtype(at::kDouble));
+  at::Tensor sum = on_host(hidden) && soft == nullptr ? at::Tensor() : at::zeros({}, hidden.options().dtype(at::kDouble));  // where it is one
   for (int64_t begin = 0; begin < rows; begin += chunk) {
     const int64_t end = std::min(rows, begin + chunk);
     const at::Tensor h = hidden.slice(0, begin, end);
     at::Tensor logits = buffer.slice(0, 0, end - begin);
     at::mm_out(logits, h, weight.t());
-    if (!on_host(logits))
-      loss_on_gpu += chunk_loss_on_gpu(logits, targets.slice(0, begin, end), scale, want_hidden || want_weight);
+    const bool gradients = want_hidden || want_weight;
+    if (soft != nullptr)
+      sum += soft_loss(logits, targets.slice(0, begin, end), scale, gradients, *soft, soft->probabilities(begin, end));
+    else if (!on_host(logits))
+      sum += chunk_loss_on_gpu(logits, targets.slice(0, begin, end), scale, gradients);
     else if (!logits.is_meta())
-      loss += chunk_loss(logits, targets.slice(0, begin, end), scale, want_hidden || want_weight);
+      loss += chunk_loss(logits, targets.slice(0, begin, end), scale, gradients);
     if (want_hidden) {
       at::Tensor d_h = out.d_hidden.slice(0, begin, end);
       at::mm_out(d_h, logits, weight);
     }
     if (want_weight) add_product(logits, h, begin == 0, out.d_weight);
   }
-  if (loss_on_gpu.defined())
-    out.loss.copy_(loss_on_gpu.mul_(scale));
+  if (sum.defined())
+    out.loss.copy_(sum.mul_(scale));
   else if (!out.loss.is_meta())
     out.loss.fill_(loss * scale);
   if (want_weight) out.d_weight = rows > 0 ? out.d_weight.to(weight.scalar_type()) : at::zeros_like(weight);
@@ -134,10 +161,10 @@ LossAndGradients forward_and_gradients(const at::Tensor& hidden, const at::Tenso
 class LinearCrossEntropy : public torch::autograd::Function<LinearCrossEntropy> {
  public:
   static Variable forward(AutogradContext* ctx, const Variable& hidden, const Variable& weight,
-                          const Variable& targets, double scale, int64_t chunk, bool gradients) {
+                          const Variable& targets, double scale, int64_t chunk, const SoftTargets* soft, bool gradients) {
     const at::NoGradGuard no_grad;
     LossAndGradients out =
-        forward_and_gradients(hidden.detach(), weight.detach(), targets, scale, chunk,
+        forward_and_gradients(hidden.detach(), weight.detach(), targets, scale, chunk, soft,
                               gradients && hidden.requires_grad(), gradients && weight.requires_grad());
     ctx->saved_data["d_hidden"] = out.d_hidden;
     ctx->saved_data["d_weight"] = out.d_weight;
@@ -145,7 +172,7 @@ class LinearCrossEntropy : public torch::autograd::Function<LinearCrossEntropy> 
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    variable_list result(6);
+    variable_list result(7);
     int64_t index = 0;
     for (const char* name : {"d_hidden", "d_weight"}) {
       TERSOR_CHECK(ctx->saved_data.count(name) > 0, "linear_cross_entropy: the backward pass may run once");
@@ -162,14 +189,14 @@ class LinearCrossEntropy : public torch::autograd::Function<LinearCrossEntropy> 
 }  // namespace
 
 at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets,
-                                double scale, int64_t chunk) {
+                                double scale, int64_t chunk, const SoftTargets* soft) {
   TERSOR_CHECK(hidden.dim() == 2 && weight.dim() == 2 && hidden.size(1) == weight.size(1), "hidden {} x weight {}",
                fmt::join(hidden.sizes(), "x"), fmt::join(weight.sizes(), "x"));
   TERSOR_CHECK(hidden.device() == weight.device() && hidden.device() == targets.device(), "hidden, weight and targets on one device");
   TERSOR_CHECK(targets.dim() == 1 && targets.size(0) == hidden.size(0) && targets.scalar_type() == at::kLong,
                "one int64 target a row");
   TERSOR_CHECK(chunk > 0, "chunk of {} rows", chunk);
-  return LinearCrossEntropy::apply(hidden, weight, targets.contiguous(), scale, chunk, at::GradMode::is_enabled());
+  return LinearCrossEntropy::apply(hidden, weight, targets.contiguous(), scale, chunk, soft, at::GradMode::is_enabled());
 }
 
 }  // namespace tersor::kernels

@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "core/memory/ledger.h"
+#include "kernels/on_host.h"
 #include "kernels/square_norm.h"
 #include "optim/optimizer.h"
 
@@ -158,7 +159,8 @@ void Optimizer::arrived(const Arriving& now, const at::Tensor& whole) {
   if (!now.last || now.measured) return;
   member.came = true;
   if (config_.update != UpdateMode::kDuringBackward) return;
-  if (updates(member) && !two_passes_) refused_ = refused_ || !std::isfinite(number(member.square_norm));
+  // On a GPU nobody waits for each norm: a step that turns out infinite ends the run, and is not saved.
+  if (updates(member) && !two_passes_ && kernels::on_host(member.square_norm)) refused_ = refused_ || !std::isfinite(number(member.square_norm));
   if (updates(member) && !refused_) update(now.index, outcome_.clip_factor);
   hand_out(now.index);
 }

@@ -95,7 +95,7 @@ void make_relative(Json& json, const fs::path& home) {
 
 Json identity_of(RunConfig config, const fs::path& home) {
   Json json = fields_to_json(config);
-  for (const char* option : {"name", "out_dir", "resume", "threads", "memory_limit"}) json["run"].erase(option);
+  for (const char* option : {"name", "out_dir", "resume", "device", "threads", "memory_limit"}) json["run"].erase(option);
   make_relative(json, home);
   return json;
 }

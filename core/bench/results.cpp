@@ -84,9 +84,26 @@ Results::Results(fs::path file) : file_(std::move(file)) {
   }
 }
 
+namespace {
+
+// Whether what was run is what is asked for: an option that there was not then must have its default now.
+bool same_run(const Json& then, const Json& now, const Json& defaults) {
+  if (!then.is_object() || !now.is_object()) return then == now;
+  for (const auto& [option, value] : then.items())
+    if (!now.contains(option)) return false;
+  for (const auto& [option, value] : now.items()) {
+    const Json usual = defaults.is_object() && defaults.contains(option) ? defaults.at(option) : Json();
+    if (then.contains(option) ? !same_run(then.at(option), value, usual) : value != usual) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
 const CellRecord* Results::find(const Cell& cell) const {
   const auto found = records_.find(cell.name);
-  return found != records_.end() && found->second.config == cell.identity ? &found->second : nullptr;
+  RunConfig plain;
+  return found != records_.end() && same_run(found->second.config, cell.identity, fields_to_json(plain)) ? &found->second : nullptr;
 }
 
 void Results::put(CellRecord record) {

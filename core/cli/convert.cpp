@@ -2,7 +2,7 @@
 #include "core/base/files.h"
 #include "core/base/log.h"
 #include "core/cli/commands.h"
-#include "core/cli/loaded_run.h"
+#include "core/train/loaded_run.h"
 #include "core/interop/hugging_face.h"
 
 namespace tersor {
@@ -57,7 +57,7 @@ void export_factors(const LoadedRun& run, const ConvertArguments& a) {
 }
 
 void export_run(const ConvertArguments& a) {
-  const LoadedRun run = load_run(a.from);
+  const LoadedRun run = load_run(a.from, at::kCPU);
   if (a.keep_factors) return export_factors(run, a);
   check_output(a, {"model.safetensors", "config.json"});
   create_output(a);

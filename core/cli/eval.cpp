@@ -1,8 +1,7 @@
 #include <cmath>
 
-#include "core/base/files.h"
 #include "core/cli/commands.h"
-#include "core/cli/loaded_run.h"
+#include "core/train/loaded_run.h"
 #include "core/train/evaluate.h"
 #include "core/train/prepare.h"
 
@@ -40,19 +39,12 @@ void print(const std::string& name, const EvalReport& report) {
   for (const auto& [source, loss] : report.losses) fmt::print("  {}: loss {:.6f} | ppl {:.4f}\n", source, loss, std::exp(loss));
 }
 
-std::string tokenizer_sum(const LoadedRun& run) {
-  const fs::path file = run.checkpoint / "tokenizer.model";
-  return fs::exists(file) ? sha256_of_file(file) : "";
-}
-
 // Probabilities of the same tokens after the same ones.
 void check_alike(const LoadedRun& first, const LoadedRun& other) {
-  const auto refuse = [&](const std::string& what) {
+  const std::string what = first.difference(other);
+  if (!what.empty())
     throw user_error("--ensemble: '{}' and '{}' {}; the mean of their probabilities has no meaning", first.checkpoint.string(),
                      other.checkpoint.string(), what);
-  };
-  if (first.config.model.vocab_size != other.config.model.vocab_size) refuse("know different numbers of tokens");
-  if (tokenizer_sum(first) != tokenizer_sum(other)) refuse("have different tokenizers");
 }
 
 // All of them are measured on what the first was validated on.
@@ -60,7 +52,7 @@ void eval_ensemble(const EvalArguments& arguments) {
   std::vector<std::shared_ptr<Llama>> models;
   std::optional<LoadedRun> first;
   for (const fs::path& place : arguments.runs) {
-    LoadedRun run = load_run(place);
+    LoadedRun run = load_run(place, best_device());
     if (first) check_alike(*first, run);
     models.push_back(run.model);
     if (!first) first = std::move(run);
@@ -75,7 +67,7 @@ void eval_ensemble(const EvalArguments& arguments) {
 void eval(const EvalArguments& arguments) {
   if (arguments.ensemble) return eval_ensemble(arguments);
   for (const fs::path& place : arguments.runs) {
-    const LoadedRun run = load_run(place);
+    const LoadedRun run = load_run(place, best_device());
     const RunConfig& c = run.config;
     const EvalReport report = measure(arguments, loss_of(*run.model, c.train.loss_chunk), parts_of(arguments, c), c);
     const std::string step = fmt::format("step {}", run.step);

@@ -1,6 +1,6 @@
 #include "core/base/rng.h"
 #include "core/cli/commands.h"
-#include "core/cli/loaded_run.h"
+#include "core/train/loaded_run.h"
 #include "core/data/tokenizer.h"
 
 namespace tersor {
@@ -27,7 +27,7 @@ int64_t sample(const at::Tensor& logits, const GenerateArguments& a, const Rando
 
 void generate(const GenerateArguments& a) {
   const at::NoGradGuard no_grad;
-  const LoadedRun run = load_run(a.run);
+  const LoadedRun run = load_run(a.run, best_device());
   const Tokenizer tokenizer(run.tokenizer());
   std::vector<int32_t> tokens = tokenizer.encode(a.prompt);
   if (tokens.empty()) tokens.push_back(std::max(0, tokenizer.eos_id()));  // what every document of the training data follows

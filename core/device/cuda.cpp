@@ -48,7 +48,7 @@ class Cuda final : public DeviceKind {
   }
   // Of the caching allocator, as tensors asked for it; what for, it does not know.
   MemoryPeak peak(const at::Device& device) const override {
-    constexpr auto kAll = static_cast<size_t>(allocator::StatType::AGGREGATE);
+    constexpr auto kAll = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
     const auto stats = allocator::getDeviceStats(device.index());
     MemoryPeak peak;
     peak.whole.total = stats.requested_bytes[kAll].peak;
@@ -58,7 +58,7 @@ class Cuda final : public DeviceKind {
   double peak_flops(int local_rank, at::ScalarType type) const override {
     if (type != at::kBFloat16) return 0;
     // Dense bf16 with sums in fp32, of NVIDIA's data sheets; of names that begin alike the longer one first.
-    constexpr std::array kPeaks{std::pair{"B300", 2.25e15}, {"B200", 2.25e15}, {"GH200", 9.89e14}, {"H200", 9.89e14}, {"H100 PCIe", 7.56e14},
+    constexpr std::pair<const char*, double> kPeaks[]{{"B300", 2.25e15}, {"B200", 2.25e15}, {"GH200", 9.89e14}, {"H200", 9.89e14}, {"H100 PCIe", 7.56e14},
                                 {"H100 NVL", 8.35e14}, {"H100", 9.89e14}, {"A100", 3.12e14}, {"L40S", 3.62e14}, {"L40", 1.81e14}, {"L4", 1.21e14},
                                 {"A40", 1.50e14}, {"A10G", 7.0e13}, {"A10", 1.25e14}, {"RTX 5090", 2.095e14}, {"RTX 4090", 1.652e14},
                                 {"RTX 4080", 9.75e13}, {"RTX 3090", 7.1e13}};

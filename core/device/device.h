@@ -51,7 +51,10 @@ class DeviceKind {
   [[nodiscard]] virtual std::vector<std::pair<std::string, std::string>> details(int /*local_rank*/) const { return {}; }
 };
 
-// The same as a function. The kind must stay.
+// A GPU where this build and machine have one, else the CPU; for commands that are not told.
+[[nodiscard]] at::Device best_device();
+
+// `connect` as a function. The kind must stay.
 [[nodiscard]] std::function<c10::intrusive_ptr<c10d::Backend>(const c10::intrusive_ptr<c10d::Store>&, int rank, int size, std::chrono::milliseconds)>
 connector_of(const DeviceKind& kind);
 

@@ -4,7 +4,6 @@
 
 #include "core/memory/ledger.h"
 #include "kernels/fill_normal.h"
-#include "kernels/linear_cross_entropy.h"
 #include "kernels/swiglu.h"
 
 namespace tersor {
@@ -140,9 +139,9 @@ at::Tensor Llama::hidden(const at::Tensor& tokens) {
   return norm_->forward(x);
 }
 
-at::Tensor Llama::loss(const at::Tensor& inputs, const at::Tensor& targets, double scale, int64_t chunk) {
+at::Tensor Llama::loss(const at::Tensor& inputs, const at::Tensor& targets, double scale, int64_t chunk, const kernels::SoftTargets* soft) {
   const at::Tensor h = hidden(inputs);
-  return kernels::linear_cross_entropy(h.view({-1, h.size(2)}), head(), targets.reshape({-1}).to(h.device()), scale, chunk);
+  return kernels::linear_cross_entropy(h.view({-1, h.size(2)}), head(), targets.reshape({-1}).to(h.device()), scale, chunk, soft);
 }
 
 at::Tensor Llama::log_likelihoods(const at::Tensor& inputs, const at::Tensor& targets, int64_t chunk) {

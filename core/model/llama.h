@@ -8,6 +8,7 @@
 #include "core/model/attention.h"
 #include "core/model/norm.h"
 #include "core/model/recompute.h"
+#include "kernels/linear_cross_entropy.h"
 
 namespace tersor {
 
@@ -67,8 +68,9 @@ class Llama final : public torch::nn::Module {
 
   // tokens (B, L) int64 → (B, L, hidden), after the final norm. A sequence may be at most max_position_embeddings long.
   [[nodiscard]] at::Tensor hidden(const at::Tensor& tokens);
-  // scale · Σ cross-entropy over targets (B, L) that are not −100; see kernels/linear_cross_entropy.h.
-  [[nodiscard]] at::Tensor loss(const at::Tensor& inputs, const at::Tensor& targets, double scale, int64_t chunk);
+  // scale · Σ cross-entropy over targets (B, L) that are not −100, or with soft targets of B·L rows; see kernels/linear_cross_entropy.h.
+  [[nodiscard]] at::Tensor loss(const at::Tensor& inputs, const at::Tensor& targets, double scale, int64_t chunk,
+                                const kernels::SoftTargets* soft = nullptr);
   // log p(target) of each of targets (B, L), fp32; 0 for those that are −100. Without gradients, `chunk` tokens' logits at a time.
   [[nodiscard]] at::Tensor log_likelihoods(const at::Tensor& inputs, const at::Tensor& targets, int64_t chunk);
   [[nodiscard]] at::Tensor logits(const at::Tensor& tokens) { return head_logits(hidden(tokens)); }  // (B, L) → (B, L, vocab)

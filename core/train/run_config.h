@@ -116,6 +116,17 @@ struct DistributedSection {
   }
 };
 
+struct DistillSection {
+  OneOrMore<std::filesystem::path> from;
+  double weight = 0.5;
+  double temperature = 1;
+  void fields(FieldVisitor& v) {
+    v("from", from, required, "finished runs or checkpoints; of several the mean of their probabilities");
+    v("weight", weight, greater_than(0), between(0, 1), "w; the loss of the targets counts 1 − w");
+    v("temperature", temperature, positive, "T, by which logits of both are divided");
+  }
+};
+
 struct RunConfig {
   std::vector<std::filesystem::path> plugins;
   RunSection run;
@@ -125,6 +136,7 @@ struct RunConfig {
   OptimizerConfig optimizer;
   ScheduleConfig schedule;
   TrainSection train;
+  std::optional<DistillSection> distill;
   EvaluationSection evaluation;
   CheckpointSection checkpoint;
   LogSection log;
@@ -140,6 +152,7 @@ struct RunConfig {
     v("optimizer", optimizer, "how weights are updated");
     v("schedule", schedule, "the learning rate over the run");
     v("train", train, "how long and in what portions");
+    v("distill", distill, "what finished runs predict is learnt, too");
     v("evaluation", evaluation, "when and on how much the validation loss is measured");
     v("checkpoint", checkpoint, "when the run is saved and how many saves are kept");
     v("log", log, "what is written down");

@@ -38,6 +38,7 @@ StepMemory step_memory(const RunConfig& config, Llama& model, Processes processe
   const at::Device device = model.params().front().value.device();
   const MemoryUse others = others_than(model, device.type());
   Optimizer optimizer(model.params(), config.optimizer, static_cast<uint64_t>(config.run.seed), processes);
+  const auto teachers = config.distill ? std::make_unique<Teachers>(config, std::filesystem::path(), device) : nullptr;
   model.set_recompute(config.train.recompute);
   constexpr int64_t kMicroBatches = 2;
   const int64_t of_run = config.train.global_batch_size / config.train.micro_batch_size;
@@ -45,14 +46,14 @@ StepMemory step_memory(const RunConfig& config, Llama& model, Processes processe
   StepMemory memory;
   for (int64_t step = 1; step <= 2; ++step) {
     reset_memory_peak(device.type());
-    take_step(config, model, optimizer, micro_batches, step);
+    take_step(config, model, optimizer, micro_batches, step, teachers.get());
     (step == 1 ? memory.first : memory.usual) = without(others, memory_peak(device.type()));
     if (device.is_meta()) optimizer.catch_up_on_paper();
   }
   return memory;
 }
 
-void take_step(const RunConfig& config, Llama& model, Optimizer& optimizer, int64_t micro_batches, int64_t step) {
+void take_step(const RunConfig& config, Llama& model, Optimizer& optimizer, int64_t micro_batches, int64_t step, const Teachers* teachers) {
   const at::Device device = model.params().front().value.device();
   const int64_t tokens = config.tokens_per_step();
   const Progress progress{.step = step, .tokens = step * tokens, .tokens_before = (step - 1) * tokens,
@@ -62,7 +63,7 @@ void take_step(const RunConfig& config, Llama& model, Optimizer& optimizer, int6
   };
   // The rate is 0: what is measured has no meaning as training.
   (void)training_step(model, optimizer, {.progress = progress, .num_micro_batches = micro_batches, .num_targets = tokens,
-                                         .loss_chunk = config.train.loss_chunk, .read = read});
+                                         .loss_chunk = config.train.loss_chunk, .teachers = teachers, .read = read});
 }
 
 }  // namespace tersor

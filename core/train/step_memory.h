@@ -6,6 +6,7 @@
 
 #include "core/memory/ledger.h"
 #include "core/train/run_config.h"
+#include "core/train/teachers.h"
 
 namespace tersor {
 
@@ -22,6 +23,6 @@ struct StepMemory {
 [[nodiscard]] StepMemory step_memory(const RunConfig& config, Llama& model, Processes processes = {});
 
 // One step of any tokens, at a rate of 0.
-void take_step(const RunConfig& config, Llama& model, Optimizer& optimizer, int64_t micro_batches, int64_t step);
+void take_step(const RunConfig& config, Llama& model, Optimizer& optimizer, int64_t micro_batches, int64_t step, const Teachers* teachers = nullptr);
 
 }  // namespace tersor

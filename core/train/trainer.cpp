@@ -51,6 +51,7 @@ Trainer::Trainer(const RunConfig& config, Communicator& comm)
     model_ = build_model(config_, device_);
     optimizer_ = make_optimizer();
   }
+  if (config_.distill) teachers_ = std::make_unique<Teachers>(config_, data_->tokenizer(), device_);
   // Last: run.resume=overwrite removes the old run, so all else must stand.
   if (!folder_) folder_ = std::make_unique<RunFolder>(config_, leads);
   (void)comm_.gather("");
@@ -199,7 +200,7 @@ bool Trainer::train_step(const Progress& progress, StepReport& report) {
   const auto done = training_step(*model_, *optimizer_, {.progress = progress, .lr = report.lr,
                                                          .num_micro_batches = settings.global_batch_size / settings.micro_batch_size,
                                                          .num_targets = num_targets,
-                                                         .loss_chunk = config_.train.loss_chunk, .read = read});
+                                                         .loss_chunk = config_.train.loss_chunk, .teachers = teachers_.get(), .read = read});
   if (!done) return false;
   position_.drawn = std::move(drawn);
   run_timeline(Phase::kAfterUpdate, progress, report.lr);

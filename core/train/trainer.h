@@ -10,6 +10,7 @@
 // need to know. The first alone prints and logs.
 #pragma once
 
+#include "core/train/teachers.h"
 #include "core/train/evaluate.h"
 #include "core/train/together.h"
 #include "core/train/run_folder.h"
@@ -47,6 +48,7 @@ class Trainer {
   Communicator& comm_;
   std::unique_ptr<DeviceKind> kind_;
   at::Device device_ = at::kCPU;
+  std::unique_ptr<Teachers> teachers_;
   std::unique_ptr<RunFolder> folder_;
   std::shared_ptr<Llama> model_;
   std::unique_ptr<Optimizer> optimizer_;

@@ -12,11 +12,16 @@ using Clock = std::chrono::steady_clock;
 double milliseconds_since(Clock::time_point begin) { return std::chrono::duration<double, std::milli>(Clock::now() - begin).count(); }
 
 // The loss of one micro-batch, its gradients given to the optimizer.
-at::Tensor forward_and_backward(Llama& model, const Batch& batch, double scale, int64_t loss_chunk) {
+at::Tensor forward_and_backward(Llama& model, const Batch& batch, double scale, const StepInput& input) {
   at::Tensor loss;
   {
     const MemoryScope scope(Segment::kActivations);
-    loss = model.loss(batch.inputs, batch.targets, scale, loss_chunk);
+    if (input.teachers == nullptr) {
+      loss = model.loss(batch.inputs, batch.targets, scale, input.loss_chunk);
+    } else {
+      const kernels::SoftTargets soft = input.teachers->of(batch.inputs);
+      loss = model.loss(batch.inputs, batch.targets, scale, input.loss_chunk, &soft);
+    }
   }
   const MemoryScope scope(Segment::kTemporary);
   loss.backward();
@@ -40,9 +45,9 @@ std::optional<StepResult> training_step(Llama& model, Optimizer& optimizer, cons
     }
     result.data_ms += milliseconds_since(data_begin);
     optimizer.begin_micro_batch();
-    const at::Tensor loss = forward_and_backward(model, *batch, scale, input.loss_chunk);
+    const at::Tensor loss = forward_and_backward(model, *batch, scale, input);
     result.loss = result.loss.defined() ? result.loss.add_(loss) : loss.to(at::kDouble);
-    if (i + processes >= input.num_micro_batches && optimizer.begin_second_pass()) (void)forward_and_backward(model, *batch, scale, input.loss_chunk);
+    if (i + processes >= input.num_micro_batches && optimizer.begin_second_pass()) (void)forward_and_backward(model, *batch, scale, input);
   }
   const auto update_begin = Clock::now();
   result.outcome = optimizer.finish_step();

@@ -3,6 +3,7 @@
 
 #include "core/data/mixture.h"
 #include "core/model/llama.h"
+#include "core/train/teachers.h"
 #include "optim/optimizer.h"
 
 namespace tersor {
@@ -13,6 +14,7 @@ struct StepInput {
   int64_t num_micro_batches = 1;  // of all processes; this one runs every size-th, from its rank on
   int64_t num_targets = 1;        // of all of them, padding left out
   int64_t loss_chunk = 512;
+  const Teachers* teachers = nullptr;
   // The micro-batch of an index. Nothing: the step is given up.
   std::function<std::optional<Batch>(int64_t)> read;
 };

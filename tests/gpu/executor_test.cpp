@@ -3,13 +3,13 @@
 
 #include "tests/gpu/bad_kernels.h"
 #include "tests/support/catch.h"
-#include "tests/support/pretend_gpu.h"
+#include "tests/support/gpu.h"
 #include "tests/support/simt/executor.h"
 
 namespace tersor::testing {
 namespace {
 
-at::Tensor integers(int64_t size) { return at::zeros({size}, at::TensorOptions(at::kInt).device(pretend_gpu())); }
+at::Tensor integers(int64_t size) { return at::zeros({size}, at::TensorOptions(at::kInt).device(gpu_device())); }
 int* data(const at::Tensor& x) { return x.data_ptr<int>(); }
 std::vector<int> numbers(const at::Tensor& x) {
   const at::Tensor host = x.cpu();
@@ -50,9 +50,9 @@ TEST_CASE("executor: votes and shuffles", "[gpu]") {
 TEST_CASE("executor: products of tiles", "[gpu]") {
   const at::Tensor a = at::randn({16, 16}).to(at::kBFloat16);
   const at::Tensor b = at::randn({16, 16}).to(at::kBFloat16);
-  const at::Tensor on_a = a.to(pretend_gpu());
-  const at::Tensor on_b = b.to(pretend_gpu());
-  const at::Tensor c = at::empty({16, 16}, at::TensorOptions(at::kFloat).device(pretend_gpu()));
+  const at::Tensor on_a = a.to(gpu_device());
+  const at::Tensor on_b = b.to(gpu_device());
+  const at::Tensor c = at::empty({16, 16}, at::TensorOptions(at::kFloat).device(gpu_device()));
   tensor_product(on_a.data_ptr(), on_b.data_ptr(), c.data_ptr<float>());
   CHECK(at::allclose(c.cpu(), a.to(at::kFloat).mm(b.to(at::kFloat).t()) + 1, 1e-5, 1e-5));
 }
@@ -60,7 +60,7 @@ TEST_CASE("executor: products of tiles", "[gpu]") {
 TEST_CASE("executor: atomics", "[gpu]") {
   const at::Tensor x = at::randint(1000, {300}, at::kInt);
   const at::Tensor out = integers(2);
-  const at::Tensor on = x.to(pretend_gpu());
+  const at::Tensor on = x.to(gpu_device());
   (void)largest_of(data(on), 300, data(out));
   CHECK(numbers(out) == std::vector<int>{x.max().item<int>(), 7});
   const at::Tensor count = integers(1);

@@ -14,13 +14,12 @@
 #include "kernels/stochastic_round.h"
 #include "kernels/swiglu.h"
 #include "tests/support/catch.h"
-#include "tests/support/pretend_gpu.h"
-#include "tests/support/simt/executor.h"
+#include "tests/support/gpu.h"
 
 namespace tersor::kernels {
 namespace {
 
-using testing::pretend_gpu;
+using testing::gpu_device;
 
 at::Tensor normal(at::IntArrayRef shape, const std::string& name, at::ScalarType type = at::kFloat) {
   const at::Tensor x = at::empty(shape);
@@ -29,7 +28,7 @@ at::Tensor normal(at::IntArrayRef shape, const std::string& name, at::ScalarType
 }
 
 void check_near(const at::Tensor& on_gpu, const at::Tensor& on_cpu, double bound) {
-  REQUIRE(on_gpu.device() == pretend_gpu());
+  REQUIRE(on_gpu.device() == gpu_device());
   REQUIRE(on_gpu.scalar_type() == on_cpu.scalar_type());
   REQUIRE(on_gpu.sizes() == on_cpu.sizes());
   const at::Tensor a = on_gpu.cpu().to(at::kDouble);
@@ -39,30 +38,31 @@ void check_near(const at::Tensor& on_gpu, const at::Tensor& on_cpu, double bound
 
 // Results and gradients of an op on both devices. bf16 is rounded alike but for sums in another order.
 using Op = std::function<at::Tensor(const std::vector<at::Tensor>&)>;
-void check_op(const Op& op, const std::vector<std::vector<int64_t>>& shapes) {
+void check_op(const Op& op, const std::vector<std::vector<int64_t>>& shapes, int64_t launches = 1) {
   for (const auto& [type, bound] : {std::pair{at::kFloat, 2e-6}, std::pair{at::kBFloat16, 2e-3}}) {
     INFO(at::toString(type) << " " << fmt::format("{}", fmt::join(shapes[0], "x")));
     std::vector<at::Tensor> host;
     std::vector<at::Tensor> device;
     for (const auto& shape : shapes) {
       host.push_back(normal(shape, std::to_string(host.size()), type).requires_grad_(true));
-      device.push_back(host.back().detach().to(pretend_gpu()).requires_grad_(true));
+      device.push_back(host.back().detach().to(gpu_device()).requires_grad_(true));
     }
-    const int64_t before = simt::launches();
+    const auto before = testing::gpu_launches();
     const at::Tensor expected = op(host);
     const at::Tensor y = op(device);
     check_near(y.detach(), expected.detach(), bound);
     const at::Tensor direction = at::linspace(-1, 1, y.numel()).view(y.sizes()).to(type);
-    const auto grads = torch::autograd::grad({y}, device, {direction.to(pretend_gpu())});
+    const auto grads = torch::autograd::grad({y}, device, {direction.to(gpu_device())});
     const auto expected_grads = torch::autograd::grad({expected}, host, {direction});
     for (size_t i = 0; i < grads.size(); ++i) check_near(grads[i], expected_grads[i], bound);
-    CHECK(simt::launches() > before);
+    if (before) CHECK(*testing::gpu_launches() >= *before + launches);
   }
 }
 
 }  // namespace
 
 TEST_CASE("gpu: rms_norm", "[gpu]") {
+  if (!testing::gpu_there()) return;
   for (const auto& [rows, width] : {std::pair{1, 1}, {5, 160}, {37, 217}, {66, 64}, {3, 1028}}) {
     check_op([](const auto& t) { return rms_norm(t[0], t[1], 1e-5); }, {{rows, width}, {width}});
     check_op([](const auto& t) {
@@ -73,11 +73,13 @@ TEST_CASE("gpu: rms_norm", "[gpu]") {
 }
 
 TEST_CASE("gpu: swiglu", "[gpu]") {
+  if (!testing::gpu_there()) return;
   for (const auto& [rows, width] : {std::pair{1, 1}, {5, 160}, {37, 217}})
     check_op([](const auto& t) { return swiglu(t[0].mul(1), t[1].mul(1)); }, {{rows, width}, {rows, width}});
 }
 
 TEST_CASE("gpu: rotary", "[gpu]") {
+  if (!testing::gpu_there()) return;
   for (const auto& [length, heads, width] : {std::tuple{1, 1, 2}, {5, 3, 6}, {9, 2, 32}}) {
     const at::Tensor angles = normal({length, width / 2}, "angles").repeat({1, 2});
     check_op([&](const auto& t) {
@@ -88,33 +90,41 @@ TEST_CASE("gpu: rotary", "[gpu]") {
 }
 
 TEST_CASE("gpu: linear_cross_entropy, in one chunk and in several, with and without targets", "[gpu]") {
+  if (!testing::gpu_there()) return;
   for (const auto& [rows, width, classes, chunk] : {std::tuple{1, 1, 1, 4}, {7, 5, 33, 3}, {6, 8, 600, 64}}) {
     at::Tensor targets = at::arange(rows, at::kLong).mul_(7).remainder_(classes);
     if (rows > 2) targets[2] = -100;
     check_op([&, chunk = chunk](const auto& t) { return linear_cross_entropy(t[0], t[1], targets.to(t[0].device()), 0.25, chunk).to(t[0].scalar_type()); },
              {{rows, width}, {classes, width}});
   }
-  const at::Tensor hidden = normal({2, 4}, "h").to(pretend_gpu());
-  const at::Tensor weight = normal({3, 4}, "w").to(pretend_gpu());
-  const auto loss = [&](int64_t target) { return linear_cross_entropy(hidden, weight, at::full({2}, target, at::kLong).to(pretend_gpu()), 1, 8).item<double>(); };
+  const at::Tensor q = at::softmax(normal({7, 33}, "q"), 1);
+  check_op([&](const auto& t) {
+    const SoftTargets soft{.weight = 0.3, .temperature = 2, .probabilities = [&](int64_t begin, int64_t end) { return q.slice(0, begin, end).to(t[0].device()); }};
+    return linear_cross_entropy(t[0], t[1], at::arange(7, at::kLong).to(t[0].device()), 0.5, 3, &soft).to(t[0].scalar_type());
+  }, {{7, 5}, {33, 5}}, 0);
+  const at::Tensor hidden = normal({2, 4}, "h").to(gpu_device());
+  const at::Tensor weight = normal({3, 4}, "w").to(gpu_device());
+  const auto loss = [&](int64_t target) { return linear_cross_entropy(hidden, weight, at::full({2}, target, at::kLong).to(gpu_device()), 1, 8).item<double>(); };
   CHECK(std::isfinite(loss(2)));
   CHECK(std::isnan(loss(3)));  // nothing on a GPU can throw
 }
 
 TEST_CASE("gpu: stochastic_round gives the CPU's bits", "[gpu]") {
+  if (!testing::gpu_there()) return;
   for (const int64_t size : {1, 7, 1030}) {
     at::Tensor x = normal({size}, "x");
     x[0] = std::numeric_limits<float>::quiet_NaN();
     if (size > 2) x[1] = std::numeric_limits<float>::infinity();
     at::Tensor expected = at::empty({size}, at::kBFloat16);
-    at::Tensor y = at::empty({size}, at::TensorOptions(at::kBFloat16).device(pretend_gpu()));
+    at::Tensor y = at::empty({size}, at::TensorOptions(at::kBFloat16).device(gpu_device()));
     stochastic_round(x, expected, random_stream(1, "round"));
-    stochastic_round(x.to(pretend_gpu()), y, random_stream(1, "round"));
+    stochastic_round(x.to(gpu_device()), y, random_stream(1, "round"));
     CHECK(at::equal(y.cpu().view(at::kShort), expected.view(at::kShort)));
   }
 }
 
 TEST_CASE("gpu: AdamW with state in fp32 and in 8 bits, and its direction", "[gpu]") {
+  if (!testing::gpu_there()) return;
   const AdamCoefficients c{.beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8, .gain = 0.7};
   const AdamStep step{.grad_scale = 0.5, .lr = 0.01, .weight_decay = 0.1};
   for (const auto& shape : {std::vector<int64_t>{1, 1}, {5, 160}, {3, 517}}) {
@@ -123,7 +133,7 @@ TEST_CASE("gpu: AdamW with state in fp32 and in 8 bits, and its direction", "[gp
     const at::Tensor m = normal(shape, "m");
     const at::Tensor v = normal(shape, "v").square();
     const at::Tensor n = at::empty(shape);
-    const auto there = [](const at::Tensor& x) { return x.to(pretend_gpu()).clone(); };
+    const auto there = [](const at::Tensor& x) { return x.to(gpu_device()).clone(); };
     const at::Tensor w2 = there(w), g2 = there(g), m2 = there(m), v2 = there(v);
     at::Tensor n2 = there(n), n1 = n;
     adamw_step(w, g, m, v, c, step);
@@ -153,14 +163,15 @@ TEST_CASE("gpu: AdamW with state in fp32 and in 8 bits, and its direction", "[gp
 }
 
 TEST_CASE("gpu: block-wise 8-bit numbers, to the bit", "[gpu]") {
+  if (!testing::gpu_there()) return;
   for (const bool with_sign : {true, false})
     for (const auto& shape : {std::vector<int64_t>{1}, {5, 160}, {2, 3, 517}}) {
       at::Tensor x = normal(shape, "x").mul(normal(shape, "decades").exp());
       if (!with_sign) x = x.abs();
       x.view({-1})[0] = 0;
-      const at::Tensor x2 = x.to(pretend_gpu());
+      const at::Tensor x2 = x.to(gpu_device());
       at::Tensor codes = at::empty(shape, at::kByte), scales = at::empty(block_scales_shape(shape));
-      at::Tensor codes2 = codes.to(pretend_gpu()), scales2 = scales.to(pretend_gpu());
+      at::Tensor codes2 = codes.to(gpu_device()), scales2 = scales.to(gpu_device());
       quantize_blockwise(x, dynamic_map(with_sign), codes, scales);
       quantize_blockwise(x2, dynamic_map(with_sign), codes2, scales2);
       CHECK(at::equal(codes2.cpu(), codes));
@@ -170,69 +181,74 @@ TEST_CASE("gpu: block-wise 8-bit numbers, to the bit", "[gpu]") {
 }
 
 TEST_CASE("gpu: evenly spaced 4- and 8-bit numbers, to the bit", "[gpu]") {
+  if (!testing::gpu_there()) return;
   for (const int bits : {4, 8})
     for (const bool stochastic : {false, true})
       for (const auto& shape : {std::vector<int64_t>{1, 1}, {5, 160}, {3, 517}, {2, 256}}) {
         const at::Tensor x = normal(shape, "x");
         const std::optional<RandomStream> random = stochastic ? std::optional(random_stream(4, "q")) : std::nullopt;
         const AffineQuantized q = AffineQuantized::zeros(shape, bits, at::TensorOptions());
-        const AffineQuantized q2 = AffineQuantized::zeros(shape, bits, at::TensorOptions().device(pretend_gpu()));
+        const AffineQuantized q2 = AffineQuantized::zeros(shape, bits, at::TensorOptions().device(gpu_device()));
         quantize_affine(x, q, random);
-        quantize_affine(x.to(pretend_gpu()), q2, random);
+        quantize_affine(x.to(gpu_device()), q2, random);
         for (size_t i = 0; i < q.parts().size(); ++i) CHECK(at::equal(q2.parts()[i].cpu(), q.parts()[i]));
         CHECK(at::equal(dequantize_affine(q2).cpu(), dequantize_affine(q)));
       }
 }
 
 TEST_CASE("gpu: add_scaled with a gain for all, by row and by column", "[gpu]") {
+  if (!testing::gpu_there()) return;
   for (const auto& [rows, columns] : {std::pair{1, 1}, {5, 160}, {37, 17}})
     for (const auto& gain : {std::vector<int64_t>{}, {rows, 1}, {1, columns}}) {
       const at::Tensor gains = normal(gain, "gain").to(at::kDouble);
       const at::Tensor x = normal({rows, columns}, "x");
       at::Tensor w = normal({rows, columns}, "w");
-      at::Tensor w2 = w.to(pretend_gpu());
+      at::Tensor w2 = w.to(gpu_device());
       add_scaled(w, 0.9, x, gains, -0.1);
-      add_scaled(w2, 0.9, x.to(pretend_gpu()), gains.to(pretend_gpu()), -0.1);
+      add_scaled(w2, 0.9, x.to(gpu_device()), gains.to(gpu_device()), -0.1);
       check_near(w2, w, 1e-6);
     }
 }
 
 TEST_CASE("gpu: square_norm, beyond fp32's range too", "[gpu]") {
+  if (!testing::gpu_there()) return;
   for (const int64_t size : {1, 31, 70000}) {
     for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
       const at::Tensor x = normal({size}, "x", type);
-      check_near(square_norm(x.to(pretend_gpu())), square_norm(x), 1e-6);
+      check_near(square_norm(x.to(gpu_device())), square_norm(x), 1e-6);
     }
   }
-  CHECK(square_norm(at::full({3}, 1e30).to(pretend_gpu())).item<double>() == Approx(3e60));
+  CHECK(square_norm(at::full({3}, 1e30).to(gpu_device())).item<double>() == Approx(3e60));
 }
 
 TEST_CASE("gpu: scattered, gathered and sampled entries", "[gpu]") {
+  if (!testing::gpu_there()) return;
   for (const auto& [tokens, out, in] : {std::tuple{1, 1, 1}, {33, 5, 160}, {70, 70, 65}, {5, 3, 70000}}) {
     const SparsePattern pattern = SparsePattern::random(out, in, (int64_t{out} * in + 2) / 9, random_stream(2, "p"));
-    const SparsePattern there = pattern.to(pretend_gpu());
+    const SparsePattern there = pattern.to(gpu_device());
     for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
       INFO(tokens << " tokens, " << out << "x" << in << " " << at::toString(type));
       const at::Tensor values = normal({pattern.nnz()}, "v", type);
       const at::Tensor w = normal({out, in}, "w", type);
-      const at::Tensor w2 = w.to(pretend_gpu());
+      const at::Tensor w2 = w.to(gpu_device());
       CHECK(at::equal(gather(there, w2).cpu(), gather(pattern, w)));
       scatter_add(pattern, values, w);
-      scatter_add(there, values.to(pretend_gpu()), w2);
+      scatter_add(there, values.to(gpu_device()), w2);
       CHECK(at::equal(w2.cpu(), w));
       if (in > 1000) continue;
       const at::Tensor dy = normal({tokens, out}, "dy", type);
       const at::Tensor x = normal({tokens, in}, "x", type);
-      check_near(sampled_product(there, dy.to(pretend_gpu()), x.to(pretend_gpu())), sampled_product(pattern, dy, x), 1e-6);
+      check_near(sampled_product(there, dy.to(gpu_device()), x.to(gpu_device())), sampled_product(pattern, dy, x), 1e-6);
     }
   }
 }
 
 TEST_CASE("gpu: sparse_low_rank_linear, its gradients, and a weight without factors", "[gpu]") {
+  if (!testing::gpu_there()) return;
   for (const auto& [tokens, out, in, rank] : {std::tuple{1, 1, 1, 1}, {9, 21, 40, 3}, {5, 70, 66, 20}}) {
     const auto pattern = std::make_shared<SparsePattern>(SparsePattern::random(out, in, (out * in + 2) / 5, random_stream(2, "p")));
-    const auto there = std::make_shared<SparsePattern>(pattern->to(pretend_gpu()));
-    const auto of = [&](const at::Tensor& x) { return x.device() == pretend_gpu() ? there : pattern; };
+    const auto there = std::make_shared<SparsePattern>(pattern->to(gpu_device()));
+    const auto of = [&](const at::Tensor& x) { return x.device() == gpu_device() ? there : pattern; };
     check_op([&](const auto& t) { return sparse_low_rank_linear(t[0], t[1], t[2], 0.5, of(t[0]), t[3]); },
              {{tokens, in}, {out, rank}, {rank, in}, {pattern->nnz()}});
     check_op([&](const auto& t) { return sparse_low_rank_linear(t[0], {}, {}, 1, of(t[0]), t[1]); }, {{tokens, in}, {pattern->nnz()}});

@@ -1,8 +1,9 @@
 // Whole runs on a GPU that is not there: every method's kernels, and nothing that mixes the host's tensors with the device's.
+#include "core/train/step_memory.h"
 #include "tests/support/catch.h"
 #include "tests/support/methods.h"
-#include "tests/support/pretend_gpu.h"
-#include "tests/support/simt/executor.h"
+#include "tests/support/gpu.h"
+#include "tests/support/world.h"
 
 namespace tersor {
 namespace {
@@ -15,25 +16,99 @@ std::vector<double> losses(const RunConfig& config) {
   return all;
 }
 
+void check_alike(const std::vector<double>& there, const std::vector<double>& here) {
+  REQUIRE(there.size() == here.size());
+  for (size_t i = 0; i < here.size(); ++i) CHECK(there[i] == Approx(here[i]).epsilon(1e-3));  // sums in another order, magnified by steps
+}
+
 }  // namespace
 
 TEST_CASE("gpu: every method trains as on the CPU", "[gpu]") {
-  const simt::Unchecked quick;
+  if (!testing::gpu_there()) return;
+  const testing::UncheckedKernels quick;
   for (const std::filesystem::path& file : testing::shipped("method")) {
     INFO(file.string());
     const testing::TemporaryFolder folder;
     const auto of = [&](const std::string& device) {
-      const RunConfig tiny = testing::tiny_config(folder.path(), {"run.name=" + device, "run.device=" + device, "train.steps=3", "train.global_batch_size=4", "train.micro_batch_size=2",
-                                                                  "evaluation.tokens=32"});
+      const RunConfig tiny = testing::tiny_config(folder.path(), {"run.name=" + device, "run.device=" + device, "train.steps=3", "train.global_batch_size=4",
+                                                                  "train.micro_batch_size=2", "evaluation.tokens=32"});
       return losses(testing::method_config(folder, tiny, file));
     };
-    const int64_t before = simt::launches();
-    const std::vector<double> there = of("pretend");
-    CHECK(simt::launches() > before + 100);
-    const std::vector<double> here = of("cpu");
-    REQUIRE(there.size() == here.size());
-    for (size_t i = 0; i < here.size(); ++i) CHECK(there[i] == Approx(here[i]).epsilon(1e-3));
+    const auto before = testing::gpu_launches();
+    const std::vector<double> there = of(testing::gpu_name());
+    if (before) CHECK(*testing::gpu_launches() > *before + 100);
+    check_alike(there, of("cpu"));
   }
+}
+
+TEST_CASE("gpu: what happens at chosen steps happens there as on the CPU", "[gpu]") {
+  if (!testing::gpu_there()) return;
+  const testing::UncheckedKernels quick;
+  const std::string sltrain = "{type: sltrain, rank: 8, alpha: 8, density: 0.1}";
+  for (const auto& [method, timeline] : std::vector<std::pair<std::string, std::string>>{
+           {"{type: masked, sparsity: 0}", "{when: at 1, do: {type: prune, sparsity: 0.5}}, {when: at 2, do: densify}"},
+           {"{type: masked, sparsity: 0.5, structure: block, block: 4}", "{when: at 1, do: {type: prune, sparsity: 0.75, scope: layer}}, {when: at 3, do: densify}"},
+           {"{type: masked, structure: two_of_four}", "{when: at 2, do: densify}"},
+           {"{type: lora, rank: 4, alpha: 8, base: int8}", "{when: at 2, do: {type: merge, moments: reset}}"},
+           {"{type: lora, rank: 4, alpha: 8}", "{when: at 2, do: {type: merge, moments: keep}}, {when: at 2, do: {type: reset_moments, match: any, mode: random, share: 0.5}}"},
+           {"{type: low_rank, rank: 8}", "{when: every 2, do: refactorize}, {when: at 3, do: {type: reparameterize, method: " + sltrain + "}}"},
+           {sltrain, "{when: at 2, do: refactorize}, {when: at 3, do: {type: grow, growth: stack, moments: copy}}"},
+           {"dense", "{when: at 1, do: {type: grow, growth: {type: interpolate}, zero_outputs: true}}, {when: at 2, do: {type: freeze, match: {role: embedding}}}"},
+           {"{type: switch_lora, rank: 4}", "{when: every 1, do: {type: switch_vectors, interval: 4, decay: 10, freeze: 2}}"}}) {
+    INFO(method << " " << timeline);
+    const testing::TemporaryFolder folder;
+    const auto of = [&](const std::string& device) {
+      return losses(testing::tiny_config(folder.path(), {"run.name=" + device, "run.device=" + device, "train.steps=4", "train.global_batch_size=2",
+                                                         "train.micro_batch_size=2", "evaluation.tokens=32", "parameterization={method: " + method + "}",
+                                                         "timeline=[" + timeline + "]"}));
+    };
+    check_alike(of(testing::gpu_name()), of("cpu"));
+  }
+}
+
+TEST_CASE("gpu: a run goes on where it likes", "[gpu]") {
+  if (!testing::gpu_there()) return;
+  const testing::UncheckedKernels quick;
+  const testing::TemporaryFolder folder;
+  const auto config = [&](const std::string& name, const std::string& device, const std::string& steps) {
+    return testing::tiny_config(folder.path(), {"run.name=" + name, "run.device=" + device, "train.steps=" + steps, "run.resume=auto", "run.dtype=bf16",
+                                                "schedule.type=constant", "checkpoint.every=every 2", "optimizer.groups=[{match: {role: matrix}, rule: {type: galore, "
+                                                "rank: 4, refresh: every 3}, state: {type: int8, min_size: 0}}, {match: any, rule: adamw}]"});
+  };
+  const std::vector<double> whole = losses(config("whole", "cpu", "6"));
+  (void)losses(config("parts", "cpu", "2"));
+  (void)losses(config("parts", testing::gpu_name(), "4"));
+  const std::vector<double> parts = losses(config("parts", "cpu", "6"));
+  REQUIRE(parts.size() >= whole.size());
+  CHECK(parts.back() == Approx(whole.back()).epsilon(5e-3));  // bf16
+}
+
+TEST_CASE("gpu: a step waits for the device once, for the norm of its gradients", "[gpu]") {
+  if (!testing::gpu_there()) return;
+  const testing::UncheckedKernels quick;
+  const testing::TemporaryFolder folder;
+  for (const std::string update : {"after_backward", "during_backward"}) {
+    const RunConfig config = testing::tiny_config(folder.path(), {"optimizer.update=" + update, "optimizer.clip_norm=~"});
+    const auto model = build_model(config, testing::gpu_device());
+    Optimizer optimizer(model->params(), config.optimizer, 1);
+    take_step(config, *model, optimizer, 2, 1);
+    const auto before = testing::gpu_waits();
+    take_step(config, *model, optimizer, 2, 2);
+    if (before) CHECK(*testing::gpu_waits() == *before + 1);
+  }
+}
+
+TEST_CASE("gpu: tensors of a device without connections of its own go by way of the host", "[gpu][dist]") {
+  if (!testing::gpu_there()) return;
+  testing::World world(3);
+  world.run([](Communicator& comm) {
+    const at::Tensor x = at::full({5}, comm.rank() + 1.0f).to(testing::gpu_device());
+    comm.all_reduce(x).wait();
+    TERSOR_CHECK(x.cpu().eq(6).all().item<bool>(), "the sum");
+    const at::Tensor y = at::full({2, 3}, comm.rank() + 1.0f).to(at::kBFloat16).to(testing::gpu_device());
+    comm.broadcast(y, 2).wait();
+    TERSOR_CHECK(y.cpu().eq(3).all().item<bool>(), "the last one's");
+  });
 }
 
 }  // namespace tersor

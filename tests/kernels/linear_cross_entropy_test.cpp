@@ -47,6 +47,28 @@ TEST_CASE("linear_cross_entropy: derivatives agree with differences", "[kernels]
   CHECK(testing::gradient_error(f, {p.hidden, p.weight}) < 1e-8);
 }
 
+TEST_CASE("linear_cross_entropy: soft targets, against their formula and differences", "[kernels]") {
+  const Problem p(9, 5, 11, at::kDouble);
+  at::Tensor drawn = at::empty({9, 11});
+  kernels::fill_normal(drawn, 2, random_stream(1, "teacher"));
+  const at::Tensor q = at::softmax(drawn.to(at::kDouble), 1);
+  for (const double w : {0.3, 1.0})
+    for (const double t : {1.0, 2.5}) {
+      const kernels::SoftTargets soft{.weight = w, .temperature = t, .probabilities = [&](int64_t begin, int64_t end) { return q.slice(0, begin, end); }};
+      const at::Tensor logits = at::linear(p.hidden, p.weight);
+      const at::Tensor rows = p.targets.ge(0).to(at::kDouble);
+      const at::Tensor divergence = (q * (q.log() - at::log_softmax(logits / t, 1))).sum(1).dot(rows);
+      const at::Tensor expected = 0.7 * ((1 - w) * at::cross_entropy_loss(logits, p.targets, {}, at::Reduction::Sum) + w * t * t * divergence);
+      const auto expected_grads = torch::autograd::grad({expected}, {p.hidden, p.weight});
+      for (const int64_t chunk : {2, 100}) {
+        const at::Tensor loss = kernels::linear_cross_entropy(p.hidden, p.weight, p.targets, 0.7, chunk, &soft);
+        const auto grads = torch::autograd::grad({loss}, {p.hidden, p.weight});
+        CHECK(at::allclose(loss, expected, 1e-12, 1e-12));
+        for (size_t i = 0; i < 2; ++i) CHECK(at::allclose(grads[i], expected_grads[i], 1e-10, 1e-12));
+      }
+    }
+}
+
 TEST_CASE("linear_cross_entropy: an upstream factor reaches the gradients", "[kernels]") {
   const Problem p(5, 4, 7, at::kDouble);
   const auto once = torch::autograd::grad({kernels::linear_cross_entropy(p.hidden, p.weight, p.targets, 1, 2)}, {p.weight});

@@ -1,4 +1,4 @@
-#include "tests/support/pretend_gpu.h"
+#include "tests/support/gpu.h"
 
 #include <ATen/EmptyTensor.h>
 #include <ATen/native/CPUFallback.h>
@@ -22,6 +22,9 @@ namespace tersor::testing {
 namespace {
 
 std::atomic<int64_t> waits = 0;
+thread_local bool through_host_now = false;  // copies that only stand for an operator on the GPU
+
+at::Device pretend_gpu() { return {at::kPrivateUse1, 0}; }
 
 class Guard final : public c10::impl::NoOpDeviceGuardImpl<c10::DeviceType::PrivateUse1> {
  public:
@@ -92,12 +95,12 @@ at::Tensor on_host(const at::Tensor& x) {
   return at::from_blob(x.data_ptr(), x.sizes(), x.strides(), at::TensorOptions(x.scalar_type()));
 }
 at::Tensor copy_from(const at::Tensor& from, const at::Tensor& to, bool) {
-  if (to.is_cpu()) ++waits;
+  if (to.is_cpu() && !through_host_now) ++waits;
   if (to.numel() > 0) on_host(to).copy_(on_host(from));
   return to;
 }
 at::Scalar local_scalar(const at::Tensor& x) {
-  ++waits;
+  if (!through_host_now) ++waits;
   return on_host(x).item();
 }
 const at::Tensor& resize(const at::Tensor& x, at::IntArrayRef size, std::optional<at::MemoryFormat>) {
@@ -109,7 +112,7 @@ const at::Tensor& resize(const at::Tensor& x, at::IntArrayRef size, std::optiona
 }
 
 at::Tensor copy_from_and_resize(const at::Tensor& from, const at::Tensor& to) {
-  to.resize_(from.sizes());
+  if (to.sizes() != from.sizes()) to.resize_(from.sizes());
   return copy_from(from, to, false);
 }
 
@@ -124,7 +127,9 @@ void through_host(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
     if (argument.isTensorList())
       for (const at::Tensor& x : argument.toTensorVector()) refuse(x);
   }
+  through_host_now = true;
   at::native::cpu_fallback(op, stack, true);
+  through_host_now = false;
 }
 
 TORCH_LIBRARY_IMPL(_, PrivateUse1, m) { m.fallback(torch::CppFunction::makeFromBoxedFunction<&through_host>()); }
@@ -160,6 +165,12 @@ const bool registered = devices().add<PretendKind>("pretend", "a GPU that is not
 
 }  // namespace
 
-int64_t pretend_gpu_waits() { return waits; }
+bool gpu_there() { return true; }
+at::Device gpu_device() { return pretend_gpu(); }
+std::string gpu_name() { return "pretend"; }
+std::optional<int64_t> gpu_launches() { return simt::launches(); }
+std::optional<int64_t> gpu_waits() { return waits; }
+UncheckedKernels::UncheckedKernels() { simt::set_unchecked(true); }
+UncheckedKernels::~UncheckedKernels() { simt::set_unchecked(false); }
 
 }  // namespace tersor::testing

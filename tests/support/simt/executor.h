@@ -78,14 +78,8 @@ void note_access(const volatile void* address, size_t size, bool writes, bool at
 void allow(const void* address, size_t size);
 void forbid(const void* address);
 
-// As long as it lives kernels are not checked for races and bounds, and run several times as fast.
-class Unchecked {
- public:
-  Unchecked();
-  ~Unchecked();
-  Unchecked(const Unchecked&) = delete;
-  Unchecked& operator=(const Unchecked&) = delete;
-};
+// Unchecked kernels are not watched for races and bounds, and run several times as fast.
+void set_unchecked(bool unchecked);
 
 // Kernels that ran so far, in all.
 [[nodiscard]] int64_t launches();

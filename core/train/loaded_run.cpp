@@ -1,5 +1,6 @@
-#include "core/cli/loaded_run.h"
+#include "core/train/loaded_run.h"
 
+#include "core/base/files.h"
 #include "core/interop/hugging_face.h"
 #include "core/train/checkpoint.h"
 #include "core/train/prepare.h"
@@ -8,7 +9,7 @@ namespace tersor {
 
 namespace fs = std::filesystem;
 
-LoadedRun load_run(const fs::path& place) {
+LoadedRun load_run(const fs::path& place, const at::Device& device) {
   if (!fs::exists(place)) throw user_error("'{}' does not exist", place.string());
   const fs::path checkpoint = newest_of(place);
   const TrainerState state = open_checkpoint(checkpoint);
@@ -17,9 +18,20 @@ LoadedRun load_run(const fs::path& place) {
   LoadedRun run{.config = read_run_config(parse_config(to_yaml(state.config), name, diagnostics), diagnostics),
                 .checkpoint = checkpoint, .step = state.position.step};
   run.config.model = state.structure.model;
-  run.model = build_model(run.config, state.structure, Choice<devices>("auto").build()->open(0));
-  load_weights(checkpoint, *run.model);
+  run.model = build_model(run.config, state.structure, device);
+  if (!device.is_meta()) load_weights(checkpoint, *run.model);
   return run;
+}
+
+std::string LoadedRun::tokenizer_sum() const {
+  const fs::path file = checkpoint / "tokenizer.model";
+  return fs::exists(file) ? sha256_of_file(file) : "";
+}
+
+std::string LoadedRun::difference(const LoadedRun& other) const {
+  if (config.model.vocab_size != other.config.model.vocab_size) return "know different numbers of tokens";
+  if (tokenizer_sum() != other.tokenizer_sum()) return "have different tokenizers";
+  return "";
 }
 
 fs::path LoadedRun::tokenizer() const {

@@ -111,28 +111,25 @@ __device__ __forceinline__ float warp_max(float x) {
   return x;
 }
 
-// Over the whole block, the same on all its threads, all of which must call it.
-template <int kThreads, class T>
-__device__ T block_sum(T x) {
+// Over the whole block, the same on all its threads, all of which must call it. `of_warp` and `of_two` put numbers together.
+template <int kThreads, class T, class OfWarp, class OfTwo>
+__device__ T over_block(T x, OfWarp of_warp, OfTwo of_two) {
   __shared__ T parts[kThreads / kLanes];
-  x = warp_sum(x);
+  x = of_warp(x);
   __syncthreads();  // of an earlier call
   if (threadIdx.x % kLanes == 0) parts[threadIdx.x / kLanes] = x;
   __syncthreads();
-  T sum = parts[0];
-  for (unsigned i = 1; i < kThreads / kLanes; ++i) sum += parts[i];
-  return sum;
+  T all = parts[0];
+  for (unsigned i = 1; i < kThreads / kLanes; ++i) all = of_two(all, parts[i]);
+  return all;
+}
+template <int kThreads, class T>
+__device__ T block_sum(T x) {
+  return over_block<kThreads>(x, [](T y) { return warp_sum(y); }, [](T a, T b) { return a + b; });
 }
 template <int kThreads>
 __device__ float block_max(float x) {
-  __shared__ float parts[kThreads / kLanes];
-  x = warp_max(x);
-  __syncthreads();  // of an earlier call
-  if (threadIdx.x % kLanes == 0) parts[threadIdx.x / kLanes] = x;
-  __syncthreads();
-  float largest = parts[0];
-  for (unsigned i = 1; i < kThreads / kLanes; ++i) largest = fmaxf(largest, parts[i]);
-  return largest;
+  return over_block<kThreads>(x, [](float y) { return warp_max(y); }, [](float a, float b) { return fmaxf(a, b); });
 }
 
 }  // namespace tersor::kernels::gpu

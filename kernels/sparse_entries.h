@@ -1,7 +1,7 @@
 // Finding the entries of a row-compressed pattern on a GPU.
 #pragma once
 
-#include "kernels/launch.h"
+#include "kernels/tile.h"
 
 namespace tersor::kernels::gpu {
 
@@ -21,6 +21,17 @@ __device__ __forceinline__ int64_t first_entry(const Entries& at, int64_t row, i
       high = middle;
   }
   return low;
+}
+
+// Calls each(entry, place of its number in TileMemory::product) for the entries in the tile that begins there: two threads a row, in
+// steps of two.
+template <class Each>
+__device__ void for_each_entry(const Entries& at, int64_t row, int64_t column, Each each) {
+  const int i = static_cast<int>(threadIdx.x) / 2;
+  if (row + i >= at.out) return;
+  const int64_t end = first_entry(at, row + i, column + kTile);
+  for (int64_t entry = first_entry(at, row + i, column) + static_cast<int64_t>(threadIdx.x % 2); entry < end; entry += 2)
+    each(entry, i * kTileRow + static_cast<int>(column_of(at, entry) - column));
 }
 
 }  // namespace tersor::kernels::gpu

@@ -1,5 +1,4 @@
 #include "kernels/sparse_entries.h"
-#include "kernels/tile.h"
 
 namespace tersor::kernels::gpu {
 namespace {
@@ -25,24 +24,14 @@ __global__ void __launch_bounds__(kThreads) move(Entries at, const T* from, T* t
 template <class T>
 __global__ void __launch_bounds__(kTileThreads) sample(Entries at, const T* dy, const T* x, int64_t tokens, float* values) {
   __shared__ TileMemory<T> memory;
-  const int64_t columns = divide_up(at.in, kTile);
-  const int64_t tiles = divide_up(at.out, kTile) * columns;
-  for (int64_t tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
-    const int64_t row = tile / columns * kTile;
-    const int64_t column = tile % columns * kTile;
-    T none;
-    store(none, 0);
+  T none;
+  store(none, 0);
+  for_each_tile(at.out, at.in, [&](int64_t row, int64_t column) {
     tile_product<T, false>(
         tokens, [&](int i, int64_t t) { return row + i < at.out ? dy[t * at.out + row + i] : none; },
         [&](int64_t t, int j) { return column + j < at.in ? x[t * at.in + column + j] : none; }, memory);
-    // Two threads a row, one after another in steps of two.
-    const int i = static_cast<int>(threadIdx.x) / 2;
-    if (row + i < at.out) {
-      const int64_t end = first_entry(at, row + i, column + kTile);
-      for (int64_t k = first_entry(at, row + i, column) + static_cast<int64_t>(threadIdx.x % 2); k < end; k += 2)
-        values[k] = memory.product[i * kTileRow + static_cast<int>(column_of(at, k) - column)];
-    }
-  }
+    for_each_entry(at, row, column, [&](int64_t entry, int place) { values[entry] = memory.product[place]; });
+  });
 }
 
 Grid rows_by_warps(const Entries& at) { return {.blocks = divide_up(at.out, kWarps), .threads = kThreads}; }
@@ -66,8 +55,7 @@ void gather(Number type, const Entries& at, const void* w, void* values, Stream 
 void sampled_product(Number type, const Entries& at, const void* dy, const void* x, int64_t tokens, float* values, Stream stream) {
   dispatch(type, [&](auto number) {
     using T = decltype(number);
-    launch(sample<T>, {.blocks = divide_up(at.out, kTile) * divide_up(at.in, kTile), .threads = kTileThreads}, stream, at,
-           static_cast<const T*>(dy), static_cast<const T*>(x), tokens, values);
+    launch(sample<T>, tiles_of(at.out, at.in), stream, at, static_cast<const T*>(dy), static_cast<const T*>(x), tokens, values);
   });
 }
 

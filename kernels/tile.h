@@ -100,6 +100,14 @@ class TileSums<float> {
   float sums_[8][4] = {};
 };
 
+// Calls each(row, column) with the first numbers of the tiles of a matrix that are this block's.
+template <class Each>
+__device__ void for_each_tile(int64_t rows, int64_t columns, Each each) {
+  const int64_t across = divide_up(columns, kTile);
+  for (int64_t tile = blockIdx.x; tile < divide_up(rows, kTile) * across; tile += gridDim.x) each(tile / across * kTile, tile % across * kTile);
+}
+inline Grid tiles_of(int64_t rows, int64_t columns) { return {.blocks = divide_up(rows, kTile) * divide_up(columns, kTile), .threads = kTileThreads}; }
+
 // Leaves the tile in memory.product, which all threads of the block may read afterwards. `left(i, k)` and `right(k, j)` give
 // elements, i and j counted within the tile; both are called with any k below `depth`, neighbouring threads with
 // neighbouring k of `left` where kLeftAlongK, else with neighbouring i; and with neighbouring j of `right`.

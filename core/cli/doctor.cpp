@@ -123,7 +123,7 @@ int doctor(const std::string& name) {
       for (const char* dtype : {"fp32", "bf16"}) well = check_training(dtype, device) && well;
   }
   if (place.size > 1) {
-    const auto comm = connect(place, std::chrono::minutes(2), connector_of(*chosen));
+    const auto comm = connect(place, std::chrono::minutes(2), chosen->connector());
     time_all_reduce(*comm, *chosen, device);
     (void)comm->gather("");
   }

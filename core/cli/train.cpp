@@ -53,7 +53,7 @@ int train_together(const RunConfig& config, const Place& place) {
   if (place.rank != 0) log().set_level(spdlog::level::warn);
   const auto kind = config.run.device.build();
   (void)kind->open(place.local_rank);
-  const auto comm = connect(place, std::chrono::milliseconds(static_cast<int64_t>(1000 * config.distributed.timeout)), connector_of(*kind));
+  const auto comm = connect(place, std::chrono::milliseconds(static_cast<int64_t>(1000 * config.distributed.timeout)), kind->connector());
   try {
     Trainer trainer(config, *comm);
     const int code = trainer.run();

@@ -1,7 +1,5 @@
 #include "core/device/device.h"
 
-#include <torch/csrc/distributed/c10d/Backend.hpp>
-
 #include "core/base/error.h"
 #include "core/memory/machine.h"
 
@@ -12,16 +10,7 @@ DeviceRegistry& devices() {
   return registry;
 }
 
-c10::intrusive_ptr<c10d::Backend> DeviceKind::connect(const c10::intrusive_ptr<c10d::Store>&, int, int, std::chrono::milliseconds) const { return {}; }
-
 at::Device best_device() { return Choice<devices>("auto").build()->open(0); }
-
-std::function<c10::intrusive_ptr<c10d::Backend>(const c10::intrusive_ptr<c10d::Store>&, int, int, std::chrono::milliseconds)>
-connector_of(const DeviceKind& kind) {
-  return [&kind](const c10::intrusive_ptr<c10d::Store>& store, int rank, int size, std::chrono::milliseconds timeout) {
-    return kind.connect(store, rank, size, timeout);
-  };
-}
 
 namespace {
 
@@ -58,10 +47,7 @@ class Auto final : public DeviceKind {
   void reset_peak(const at::Device& device) const override { chosen_->reset_peak(device); }
   double peak_flops(int local_rank, at::ScalarType type) const override { return chosen_->peak_flops(local_rank, type); }
   void synchronize(const at::Device& device) const override { chosen_->synchronize(device); }
-  c10::intrusive_ptr<c10d::Backend> connect(const c10::intrusive_ptr<c10d::Store>& store, int rank, int size,
-                                            std::chrono::milliseconds timeout) const override {
-    return chosen_->connect(store, rank, size, timeout);
-  }
+  ConnectDevices connector() const override { return chosen_->connector(); }
   std::vector<std::pair<std::string, std::string>> details(int local_rank) const override { return chosen_->details(local_rank); }
 
  private:

@@ -6,20 +6,13 @@
 #pragma once
 
 #include <ATen/ATen.h>
-#include <c10/util/intrusive_ptr.h>
 
-#include <chrono>
-#include <functional>
 #include <memory>
 #include <string>
 
 #include "core/config/registry.h"
+#include "core/dist/connect_devices.h"
 #include "core/memory/ledger.h"
-
-namespace c10d {
-class Backend;
-class Store;
-}  // namespace c10d
 
 namespace tersor {
 
@@ -44,19 +37,14 @@ class DeviceKind {
   [[nodiscard]] virtual double peak_flops(int /*local_rank*/, at::ScalarType) const { return 0; }
   // Returns when all that was asked of the device is done.
   virtual void synchronize(const at::Device&) const {}
-  // What processes reach each other by from device to device. Nothing: by way of host memory.
-  [[nodiscard]] virtual c10::intrusive_ptr<c10d::Backend> connect(const c10::intrusive_ptr<c10d::Store>&, int /*rank*/, int /*size*/,
-                                                                  std::chrono::milliseconds /*timeout*/) const;
+  // How processes reach each other from device to device. Nothing: by way of host memory.
+  [[nodiscard]] virtual ConnectDevices connector() const { return {}; }
   // For `tersor doctor`: what there is to know of it, by name.
   [[nodiscard]] virtual std::vector<std::pair<std::string, std::string>> details(int /*local_rank*/) const { return {}; }
 };
 
 // A GPU where this build and machine have one, else the CPU; for commands that are not told.
 [[nodiscard]] at::Device best_device();
-
-// `connect` as a function. The kind must stay.
-[[nodiscard]] std::function<c10::intrusive_ptr<c10d::Backend>(const c10::intrusive_ptr<c10d::Store>&, int rank, int size, std::chrono::milliseconds)>
-connector_of(const DeviceKind& kind);
 
 using DeviceRegistry = Registry<DeviceKind>;
 [[nodiscard]] DeviceRegistry& devices();

@@ -8,7 +8,6 @@
 #pragma once
 
 #include <ATen/ATen.h>
-#include <c10/util/intrusive_ptr.h>
 
 #include <bit>
 #include <chrono>
@@ -19,12 +18,8 @@
 #include <utility>
 #include <vector>
 
+#include "core/dist/connect_devices.h"
 #include "core/dist/launch.h"
-
-namespace c10d {
-class Backend;
-class Store;
-}  // namespace c10d
 
 namespace tersor {
 
@@ -102,9 +97,6 @@ class Communicator {
 [[nodiscard]] Communicator& alone();
 // One of `size` processes that exist on paper only: operations count what they would send, and move nothing. For plans.
 [[nodiscard]] std::unique_ptr<Communicator> on_paper(int rank, int size);
-// Connects devices of one kind with each other.
-using ConnectDevices = std::function<c10::intrusive_ptr<c10d::Backend>(const c10::intrusive_ptr<c10d::Store>& store, int rank, int size,
-                                                                       std::chrono::milliseconds timeout)>;
 // Meets the other processes: Gloo between CPUs, and between devices what `devices` returns (NCCL), without which their tensors go
 // by way of host memory. UserError where the others do not come within the time.
 [[nodiscard]] std::unique_ptr<Communicator> connect(const Place& place, std::chrono::milliseconds timeout, const ConnectDevices& devices = {});

@@ -4,6 +4,8 @@
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
+
 #include "core/base/error.h"
 #include "kernels/on_gpu.h"
 #include "kernels/on_host.h"
@@ -19,23 +21,39 @@ using torch::autograd::variable_list;
 
 constexpr int64_t kGrain = 1 << 13;
 
+// Exponentials first, a few at a time: in one loop GCC divides by each end of their range, too, whether it is used or not, and a
+// number that is too small for fp32 makes that many times as slow.
+constexpr int64_t kAtOnce = 64;
+
+template <class T>
+TERSOR_INLINE void sigmoids(const T* gate, int64_t size, Exact<T>* sigma) {
+  for (int64_t i = 0; i < size; ++i) sigma[i] = exponential(-to_exact(gate[i]));
+  for (int64_t i = 0; i < size; ++i) sigma[i] = 1 / (1 + sigma[i]);
+}
+
 template <class T>
 TERSOR_INLINE void gated(const T* gate, const T* up, int64_t size, T* y) {
-  for (int64_t i = 0; i < size; ++i) {
-    const Exact<T> g = to_exact(gate[i]);
-    store(y[i], g / (1 + exponential(-g)) * to_exact(up[i]));
+  for (int64_t begin = 0; begin < size; begin += kAtOnce) {
+    const int64_t count = std::min(kAtOnce, size - begin);
+    Exact<T> sigma[kAtOnce];
+    sigmoids(gate + begin, count, sigma);
+    for (int64_t i = 0; i < count; ++i) store(y[begin + i], to_exact(gate[begin + i]) * sigma[i] * to_exact(up[begin + i]));
   }
 }
 
 template <class T>
 TERSOR_INLINE void gated_backward(const T* dy, int64_t size, T* gate, T* up) {
-  for (int64_t i = 0; i < size; ++i) {
-    const Exact<T> g = to_exact(gate[i]);
-    const Exact<T> u = to_exact(up[i]);
-    const Exact<T> d = to_exact(dy[i]);
-    const Exact<T> sigma = 1 / (1 + exponential(-g));
-    store(gate[i], d * u * (sigma * (1 + g * (1 - sigma))));
-    store(up[i], d * (g * sigma));
+  for (int64_t begin = 0; begin < size; begin += kAtOnce) {
+    const int64_t count = std::min(kAtOnce, size - begin);
+    Exact<T> sigma[kAtOnce];
+    sigmoids(gate + begin, count, sigma);
+    for (int64_t i = 0; i < count; ++i) {
+      const Exact<T> g = to_exact(gate[begin + i]);
+      const Exact<T> u = to_exact(up[begin + i]);
+      const Exact<T> d = to_exact(dy[begin + i]);
+      store(gate[begin + i], d * u * (sigma[i] * (1 + g * (1 - sigma[i]))));
+      store(up[begin + i], d * (g * sigma[i]));
+    }
   }
 }
 

@@ -41,6 +41,25 @@ TEST_CASE("gpu: every method trains as on the CPU", "[gpu]") {
   }
 }
 
+TEST_CASE("gpu: every update rule and state format trains as on the CPU", "[gpu][conformance]") {
+  if (!testing::gpu_there()) return;
+  const testing::UncheckedKernels quick;
+  std::vector<std::string> groups;
+  for (const std::string& rule : update_rules().names()) groups.push_back("rule: " + rule);
+  for (const std::string& format : state_formats().names())
+    if (!state_formats().find(format)->build()->refuses(SlotKind::kSigned)) groups.push_back("rule: adamw, state: " + format);
+  for (const std::string& group : groups) {
+    INFO(group);
+    const testing::TemporaryFolder folder;
+    const auto of = [&](const std::string& device) {
+      return losses(testing::tiny_config(folder.path(), {"run.name=" + device, "run.device=" + device, "train.steps=3", "train.global_batch_size=2",
+                                                         "train.micro_batch_size=2", "evaluation.tokens=32", "optimizer.lr=0.003",
+                                                         "optimizer.groups=[{match: {role: matrix}, " + group + "}, {match: any, rule: adamw}]"}));
+    };
+    check_alike(of(testing::gpu_name()), of("cpu"));
+  }
+}
+
 TEST_CASE("gpu: what happens at chosen steps happens there as on the CPU", "[gpu]") {
   if (!testing::gpu_there()) return;
   const testing::UncheckedKernels quick;
@@ -83,19 +102,22 @@ TEST_CASE("gpu: a run goes on where it likes", "[gpu]") {
   CHECK(parts.back() == Approx(whole.back()).epsilon(5e-3));  // bf16
 }
 
-TEST_CASE("gpu: a step waits for the device once, for the norm of its gradients", "[gpu]") {
+TEST_CASE("gpu: a step waits for the device once, for the norm of its gradients, whatever the rule", "[gpu][conformance]") {
   if (!testing::gpu_there()) return;
   const testing::UncheckedKernels quick;
   const testing::TemporaryFolder folder;
-  for (const std::string update : {"after_backward", "during_backward"}) {
-    const RunConfig config = testing::tiny_config(folder.path(), {"optimizer.update=" + update, "optimizer.clip_norm=~"});
-    const auto model = build_model(config, testing::gpu_device());
-    Optimizer optimizer(model->params(), config.optimizer, 1);
-    take_step(config, *model, optimizer, 2, 1);
-    const auto before = testing::gpu_waits();
-    take_step(config, *model, optimizer, 2, 2);
-    if (before) CHECK(*testing::gpu_waits() == *before + 1);
-  }
+  for (const std::string& rule : update_rules().names())
+    for (const std::string update : {"after_backward", "during_backward"}) {
+      INFO(rule << " " << update);
+      const RunConfig config = testing::tiny_config(folder.path(), {"optimizer.update=" + update, "optimizer.clip_norm=~",
+                                                                    "optimizer.groups=[{match: {role: matrix}, rule: " + rule + "}, {match: any, rule: adamw}]"});
+      const auto model = build_model(config, testing::gpu_device());
+      Optimizer optimizer(model->params(), config.optimizer, 1);
+      take_step(config, *model, optimizer, 2, 1);  // finds bases, for which it may wait
+      const auto before = testing::gpu_waits();
+      take_step(config, *model, optimizer, 2, 2);
+      if (before) CHECK(*testing::gpu_waits() == *before + 1);
+    }
 }
 
 TEST_CASE("gpu: tensors of a device without connections of its own go by way of the host", "[gpu][dist]") {

@@ -15,6 +15,7 @@
 #include <vector>
 
 #if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
@@ -285,6 +286,9 @@ class Grid {
     spare_.pop_back();
     t.context.stack = stacks_.base(*t.stack);
     t.context.stack_size = kStack;
+#if defined(__SANITIZE_ADDRESS__)
+    __asan_unpoison_memory_region(static_cast<char*>(stacks_.base(*t.stack)) + 4096, kStack - 4096);  // frames that nobody came back to
+#endif
     // As simt_switch leaves a stack: six registers, and where to go on; above it nobody to return to.
     auto** top = static_cast<void**>(stacks_.base(*t.stack)) + kStack / sizeof(void*);
     *--top = nullptr;

@@ -1,5 +1,6 @@
 #include "core/train/run_plan.h"
 
+#include "core/train/loaded_run.h"
 #include "core/train/prepare.h"
 #include "core/train/walk.h"
 
@@ -11,6 +12,17 @@ void count_flops(PlannedStage& stage, const RunConfig& config, const Llama& shap
   const auto q = static_cast<double>(m.num_attention_heads * m.head_width());
   stage.weight_flops = 6.0 * static_cast<double>(shapes.num_active());
   stage.attention_flops = 6.0 * static_cast<double>(m.num_hidden_layers) * q * static_cast<double>(config.data.sequence_length + 1);
+}
+
+// A teacher's forward pass is a third of what its training would take.
+void add_teachers(PlannedStage& stage, const RunConfig& config) {
+  if (!config.distill) return;
+  for (const std::filesystem::path& place : config.distill->from) {
+    PlannedStage own;
+    count_flops(own, config, *load_run(place, at::kMeta).model);
+    stage.weight_flops += own.weight_flops / 3;
+    stage.attention_flops += own.attention_flops / 3;
+  }
 }
 
 // The configuration as if it had been written for a stage.
@@ -32,6 +44,7 @@ PlannedStage stage_of(const RunConfig& config, Llama& shapes, int64_t first_step
                      .tokens_per_step = config.tokens_per_step(),
                      .memory = plan_memory(config, shapes)};
   count_flops(stage, config, shapes);
+  add_teachers(stage, config);
   return stage;
 }
 

@@ -22,7 +22,7 @@ struct PlannedStage {
   int64_t micro_batch_size = 0;  // sequences
   int64_t sequence_length = 0;
   int64_t tokens_per_step = 0;
-  double weight_flops = 0;     // a token
+  double weight_flops = 0;     // a token; with the forward passes of teachers
   double attention_flops = 0;  // a token
   MemoryPlan memory;
 };

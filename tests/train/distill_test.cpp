@@ -42,13 +42,16 @@ TEST_CASE("distill: what teachers know helps on little data, and several are the
   CHECK(final_loss(both) < without);
 }
 
-TEST_CASE("distill: a teacher's memory is planned, and a stopped run goes on bit for bit", "[train]") {
+TEST_CASE("distill: a teacher's memory and work are planned, and a stopped run goes on bit for bit", "[train]") {
   const TemporaryFolder folder;
   (void)final_loss(tiny_config(folder.path(), {"run.name=teacher", "model.hidden_size=64"}));
   const std::string distill = "distill.from=" + (folder / "teacher").string();
   const RunConfig config = tiny_config(folder.path(), {"run.name=whole", distill});
   const int64_t teacher = load_run(folder / "teacher", at::kMeta).model->bytes();
   CHECK(plan_run(config).largest().memory.peak() >= plan_run(tiny_config(folder.path())).largest().memory.peak() + teacher);
+  const double forward = flops_per_token(tiny_config(folder.path(), {"model.hidden_size=64"}), 2) / 3;
+  const auto tokens = static_cast<double>(config.total_steps() * config.tokens_per_step());
+  CHECK(plan_run(config).flops() == Approx(plan_run(tiny_config(folder.path())).flops() + tokens * forward));
   (void)final_loss(config);
   const auto measured = static_cast<double>(step_memory(config, *build_model(config)).largest().whole.total);
   CHECK(static_cast<double>(plan_run(config).largest().memory.peak()) == Approx(measured).epsilon(0.05));

@@ -92,7 +92,8 @@ void adamw_step_int8(const at::Tensor& weight, const at::Tensor& grad, std::span
   if (grad.is_meta()) return;
   const Floats f(c, step);
   if (!on_host(grad))
-    return gpu::adamw_step_int8(weight.data_ptr<float>(), grad.const_data_ptr<float>(), codes_on_gpu(m, true), codes_on_gpu(v, false),
+    return gpu::adamw_step_int8(weight.data_ptr<float>(), grad.const_data_ptr<float>(), codes_on_gpu(m[0], m[1], dynamic_map(true)),
+                                codes_on_gpu(v[0], v[1], dynamic_map(false)),
                                 blocks_on_gpu(weight.sizes()), f.on_gpu(), gpu::stream_of(grad));
   const DynamicMap& with_sign = dynamic_map(true);
   const DynamicMap& without_sign = dynamic_map(false);

@@ -3,13 +3,10 @@
 namespace tersor::kernels::gpu {
 namespace {
 
-constexpr unsigned kThreads = 256;
-
 // `w` is read and written where the step is whole, else only written: the direction.
 template <bool kWhole, int N>
-__global__ void __launch_bounds__(kThreads) step(float* w, const float* grad, float* m, float* v, int64_t size, AdamNumbers a) {
-  const int64_t stride = int64_t{gridDim.x} * kThreads * N;
-  for (int64_t i = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * N; i < size; i += stride) {
+__global__ void __launch_bounds__(kThreadsByPack) step(float* w, const float* grad, float* m, float* v, int64_t size, AdamNumbers a) {
+  for_each_pack<N>(size, [&](int64_t i) {
     float weight[N];
     float g[N];
     float first[N];
@@ -22,14 +19,14 @@ __global__ void __launch_bounds__(kThreads) step(float* w, const float* grad, fl
     store_pack(w + i, weight);
     store_pack(m + i, first);
     store_pack(v + i, second);
-  }
+  });
 }
 
 template <bool kWhole>
 void start(float* w, const float* grad, float* m, float* v, int64_t size, const AdamNumbers& a, Stream stream) {
   const bool packs = in_packs<float>(size, w, grad, m, v);
   launch(packs ? step<kWhole, kPack<float>> : step<kWhole, 1>,
-         {.blocks = divide_up(size, int64_t{kThreads} * (packs ? kPack<float> : 1)), .threads = kThreads}, stream, w, grad, m, v, size, a);
+         by_pack(size, packs ? kPack<float> : 1), stream, w, grad, m, v, size, a);
 }
 
 }  // namespace

@@ -90,6 +90,19 @@ bool in_packs(int64_t width, const Pointers*... pointers) {
   return width % kPack<T> == 0 && ((reinterpret_cast<uintptr_t>(pointers) % 16 == 0) && ...);
 }
 
+// ---- number by number ----
+
+inline constexpr unsigned kThreadsByPack = 256;
+
+// The grid of a kernel that goes over `size` numbers with for_each_pack.
+inline Grid by_pack(int64_t size, int64_t pack) { return {.blocks = divide_up(size, kThreadsByPack * pack), .threads = kThreadsByPack}; }
+// Calls each(i) for i = 0, N, 2 N, … below size, over all threads of the grid.
+template <int N, class Each>
+__device__ __forceinline__ void for_each_pack(int64_t size, Each each) {
+  const int64_t stride = int64_t{gridDim.x} * kThreadsByPack * N;
+  for (int64_t i = (int64_t{blockIdx.x} * kThreadsByPack + threadIdx.x) * N; i < size; i += stride) each(i);
+}
+
 // Calls f with a number of the type.
 template <class F>
 void dispatch(Number type, F f) {

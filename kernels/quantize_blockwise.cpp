@@ -137,9 +137,8 @@ float encode_block(const float* x, const DynamicMap& map, int64_t size, uint8_t*
   return scale;
 }
 
-gpu::Codes codes_on_gpu(std::span<const at::Tensor> codes_and_scales, bool with_sign) {
-  const at::Tensor& codes = codes_and_scales[0];
-  return {.codes = codes.data_ptr<uint8_t>(), .scales = codes_and_scales[1].data_ptr<float>(), .map = dynamic_map(with_sign).on_gpu(codes)};
+gpu::Codes codes_on_gpu(const at::Tensor& codes, const at::Tensor& scales, const DynamicMap& map) {
+  return {.codes = codes.data_ptr<uint8_t>(), .scales = scales.data_ptr<float>(), .map = map.on_gpu(codes)};
 }
 
 gpu::Blocks blocks_on_gpu(at::IntArrayRef shape) {
@@ -154,8 +153,7 @@ void quantize_blockwise(const at::Tensor& x, const DynamicMap& map, at::Tensor& 
                "fp32 to uint8 codes of the same shape, on one device");
   if (x.is_meta()) return;
   if (!on_host(x))
-    return gpu::quantize_blockwise(x.const_data_ptr<float>(), blocks_on_gpu(x.sizes()),
-                                   {codes.data_ptr<uint8_t>(), scales.data_ptr<float>(), map.on_gpu(codes)}, gpu::stream_of(x));
+    return gpu::quantize_blockwise(x.const_data_ptr<float>(), blocks_on_gpu(x.sizes()), codes_on_gpu(codes, scales, map), gpu::stream_of(x));
   const float* in = x.const_data_ptr<float>();
   auto* out = codes.data_ptr<uint8_t>();
   float* scale = scales.data_ptr<float>();
@@ -169,8 +167,7 @@ at::Tensor dequantize_blockwise(const at::Tensor& codes, const at::Tensor& scale
   at::Tensor x = at::empty(codes.sizes(), codes.options().dtype(at::kFloat));
   if (x.is_meta()) return x;
   if (!on_host(x)) {
-    gpu::dequantize_blockwise({codes.data_ptr<uint8_t>(), scales.data_ptr<float>(), map.on_gpu(codes)}, blocks_on_gpu(codes.sizes()),
-                              x.data_ptr<float>(), gpu::stream_of(x));
+    gpu::dequantize_blockwise(codes_on_gpu(codes, scales, map), blocks_on_gpu(codes.sizes()), x.data_ptr<float>(), gpu::stream_of(x));
     return x;
   }
   const auto* in = codes.const_data_ptr<uint8_t>();

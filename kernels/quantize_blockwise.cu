@@ -48,24 +48,27 @@ __device__ void for_each_block(const Blocks& all, Each each) {
   }
 }
 
-// The lane's share of a block.
+// Calls each(e, i) for the e-th number of this lane, the i-th of a block of `size`.
+template <class Each>
+__device__ void for_each_own(int size, Each each) {
+  for (int e = 0; e < kEach; ++e) {
+    const int i = e * static_cast<int>(kLanes) + static_cast<int>(threadIdx.x % kLanes);
+    if (i < size) each(e, i);
+  }
+}
+
+// The lane's share of a block, with zeros beyond the block's end.
 struct Share {
-  float x[kEach];
+  float x[kEach] = {};
 
   __device__ void decode(const uint8_t* codes, float scale, int size, const Tables& tables) {
-    for (int e = 0; e < kEach; ++e) {
-      const int i = e * static_cast<int>(kLanes) + static_cast<int>(threadIdx.x % kLanes);
-      x[e] = i < size ? tables.values[codes[i]] * scale : 0;
-    }
+    for_each_own(size, [&](int e, int i) { x[e] = tables.values[codes[i]] * scale; });
   }
   __device__ void encode(int size, const Map& map, const Tables& tables, uint8_t* codes, float* scale) const {
     float largest = 0;
     for (int e = 0; e < kEach; ++e) largest = x[e] != x[e] ? INFINITY : fmaxf(largest, fabsf(x[e]));
     largest = warp_max(largest);
-    for (int e = 0; e < kEach; ++e) {
-      const int i = e * static_cast<int>(kLanes) + static_cast<int>(threadIdx.x % kLanes);
-      if (i < size) codes[i] = largest == 0 ? static_cast<uint8_t>(map.zero) : nearest(x[e] / largest, map, tables);
-    }
+    for_each_own(size, [&](int e, int i) { codes[i] = largest == 0 ? static_cast<uint8_t>(map.zero) : nearest(x[e] / largest, map, tables); });
     if (threadIdx.x % kLanes == 0) *scale = largest;
   }
 };
@@ -75,10 +78,7 @@ __global__ void __launch_bounds__(kThreads) quantize(const float* x, Blocks bloc
   read_tables(out.map, tables);
   for_each_block(blocks, [&](int64_t block, int64_t first, int size) {
     Share share;
-    for (int e = 0; e < kEach; ++e) {
-      const int i = e * static_cast<int>(kLanes) + static_cast<int>(threadIdx.x % kLanes);
-      share.x[e] = i < size ? x[first + i] : 0;
-    }
+    for_each_own(size, [&](int e, int i) { share.x[e] = x[first + i]; });
     share.encode(size, out.map, tables, out.codes + first, out.scales + block);
   });
 }
@@ -89,10 +89,7 @@ __global__ void __launch_bounds__(kThreads) dequantize(Codes in, Blocks blocks, 
   for_each_block(blocks, [&](int64_t block, int64_t first, int size) {
     Share share;
     share.decode(in.codes + first, in.scales[block], size, tables);
-    for (int e = 0; e < kEach; ++e) {
-      const int i = e * static_cast<int>(kLanes) + static_cast<int>(threadIdx.x % kLanes);
-      if (i < size) x[first + i] = share.x[e];
-    }
+    for_each_own(size, [&](int e, int i) { x[first + i] = share.x[e]; });
   });
 }
 
@@ -107,10 +104,7 @@ __global__ void __launch_bounds__(kThreads) adamw(float* w, const float* grad, C
     m_share.decode(m.codes + first, m.scales[block], size, m_tables);
     v_share.decode(v.codes + first, v.scales[block], size, v_tables);
     __syncwarp();  // all lanes have read the scales that one of them writes
-    for (int e = 0; e < kEach; ++e) {
-      const int i = e * static_cast<int>(kLanes) + static_cast<int>(threadIdx.x % kLanes);
-      if (i < size) w[first + i] = adamw_weight(w[first + i], grad[first + i], m_share.x[e], v_share.x[e], a);
-    }
+    for_each_own(size, [&](int e, int i) { w[first + i] = adamw_weight(w[first + i], grad[first + i], m_share.x[e], v_share.x[e], a); });
     m_share.encode(size, m.map, m_tables, m.codes + first, m.scales + block);
     v_share.encode(size, v.map, v_tables, v.codes + first, v.scales + block);
   });

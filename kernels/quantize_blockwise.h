@@ -67,8 +67,8 @@ void decode_block(const uint8_t* codes, float scale, const DynamicMap& map, int6
 // Returns the scale.
 float encode_block(const float* x, const DynamicMap& map, int64_t size, uint8_t* codes);
 
-// The same for kernels on a GPU: {codes, scales} there, and how they are divided.
-[[nodiscard]] gpu::Codes codes_on_gpu(std::span<const at::Tensor> codes_and_scales, bool with_sign);
+// The same for kernels on a GPU, where codes and scales are.
+[[nodiscard]] gpu::Codes codes_on_gpu(const at::Tensor& codes, const at::Tensor& scales, const DynamicMap& map);
 [[nodiscard]] gpu::Blocks blocks_on_gpu(at::IntArrayRef shape);
 
 // Calls `each(block, first, size)` for all blocks of a tensor of this shape, over all threads: `first` is the place of the

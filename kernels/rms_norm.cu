@@ -32,6 +32,21 @@ __global__ void __launch_bounds__(kThreads) forward(RmsNorm n) {
   }
 }
 
+// What the backward of N numbers of a row needs.
+template <int N>
+struct Numbers {
+  float x[N];
+  float gain[N];
+  float dy[N];
+
+  template <class T>
+  __device__ Numbers(const T* from_x, const T* from_gain, const T* from_dy) {
+    load_pack(from_x, x);
+    load_pack(from_gain, gain);
+    load_pack(from_dy, dy);
+  }
+};
+
 // A block takes 32 rows, one after another, and keeps their share of d gain; each of its columns belongs to one thread.
 template <class T, int N>
 __global__ void __launch_bounds__(kThreads) backward(RmsNormBackward n) {
@@ -47,27 +62,18 @@ __global__ void __launch_bounds__(kThreads) backward(RmsNormBackward n) {
       const float s = n.scale[row];
       float sum = 0;
       for (int64_t i = threadIdx.x * int64_t{N}; i < n.width; i += kThreads * N) {
-        float values[N];
-        float gains[N];
-        float d[N];
-        load_pack(x + i, values);
-        load_pack(gain + i, gains);
-        load_pack(dy + i, d);
+        const Numbers<N> at(x + i, gain + i, dy + i);
         for (int j = 0; j < N; ++j) {
-          const float unit = values[j] * s;
-          sum += gains[j] * d[j] * unit;
-          d_gain[i + j] += d[j] * unit;
+          const float unit = at.x[j] * s;
+          sum += at.gain[j] * at.dy[j] * unit;
+          d_gain[i + j] += at.dy[j] * unit;
         }
       }
       const float mean = block_sum<kThreads>(sum) / static_cast<float>(n.width);
       for (int64_t i = threadIdx.x * int64_t{N}; i < n.width; i += kThreads * N) {
-        float values[N];
-        float gains[N];
+        const Numbers<N> at(x + i, gain + i, dy + i);
         float d[N];
-        load_pack(x + i, values);
-        load_pack(gain + i, gains);
-        load_pack(dy + i, d);
-        for (int j = 0; j < N; ++j) d[j] = s * (gains[j] * d[j] - values[j] * s * mean);
+        for (int j = 0; j < N; ++j) d[j] = s * (at.gain[j] * at.dy[j] - at.x[j] * s * mean);
         if (n.around != nullptr) {
           float around[N];
           load_pack(static_cast<const T*>(n.around) + row * n.width + i, around);

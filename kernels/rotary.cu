@@ -3,15 +3,12 @@
 namespace tersor::kernels::gpu {
 namespace {
 
-constexpr unsigned kThreads = 256;
-
 // A thread turns N neighbouring pairs (i, i + width / 2) of one head.
 template <class T, int N>
-__global__ void __launch_bounds__(kThreads) turn(Rotary r) {
+__global__ void __launch_bounds__(kThreadsByPack) turn(Rotary r) {
   const int64_t half = r.width / 2;
   const int64_t size = r.rows * r.heads * half;
-  const int64_t stride = int64_t{gridDim.x} * kThreads * N;
-  for (int64_t place = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * N; place < size; place += stride) {
+  for_each_pack<N>(size, [&](int64_t place) {
     const int64_t head = place / half;
     const int64_t i = place % half;
     const int64_t table = head / r.heads % r.length * r.width + i;
@@ -33,7 +30,7 @@ __global__ void __launch_bounds__(kThreads) turn(Rotary r) {
     }
     store_pack(y, a);
     store_pack(y + half, b);
-  }
+  });
 }
 
 }  // namespace
@@ -43,7 +40,7 @@ void rotary(const Rotary& r, Stream stream) {
     using T = decltype(number);
     const bool packs = in_packs<T>(r.width / 2, r.x, r.cos, r.sin, r.y);
     const int64_t pairs = r.rows * r.heads * (r.width / 2);
-    launch(packs ? turn<T, kPack<T>> : turn<T, 1>, {.blocks = divide_up(pairs, int64_t{kThreads} * (packs ? kPack<T> : 1)), .threads = kThreads}, stream, r);
+    launch(packs ? turn<T, kPack<T>> : turn<T, 1>, by_pack(pairs, packs ? kPack<T> : 1), stream, r);
   });
 }
 

@@ -4,7 +4,6 @@
 namespace tersor::kernels::gpu {
 namespace {
 
-constexpr unsigned kThreads = 256;
 constexpr int kDraws = 4;  // 16-bit draws that one 64-bit number gives
 
 __device__ uint16_t rounded_up_or_down(float x, uint32_t draw) {
@@ -16,20 +15,18 @@ __device__ uint16_t rounded_up_or_down(float x, uint32_t draw) {
   return static_cast<uint16_t>((rounded | (magnitude > kInfinity ? 0x00400000U : 0U)) >> 16);
 }
 
-__global__ void __launch_bounds__(kThreads) round_all(const float* x, int64_t size, uint64_t key, uint16_t* y) {
+__global__ void __launch_bounds__(kThreadsByPack) round_all(const float* x, int64_t size, uint64_t key, uint16_t* y) {
   const RandomStream random(key);
-  const int64_t stride = int64_t{gridDim.x} * kThreads;
-  for (int64_t group = int64_t{blockIdx.x} * kThreads + threadIdx.x; group * kDraws < size; group += stride) {
-    uint64_t draws = random.bits(static_cast<uint64_t>(group));
-    for (int64_t i = group * kDraws; i < group * kDraws + kDraws && i < size; ++i, draws >>= 16)
-      y[i] = rounded_up_or_down(x[i], static_cast<uint32_t>(draws & 0xffff));
-  }
+  for_each_pack<kDraws>(size, [&](int64_t first) {
+    uint64_t draws = random.bits(static_cast<uint64_t>(first / kDraws));
+    for (int64_t i = first; i < first + kDraws && i < size; ++i, draws >>= 16) y[i] = rounded_up_or_down(x[i], static_cast<uint32_t>(draws & 0xffff));
+  });
 }
 
 }  // namespace
 
 void stochastic_round(const float* x, int64_t size, uint64_t key, uint16_t* y, Stream stream) {
-  launch(round_all, {.blocks = divide_up(size, int64_t{kThreads} * kDraws), .threads = kThreads}, stream, x, size, key, y);
+  launch(round_all, by_pack(size, kDraws), stream, x, size, key, y);
 }
 
 }  // namespace tersor::kernels::gpu

@@ -3,25 +3,21 @@
 namespace tersor::kernels::gpu {
 namespace {
 
-constexpr unsigned kThreads = 256;
-
 template <class T, int N>
-__global__ void __launch_bounds__(kThreads) forward(const T* gate, const T* up, int64_t size, T* y) {
-  const int64_t stride = int64_t{gridDim.x} * kThreads * N;
-  for (int64_t i = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * N; i < size; i += stride) {
+__global__ void __launch_bounds__(kThreadsByPack) forward(const T* gate, const T* up, int64_t size, T* y) {
+  for_each_pack<N>(size, [&](int64_t i) {
     float g[N];
     float u[N];
     load_pack(gate + i, g);
     load_pack(up + i, u);
     for (int j = 0; j < N; ++j) u[j] *= g[j] / (1 + expf(-g[j]));
     store_pack(y + i, u);
-  }
+  });
 }
 
 template <class T, int N>
-__global__ void __launch_bounds__(kThreads) backward(const T* dy, int64_t size, T* gate, T* up) {
-  const int64_t stride = int64_t{gridDim.x} * kThreads * N;
-  for (int64_t i = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * N; i < size; i += stride) {
+__global__ void __launch_bounds__(kThreadsByPack) backward(const T* dy, int64_t size, T* gate, T* up) {
+  for_each_pack<N>(size, [&](int64_t i) {
     float g[N];
     float u[N];
     float d[N];
@@ -36,7 +32,7 @@ __global__ void __launch_bounds__(kThreads) backward(const T* dy, int64_t size, 
     }
     store_pack(gate + i, g);
     store_pack(up + i, u);
-  }
+  });
 }
 
 }  // namespace
@@ -45,7 +41,7 @@ void swiglu(Number type, const void* gate, const void* up, int64_t size, void* y
   dispatch(type, [&](auto number) {
     using T = decltype(number);
     const bool packs = in_packs<T>(size, gate, up, y);
-    launch(packs ? forward<T, kPack<T>> : forward<T, 1>, {.blocks = divide_up(size, int64_t{kThreads} * (packs ? kPack<T> : 1)), .threads = kThreads},
+    launch(packs ? forward<T, kPack<T>> : forward<T, 1>, by_pack(size, packs ? kPack<T> : 1),
            stream, static_cast<const T*>(gate), static_cast<const T*>(up), size, static_cast<T*>(y));
   });
 }
@@ -54,7 +50,7 @@ void swiglu_backward(Number type, const void* dy, int64_t size, void* gate, void
   dispatch(type, [&](auto number) {
     using T = decltype(number);
     const bool packs = in_packs<T>(size, dy, gate, up);
-    launch(packs ? backward<T, kPack<T>> : backward<T, 1>, {.blocks = divide_up(size, int64_t{kThreads} * (packs ? kPack<T> : 1)), .threads = kThreads},
+    launch(packs ? backward<T, kPack<T>> : backward<T, 1>, by_pack(size, packs ? kPack<T> : 1),
            stream, static_cast<const T*>(dy), size, static_cast<T*>(gate), static_cast<T*>(up));
   });
 }

@@ -102,8 +102,11 @@ bool same_run(const Json& then, const Json& now, const Json& defaults) {
 
 const CellRecord* Results::find(const Cell& cell) const {
   const auto found = records_.find(cell.name);
-  RunConfig plain;
-  return found != records_.end() && same_run(found->second.config, cell.identity, fields_to_json(plain)) ? &found->second : nullptr;
+  static const Json defaults = [] {
+    RunConfig plain;
+    return fields_to_json(plain);
+  }();
+  return found != records_.end() && same_run(found->second.config, cell.identity, defaults) ? &found->second : nullptr;
 }
 
 void Results::put(CellRecord record) {

@@ -12,7 +12,6 @@
 #include "core/dist/communicator.h"
 #include "core/memory/machine.h"
 #include "core/train/prepare.h"
-#include "core/train/step_memory.h"
 #include "core/train/training_step.h"
 
 namespace tersor {
@@ -66,9 +65,8 @@ std::vector<double> losses(const RunConfig& config, const at::Device& device) {
     std::vector<int64_t> drawn(data.size());
     const Batch batch = data.read((step - 1) * config.train.micro_batch_size, config.train.micro_batch_size, {1}, drawn);
     const int64_t tokens = batch.targets.numel();
-    const Batch shaped{batch.inputs.view({-1, config.data.sequence_length}), batch.targets.view({-1, config.data.sequence_length})};
     const auto done = training_step(*model, optimizer, {.progress = {.step = step, .tokens = step * tokens, .tokens_before = (step - 1) * tokens, .total_steps = 3},
-                                                        .lr = 0.01, .num_targets = tokens, .read = [&](int64_t) { return shaped; }});
+                                                        .lr = 0.01, .num_targets = tokens, .read = [&](int64_t) { return batch; }});
     all.push_back(done->loss.item<double>());
   }
   return all;

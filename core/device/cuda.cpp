@@ -8,6 +8,7 @@
 
 #include "core/base/error.h"
 #include "core/base/quantity.h"
+#include "core/device/cuda_options.h"
 #include "core/device/device.h"
 
 namespace tersor {
@@ -21,10 +22,7 @@ void check(cudaError_t error, const char* what) {
 
 class Cuda final : public DeviceKind {
  public:
-  struct Config {
-    bool tf32 = false;
-    void fields(FieldVisitor& v) { v("tf32", tf32, "products of fp32 matrices in TF32"); }
-  };
+  using Config = CudaOptions;
   explicit Cuda(const Config& config) : c_(config) {}
 
   bool there() const override { return count() > 0; }

@@ -1,5 +1,6 @@
 // In the place of cuda.cpp in a build without CUDA: says what to do.
 #include "core/base/error.h"
+#include "core/device/cuda_options.h"
 #include "core/device/device.h"
 
 namespace tersor {
@@ -7,10 +8,7 @@ namespace {
 
 class NoCuda final : public DeviceKind {
  public:
-  struct Config {
-    bool tf32 = false;
-    void fields(FieldVisitor& v) { v("tf32", tf32, "products of fp32 matrices in TF32"); }
-  };
+  using Config = CudaOptions;
   explicit NoCuda(const Config&) {}
 
   bool there() const override { return false; }

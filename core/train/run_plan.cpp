@@ -14,12 +14,18 @@ void count_flops(PlannedStage& stage, const RunConfig& config, const Llama& shap
   stage.attention_flops = 6.0 * static_cast<double>(m.num_hidden_layers) * q * static_cast<double>(config.data.sequence_length + 1);
 }
 
+std::vector<LoadedRun> shapes_of_teachers(const RunConfig& config) {
+  std::vector<LoadedRun> all;
+  if (config.distill)
+    for (const std::filesystem::path& place : config.distill->from) all.push_back(load_run(place, at::kMeta));
+  return all;
+}
+
 // A teacher's forward pass is a third of what its training would take.
-void add_teachers(PlannedStage& stage, const RunConfig& config) {
-  if (!config.distill) return;
-  for (const std::filesystem::path& place : config.distill->from) {
+void add_teachers(PlannedStage& stage, const RunConfig& config, const std::vector<LoadedRun>& teachers) {
+  for (const LoadedRun& teacher : teachers) {
     PlannedStage own;
-    count_flops(own, config, *load_run(place, at::kMeta).model);
+    count_flops(own, config, *teacher.model);
     stage.weight_flops += own.weight_flops / 3;
     stage.attention_flops += own.attention_flops / 3;
   }
@@ -34,7 +40,7 @@ RunConfig config_of(RunConfig config, const LiveSettings& settings) {
   return config;
 }
 
-PlannedStage stage_of(const RunConfig& config, Llama& shapes, int64_t first_step) {
+PlannedStage stage_of(const RunConfig& config, Llama& shapes, const std::vector<LoadedRun>& teachers, int64_t first_step) {
   PlannedStage stage{.first_step = first_step,
                      .blocks = shapes.config().num_hidden_layers,
                      .parameters = shapes.num_parameters(),
@@ -44,7 +50,7 @@ PlannedStage stage_of(const RunConfig& config, Llama& shapes, int64_t first_step
                      .tokens_per_step = config.tokens_per_step(),
                      .memory = plan_memory(config, shapes)};
   count_flops(stage, config, shapes);
-  add_teachers(stage, config);
+  add_teachers(stage, config, teachers);
   return stage;
 }
 
@@ -99,12 +105,13 @@ RunPlan plan_run(const RunConfig& config) {
   RunPlan plan{.steps = config.total_steps()};
   for (const TimelineEntry& entry : config.timeline) plan.actions.push_back({entry.action.type(), {}});
   std::vector<std::vector<Param>> params;
+  const std::vector<LoadedRun> teachers = shapes_of_teachers(config);
   const auto begin_stage = [&](int64_t first_step, Llama& shapes, const LiveSettings& settings) {
     if (!plan.stages.empty() && plan.stages.back().first_step == first_step) plan.stages.pop_back();
     if (!plan.stages.empty()) plan.stages.back().steps = first_step - plan.stages.back().first_step;
     params.push_back(shapes.params());
     check_groups(params, config.optimizer.groups);
-    plan.stages.push_back(stage_of(config_of(config, settings), shapes, first_step));
+    plan.stages.push_back(stage_of(config_of(config, settings), shapes, teachers, first_step));
   };
   walk_run(config, {.stage = begin_stage, .due = [&](size_t action, int64_t step) { plan.actions[action].steps.push_back(step); }});
   plan.stages.back().steps = plan.steps + 1 - plan.stages.back().first_step;

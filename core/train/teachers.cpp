@@ -9,6 +9,7 @@ namespace tersor {
 Teachers::Teachers(const RunConfig& config, const std::filesystem::path& tokenizer, const at::Device& device)
     : weight_(config.distill->weight), temperature_(config.distill->temperature) {
   if (config.distill->from.empty()) throw user_error("distill.from: needs a run to learn from");
+  const std::string own = tokenizer.empty() ? "" : sha256_of_file(tokenizer);
   for (const std::filesystem::path& place : config.distill->from) {
     const LoadedRun run = load_run(place, device);
     const ModelConfig& teacher = run.config.model;
@@ -18,8 +19,8 @@ Teachers::Teachers(const RunConfig& config, const std::filesystem::path& tokeniz
     if (teacher.max_position_embeddings < config.data.sequence_length)
       throw user_error("distill.from: '{}' knows {} positions, and data.sequence_length is {}", place.string(), teacher.max_position_embeddings,
                        config.data.sequence_length);
-    const std::string sum = run.tokenizer_sum();
-    if (!tokenizer.empty() && !sum.empty() && sum != sha256_of_file(tokenizer))
+    const std::string sum = own.empty() ? "" : run.tokenizer_sum();
+    if (!sum.empty() && sum != own)
       throw user_error("distill.from: '{}' was trained with another tokenizer than '{}'", place.string(), tokenizer.string());
     models_.push_back(run.model);
   }

@@ -28,7 +28,8 @@ struct Trainer::Timing {
   Clock::time_point begin = Clock::now();
   Clock::time_point window = Clock::now();  // since the last logged step
   int64_t window_steps = 0;
-  double rate = 0;  // steps a second over the last window
+  double rate = 0;       // steps a second over the last window
+  double peak_flops = 0;  // of all devices together, where that is known
 };
 
 Trainer::Trainer(const RunConfig& config, Communicator& comm)
@@ -128,6 +129,7 @@ int Trainer::run() {
                      kind_->name(comm_.local_rank())};
   tell([&](RunObserver& o) { o.on_start(info); });
   timing_ = std::make_unique<Timing>();
+  timing_->peak_flops = comm_.size() * kind_->peak_flops(comm_.local_rank(), config_.run.dtype == Dtype::kBf16 ? at::kBFloat16 : at::kFloat);
 
   for (int64_t step = first_step_ + 1; step <= total; ++step) {
     const Progress progress = progress_of_next_step();
@@ -244,8 +246,7 @@ void Trainer::report_step(StepReport& report) {
   report.peak_bytes = peak_resident_memory();
   report.memory = kind_->peak(device_).whole;
   report.tokens_per_second = timing_->rate * static_cast<double>(now.tokens - now.tokens_before);
-  const double peak = kind_->peak_flops(comm_.local_rank(), config_.run.dtype == Dtype::kBf16 ? at::kBFloat16 : at::kFloat);
-  if (peak > 0) report.mfu = 6 * static_cast<double>(report.active_parameters) * report.tokens_per_second / (peak * comm_.size());
+  if (timing_->peak_flops > 0) report.mfu = 6 * static_cast<double>(report.active_parameters) * report.tokens_per_second / timing_->peak_flops;
   report.eta_seconds = static_cast<double>(now.total_steps - now.step) / timing_->rate;
   report.elapsed_seconds = seconds_since(timing_->begin);
   tell([&](RunObserver& o) { o.on_step(report); });

@@ -103,7 +103,7 @@ void shuffle_with_some(bool right, int* out) { launch(some_shuffle, kOneWarp, nu
 void read_from_outsider(int* out) { launch(outsider, kOneWarp, nullptr, out); }
 void beyond_declared_shared(int index, int* out) { launch(declared, kBlock, nullptr, index, out); }
 void beyond_asked_for_shared(int index, int* out) { launch(asked_for, {.blocks = 1, .threads = 64, .shared_bytes = 64 * sizeof(int)}, nullptr, index, out); }
-void beyond_global(int* out, int, int index) { launch(global, {.blocks = 1, .threads = 1}, nullptr, out, index); }
+void beyond_global(int* out, int index) { launch(global, {.blocks = 1, .threads = 1}, nullptr, out, index); }
 void read_unwritten_shared(int* out) { launch(unwritten, {.blocks = 2, .threads = 1}, nullptr, out); }
 void blocks_write_the_same(bool right, int* out) { launch(same, {.blocks = 2, .threads = 32}, nullptr, right, out); }
 void lanes_in_shared(bool right, int* out) { launch(lanes, kOneWarp, nullptr, right, out); }
@@ -111,9 +111,6 @@ void votes(int* out) { launch(vote, kOneWarp, nullptr, out); }
 void tensor_product(const void* a, const void* b, float* c) {
   launch(product, kOneWarp, nullptr, static_cast<const bf16*>(a), static_cast<const bf16*>(b), c);
 }
-int largest_of(const int* x, int size, int* out) {
-  launch(largest, kBlock, nullptr, x, size, out);
-  return *out;
-}
+void largest_of(const int* x, int size, int* out) { launch(largest, kBlock, nullptr, x, size, out); }
 
 }  // namespace tersor::testing

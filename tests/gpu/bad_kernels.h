@@ -11,12 +11,12 @@ void shuffle_with_some(bool right, int* out);            // half of a warp is el
 void read_from_outsider(int* out);                       // a lane that takes no part
 void beyond_declared_shared(int index, int* out);        // an index into __shared__ float x[64]
 void beyond_asked_for_shared(int index, int* out);       // the same of 64 numbers asked for at the launch
-void beyond_global(int* out, int size, int index);
+void beyond_global(int* out, int index);
 void read_unwritten_shared(int* out);
 void blocks_write_the_same(bool right, int* out);        // `right`: by an atomic addition
 void lanes_in_shared(bool right, int* out);              // within a warp: `right` with __syncwarp
 void votes(int* out);                                    // ballot, any, all, and shuffles in all directions
 void tensor_product(const void* a, const void* b, float* c);  // bf16 16 × 16 each
-int largest_of(const int* x, int size, int* out);        // atomicMax and atomicCAS
+void largest_of(const int* x, int size, int* out);        // atomicMax and atomicCAS
 
 }  // namespace tersor::testing

@@ -78,7 +78,7 @@ void Optimizer::receive_gradient(size_t index) {
   const bool last = micro_batch_ == own_micro_batches_;
   const Arriving now{.index = index, .gradient = gradient, .last = last, .measured = last && measuring_};
   if (alone()) return arrived(now, whole);
-  if (processes_.shard == Shard::kGradients) return send(now);  // each micro-batch's by itself
+  if (shards_gradients()) return send(now);
   at::Tensor& sum = member.gradient;
   if (now.measured) {  // the sum is only looked at: the gradient comes again
     send({.index = index, .gradient = sum.defined() ? sum + gradient : gradient.clone(), .last = true, .measured = true});
@@ -144,7 +144,7 @@ void Optimizer::let_all_arrive() {
 // A gradient of one micro-batch, or already the sum of all, of all processes. `whole`: uncompressed, where there is one process.
 void Optimizer::arrived(const Arriving& now, const at::Tensor& whole) {
   Member& member = members_[now.index];
-  const bool is_sum = !alone() && processes_.shard != Shard::kGradients;
+  const bool is_sum = !alone() && !shards_gradients();
   if (updates(member)) {
     at::Tensor sum = now.gradient;
     if (member.gradient.defined() && !is_sum) sum = now.measured ? member.gradient + sum : member.gradient.add_(sum);

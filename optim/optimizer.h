@@ -179,6 +179,8 @@ class Optimizer {
   [[nodiscard]] bool estimates_norm(const Member& member) const { return member.compressed && num_micro_batches_ > 1; }
   [[nodiscard]] bool owned(const Member& member) const { return member.owner == processes_.comm->rank(); }
   [[nodiscard]] bool sharded() const { return !alone() && processes_.shard != Shard::kNone; }
+  // Whether each micro-batch's gradient goes to its owner by itself.
+  [[nodiscard]] bool shards_gradients() const { return processes_.shard == Shard::kGradients || processes_.shard == Shard::kWeights; }
   // Whether one process updates for all: what is sharded, and a step that finds a basis.
   [[nodiscard]] bool one_updates(const Member& member) const {
     return sharded() || (!alone() && rule(member).compression() != nullptr && !member.compressed);

@@ -88,13 +88,14 @@ void Optimizer::apply(const Param& param, const Member& member, const Direction&
     kernels::stochastic_round(exact, weight, rounding);
 }
 
-// The weight as it rests to all processes, and after a step that found a basis what compresses gradients, or, where all update,
+// The weight as it rests to all processes that keep it, and after a step that found a basis what compresses gradients, or, where all update,
 // all state.
 void Optimizer::hand_out(size_t index) {
   const Member& member = members_[index];
   if (!one_updates(member)) return;
   const auto give = [&](const at::Tensor& tensor) { handed_out_.push_back(processes_.comm->broadcast(tensor, member.owner)); };
-  for (const PackedPart& part : params_[index].resting()) give(part.value);
+  for (const PackedPart& part : params_[index].resting())
+    if (processes_.shard != Shard::kWeights || !rests_at_owner(part.value)) give(part.value);
   if (rule(member).compression() == nullptr || member.compressed) return;
   for (const RestingSlot& slot : state_.resting(params_[index].name))
     if (!sharded() || held_by_all(slot.kind))

@@ -17,6 +17,7 @@ namespace tersor {
 struct PackedPart {
   std::string name;
   at::Tensor value;
+  bool idle = false;  // no product reads it
 };
 
 // What a tensor is to the network: parameter groups match on it, and rules refuse by it.

@@ -191,14 +191,41 @@ std::set<std::string> names_of_linears(const Llama& model) {
 
 }  // namespace
 
+namespace {
+
+// Some tensors of a model, which are others afterwards where sizes are those of the file, are whole for as long as it lives.
+class Held {
+ public:
+  Held(WeightKeeper* keeper, std::function<std::vector<PackedPart>()> tensors) : keeper_(keeper), tensors_(std::move(tensors)) {
+    if (keeper_ != nullptr) keeper_->hold(tensors_());
+  }
+  ~Held() {
+    if (keeper_ != nullptr) keeper_->shed(tensors_());
+  }
+  Held(const Held&) = delete;
+  Held& operator=(const Held&) = delete;
+
+ private:
+  WeightKeeper* keeper_;
+  std::function<std::vector<PackedPart>()> tensors_;
+};
+
+}  // namespace
+
 void load_weights(const fs::path& folder, const Llama& model) {
   const at::NoGradGuard no_grad;
   const MemoryScope scope(Segment::kWeights);
   WeightLoader loader(folder);
   const std::set<std::string> of_linears = names_of_linears(model);
-  for (const Param& param : model.params())
-    if (!of_linears.contains(param.name)) loader.load(param);
-  for (const auto& linear : model.linears()) loader.load(*linear);
+  for (const Param& param : model.params()) {
+    if (of_linears.contains(param.name)) continue;
+    const Held held(model.keeper(), [&] { return param.resting(); });
+    loader.load(param);
+  }
+  for (const auto& linear : model.linears()) {
+    const Held held(model.keeper(), [&] { return tensors_of(linear->weight()); });
+    loader.load(*linear);
+  }
   if (model.config().tie_word_embeddings) loader.drop("lm_head.weight");  // some writers keep the tied copy
   loader.throw_if_any();
 }

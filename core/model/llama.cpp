@@ -59,6 +59,23 @@ std::vector<Param> Block::params() const {
   return all;
 }
 
+namespace {
+
+void add_tensors(const std::vector<Param>& params, const std::vector<std::shared_ptr<Linear>>& linears, std::vector<PackedPart>& all) {
+  for (const Param& param : params)
+    for (PackedPart& part : param.resting()) all.push_back(std::move(part));
+  for (const auto& linear : linears)
+    for (PackedPart& part : linear->weight().kept()) all.push_back(std::move(part));
+}
+
+}  // namespace
+
+std::vector<PackedPart> Block::tensors() const {
+  std::vector<PackedPart> all;
+  add_tensors(params(), linears(), all);
+  return all;
+}
+
 std::array<std::shared_ptr<Linear>, 2> Block::outputs() const { return {attention_->linears().back(), mlp_->linears().back()}; }
 
 void Block::copy_from(const Block& other) {
@@ -70,8 +87,8 @@ void Block::copy_from(const Block& other) {
   for (size_t i = 0; i < own.size(); ++i) own[i]->copy_from(*others[i]);
 }
 
-Llama::Llama(const Structure& structure, const at::TensorOptions& options, uint64_t seed)
-    : structure_(structure), options_(options), seed_(seed) {
+Llama::Llama(const Structure& structure, const at::TensorOptions& options, uint64_t seed, WeightKeeper* keeper)
+    : structure_(structure), options_(options), seed_(seed), keeper_(keeper) {
   const MemoryScope scope(Segment::kWeights);
   const ModelConfig& c = config();
   const auto make_table = [&](const std::string& name) {
@@ -79,10 +96,19 @@ Llama::Llama(const Structure& structure, const at::TensorOptions& options, uint6
     kernels::fill_normal(table, c.initializer_range, random_stream(seed, "init", name));
     return table;
   };
+  const auto built = [&](const std::vector<PackedPart>& tensors) {
+    if (keeper_ != nullptr) keeper_->shed(tensors);
+  };
   embedding_ = register_parameter("embed_tokens", make_table("model.embed_tokens.weight"));
-  for (int64_t i = 0; i < c.num_hidden_layers; ++i) blocks_.push_back(register_module(fmt::format("layer_{}", i), make_block(i)));
+  built({{"model.embed_tokens.weight", embedding_.detach()}});
+  for (int64_t i = 0; i < c.num_hidden_layers; ++i) {
+    blocks_.push_back(register_module(fmt::format("layer_{}", i), make_block(i)));
+    built(blocks_.back()->tensors());
+  }
   norm_ = register_module("norm", std::make_shared<RmsNorm>("model.norm", c.hidden_size, c.rms_norm_eps, options));
-  if (!c.tie_word_embeddings) head_ = register_parameter("lm_head", make_table("lm_head.weight"));
+  if (c.tie_word_embeddings) return;
+  head_ = register_parameter("lm_head", make_table("lm_head.weight"));
+  built({{"lm_head.weight", head_.detach()}});
 }
 
 std::shared_ptr<Block> Llama::make_block(int64_t index) const {
@@ -134,13 +160,22 @@ at::Tensor Llama::hidden(const at::Tensor& tokens) {
   if (!rotary_.cos.defined() || rotary_.cos.size(0) < length)
     rotary_ = rotary_tables(length, config().head_width(), config().rope_theta, embedding_.options().requires_grad(false));
   const RotaryTables rotary{rotary_.cos.slice(0, 0, length), rotary_.sin.slice(0, 0, length)};
-  at::Tensor x = at::embedding(embedding_, tokens.to(embedding_.device()));  // (B, L, hidden)
-  for (const auto& block : blocks_) x = block->forward(x, rotary, recompute_);
+  at::Tensor x = embed(tokens);
+  for (size_t i = 0; i < blocks_.size(); ++i)
+    x = with_weights(keeper_, static_cast<int64_t>(i) + 1, [&](const at::Tensor& in) { return blocks_[i]->forward(in, rotary, recompute_); }, x);
   return norm_->forward(x);
 }
 
+// The gradient does not read the table: (B, L) → (B, L, hidden).
+at::Tensor Llama::embed(const at::Tensor& tokens) const {
+  const WeightsOf table(keeper_, 0);
+  return at::embedding(embedding_, tokens.to(embedding_.device()));
+}
+
+// The loss makes the head's gradients as it goes forwards, so that its backward pass does not read the head.
 at::Tensor Llama::loss(const at::Tensor& inputs, const at::Tensor& targets, double scale, int64_t chunk, const kernels::SoftTargets* soft) {
   const at::Tensor h = hidden(inputs);
+  const WeightsOf head_weights(keeper_, num_parts() - 1);
   return kernels::linear_cross_entropy(h.view({-1, h.size(2)}), head(), targets.reshape({-1}).to(h.device()), scale, chunk, soft);
 }
 
@@ -150,6 +185,7 @@ at::Tensor Llama::log_likelihoods(const at::Tensor& inputs, const at::Tensor& ta
   at::Tensor all = at::empty(targets.sizes(), h.options().dtype(at::kFloat));
   const at::Tensor flat = all.flatten();
   const at::Tensor target = targets.flatten().to(h.device());
+  const WeightsOf head_weights(keeper_, num_parts() - 1);
   for (int64_t begin = 0; begin < h.size(0); begin += chunk) {
     const int64_t end = std::min(h.size(0), begin + chunk);
     const at::Tensor losses = at::cross_entropy_loss(head_logits(h.slice(0, begin, end)).to(at::kFloat), target.slice(0, begin, end), {},
@@ -179,16 +215,20 @@ std::vector<Param> Llama::params() const {
 
 std::vector<PackedPart> Llama::tensors() const {
   std::vector<PackedPart> all;
-  for (const Param& param : params())
-    for (PackedPart& part : param.resting()) all.push_back(std::move(part));
-  for (const auto& linear : linears())
-    for (PackedPart& part : linear->weight().kept()) all.push_back(std::move(part));
+  add_tensors(params(), linears(), all);
   return all;
+}
+
+std::vector<PackedPart> Llama::tensors_of_part(int64_t part) const {
+  const bool first = part == 0 || (part == num_parts() - 1 && config().tie_word_embeddings);
+  if (first) return {{"model.embed_tokens.weight", embedding_.detach()}};
+  if (part == num_parts() - 1) return {{"lm_head.weight", head_.detach()}};
+  return blocks_.at(static_cast<size_t>(part - 1))->tensors();
 }
 
 int64_t Llama::bytes() const {
   int64_t total = 0;
-  for (const PackedPart& part : tensors()) total += static_cast<int64_t>(part.value.nbytes());
+  for (const PackedPart& part : tensors()) total += bytes_here(part.value);
   for (const auto& linear : linears())
     for (const PackedPart& part : linear->weight().derived()) total += static_cast<int64_t>(part.value.nbytes());
   return total;

@@ -8,6 +8,7 @@
 #include "core/model/attention.h"
 #include "core/model/norm.h"
 #include "core/model/recompute.h"
+#include "core/model/weight_keeper.h"
 #include "kernels/linear_cross_entropy.h"
 
 namespace tersor {
@@ -30,6 +31,7 @@ class Block final : public torch::nn::Module {
   [[nodiscard]] at::Tensor forward(const at::Tensor& x, const RotaryTables& rotary, Recompute again);
   [[nodiscard]] std::vector<Param> params() const;
   [[nodiscard]] std::vector<std::shared_ptr<Linear>> linears() const;
+  [[nodiscard]] std::vector<PackedPart> tensors() const;  // of a checkpoint
   // Those that write into the residual stream.
   [[nodiscard]] std::array<std::shared_ptr<Linear>, 2> outputs() const;
   void copy_from(const Block& other);
@@ -59,7 +61,8 @@ struct BlockSource {
 
 class Llama final : public torch::nn::Module {
  public:
-  Llama(const Structure& structure, const at::TensorOptions& options, uint64_t seed);
+  // A keeper sheds the weights of each part as soon as it is built.
+  Llama(const Structure& structure, const at::TensorOptions& options, uint64_t seed, WeightKeeper* keeper = nullptr);
   Llama(const ModelConfig& config, const ParameterizationConfig& parameterization, const at::TensorOptions& options,
         uint64_t seed)
       : Llama(Structure{config, {parameterization}}, options, seed) {}
@@ -80,8 +83,15 @@ class Llama final : public torch::nn::Module {
   [[nodiscard]] std::vector<Param> params() const;
   // What a checkpoint holds: the trained tensors as they rest, and what weights keep besides.
   [[nodiscard]] std::vector<PackedPart> tensors() const;
-  // Bytes of those, and of what follows from them.
+  // The same of one part, see weight_keeper.h. Tied, embedding and head are the same tensor.
+  [[nodiscard]] std::vector<PackedPart> tensors_of_part(int64_t part) const;
+  [[nodiscard]] int64_t num_parts() const { return static_cast<int64_t>(blocks_.size()) + 2; }
+  // Bytes of those that are here, and of what follows from them.
   [[nodiscard]] int64_t bytes() const;
+
+  // Null: all weights are here from now on.
+  void set_keeper(WeightKeeper* keeper) { keeper_ = keeper; }
+  [[nodiscard]] WeightKeeper* keeper() const { return keeper_; }
 
   // What runs again in the backward pass instead of being kept.
   void set_recompute(Recompute again) { recompute_ = again; }
@@ -100,11 +110,13 @@ class Llama final : public torch::nn::Module {
 
  private:
   [[nodiscard]] std::shared_ptr<Block> make_block(int64_t index) const;
+  [[nodiscard]] at::Tensor embed(const at::Tensor& tokens) const;
   [[nodiscard]] const at::Tensor& head() const { return config().tie_word_embeddings ? embedding_ : head_; }
 
   Structure structure_;
   at::TensorOptions options_;
   uint64_t seed_;
+  WeightKeeper* keeper_;
   Recompute recompute_ = Recompute::kNone;
   at::Tensor embedding_;  // (vocab, hidden)
   at::Tensor head_;       // (vocab, hidden); undefined when tied

@@ -13,6 +13,7 @@ class Freeze final : public Action {
   };
   explicit Freeze(const Config& config) : match_(config.match) {}
 
+  [[nodiscard]] bool touches_weights() const override { return false; }
   std::string run(RunContext& context) override {
     std::vector<std::string> names;
     for (const Param& param : context.optimizer.params())

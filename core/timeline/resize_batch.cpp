@@ -23,6 +23,7 @@ class ResizeBatch final : public Action {
   };
   explicit ResizeBatch(const Config& config) : c_(config) {}
 
+  [[nodiscard]] bool touches_weights() const override { return false; }
   std::string run(RunContext& context) override {
     LiveSettings& s = context.settings;
     apply(s);

@@ -13,6 +13,7 @@ class Rewarm final : public Action {
   };
   explicit Rewarm(const Config& config) : over_(config.over) {}
 
+  [[nodiscard]] bool touches_weights() const override { return false; }
   [[nodiscard]] std::optional<Span> rewarms() const override { return over_; }
   std::string run(RunContext& context) override {
     return fmt::format("the rate rises again over {} steps", steps_in(over_, context.progress));

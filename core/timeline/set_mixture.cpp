@@ -18,6 +18,7 @@ class SetMixture final : public Action {
   };
   explicit SetMixture(const Config& config) : weights_(config.weights) {}
 
+  [[nodiscard]] bool touches_weights() const override { return false; }
   std::string run(RunContext& context) override {
     context.settings.mixture = weights_;
     return fmt::format("sources are drawn from as {:g}", fmt::join(weights_, " : "));

@@ -43,6 +43,12 @@ bool Timeline::due(Phase phase, const Progress& progress) const {
                      [&](const Scheduled& entry) { return entry.action->phase() == phase && entry.when.due(progress); });
 }
 
+bool Timeline::touches_weights(Phase phase, const Progress& progress) const {
+  return std::any_of(scheduled_.begin(), scheduled_.end(), [&](const Scheduled& entry) {
+    return entry.action->phase() == phase && entry.action->touches_weights() && entry.when.due(progress);
+  });
+}
+
 std::vector<ActionReport> Timeline::run(Phase phase, RunContext context) {
   const MemoryScope scope(Segment::kWeights);
   std::vector<ActionReport> reports;

@@ -90,6 +90,8 @@ class Action {
   // Returns what was done, for the log: "zeroed 42 slots of 14 parameters". Nothing: not worth a line.
   virtual std::string run(RunContext& context) = 0;
 
+  // Whether it reads or changes weights, rather than state, settings or what learns.
+  [[nodiscard]] virtual bool touches_weights() const { return true; }
   // Steps over which the learning rate rises again afterwards.
   [[nodiscard]] virtual std::optional<Span> rewarms() const { return std::nullopt; }
   // Before a run all actions are gone through in the order they will be due in, on a model without numbers (core/train/walk.h).
@@ -122,6 +124,8 @@ class Timeline {
  public:
   explicit Timeline(const std::vector<TimelineEntry>& entries);
   [[nodiscard]] bool due(Phase phase, const Progress& progress) const;
+  // Whether something is due that touches weights.
+  [[nodiscard]] bool touches_weights(Phase phase, const Progress& progress) const;
   // Runs what is due in this phase.
   std::vector<ActionReport> run(Phase phase, RunContext context);
 

@@ -71,11 +71,27 @@ void CheckpointStore::remove_unfinished() {
 
 namespace {
 
-// What the first process writes besides state.
-void write_rest(const CheckpointContent& content, CheckpointWriter& writer) {
+// The first process writes the weights; where they are scattered, each its own, as Hugging Face names the files of a large model.
+void write_weights(const CheckpointContent& content, Communicator& comm, CheckpointWriter& writer) {
+  const bool scattered = content.model.keeper() != nullptr;
+  const bool leads = comm.rank() == 0;
+  if (!leads && !scattered) return;
   NamedTensors weights;
-  for (const PackedPart& part : content.model.tensors()) weights.emplace_back(part.name, part.value);
-  writer.tensors("model.safetensors", weights);
+  for (const PackedPart& part : content.model.tensors())
+    if (is_here(part.value) && (leads || rests_at_owner(part.value))) weights.emplace_back(part.name, part.value);
+  if (!scattered) return writer.tensors("model.safetensors", weights);
+  const std::string file = fmt::format("model-{:05}-of-{:05}.safetensors", comm.rank() + 1, comm.size());
+  writer.tensors(file, weights);
+  Json map = Json::object();
+  for (const auto& [name, value] : weights) map[name] = file;
+  for (const std::string& others : comm.gather(map.dump())) map.update(Json::parse(others));
+  int64_t bytes = 0;
+  for (const PackedPart& part : content.model.tensors()) bytes += static_cast<int64_t>(part.value.nbytes());
+  if (leads) writer.text("model.safetensors.index.json", Json{{"metadata", {{"total_size", bytes}}}, {"weight_map", map}}.dump(2) + "\n");
+}
+
+// What the first process writes besides weights and state.
+void write_rest(const CheckpointContent& content, CheckpointWriter& writer) {
   RunPosition at = content.position;
   Structure structure = content.model.structure();
   const Json trainer = {{"step", at.step},
@@ -88,7 +104,7 @@ void write_rest(const CheckpointContent& content, CheckpointWriter& writer) {
                         {"frozen", content.optimizer.frozen()},
                         {"config", content.config}};
   writer.text("trainer.json", trainer.dump(2) + "\n");
-  const std::string dtype = weights[0].second.scalar_type() == at::kBFloat16 ? "bfloat16" : "float32";
+  const std::string dtype = content.model.params().front().value.scalar_type() == at::kBFloat16 ? "bfloat16" : "float32";
   writer.text("config.json", hugging_face_config(content.model.config(), dtype).dump(2) + "\n");
   if (!content.tokenizer.empty()) writer.text("tokenizer.model", read_text(content.tokenizer));
 }
@@ -98,6 +114,7 @@ void write_files(const CheckpointContent& content, const fs::path& work) {
   Communicator& comm = content.optimizer.comm();
   CheckpointWriter writer(work);
   writer.tensors(fmt::format("optim-{:05}.safetensors", comm.rank()), owned_state(content.optimizer));
+  write_weights(content, comm, writer);
   if (comm.rank() == 0) write_rest(content, writer);
   writer.collect(comm);
   if (comm.rank() == 0) writer.commit();

@@ -54,8 +54,10 @@ SourceInfo source_info(const RunConfig& config, const std::string& split) {
 
 Mixture training_data(const RunConfig& config) { return {config.data.shares(), source_info(config, "train"), config.data.order}; }
 
-Llama shapes_of(const RunConfig& config) {
-  return {first_structure(config), at::TensorOptions(scalar_type(config)).device(at::kMeta), 0};
+Llama shapes_of(const RunConfig& config) { return shapes_of(config, first_structure(config)); }
+
+Llama shapes_of(const RunConfig& config, const Structure& structure) {
+  return {structure, at::TensorOptions(scalar_type(config)).device(at::kMeta), 0};
 }
 
 void validate(const RunConfig& config, const Communicator& comm) {
@@ -65,14 +67,15 @@ void validate(const RunConfig& config, const Communicator& comm) {
   check_memory(config, peak, comm);
 }
 
-std::shared_ptr<Llama> build_model(const RunConfig& config, const Structure& structure, const at::Device& device) {
-  auto model = std::make_shared<Llama>(structure, at::TensorOptions(scalar_type(config)).device(device), static_cast<uint64_t>(config.run.seed));
+std::shared_ptr<Llama> build_model(const RunConfig& config, const Structure& structure, const at::Device& device, WeightKeeper* keeper) {
+  auto model =
+      std::make_shared<Llama>(structure, at::TensorOptions(scalar_type(config)).device(device), static_cast<uint64_t>(config.run.seed), keeper);
   model->set_recompute(config.train.recompute);
   return model;
 }
 
-std::shared_ptr<Llama> build_model(const RunConfig& config, const at::Device& device) {
-  auto model = build_model(config, first_structure(config), device);
+std::shared_ptr<Llama> build_model(const RunConfig& config, const at::Device& device, WeightKeeper* keeper) {
+  auto model = build_model(config, first_structure(config), device, keeper);
   if (!config.run.init_from.empty()) load_weights(newest_of(config.run.init_from), *model);
   return model;
 }

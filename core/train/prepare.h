@@ -17,14 +17,16 @@ namespace tersor {
 
 // The model without numbers: shapes and types alone.
 [[nodiscard]] Llama shapes_of(const RunConfig& config);
+[[nodiscard]] Llama shapes_of(const RunConfig& config, const Structure& structure);
 
 // Finds, without allocating the model, what no single option can tell: parameters that no group matches or that their rule
 // refuses, actions with nothing to act on, and a peak that does not fit into memory. UserError.
 void validate(const RunConfig& config, const Communicator& comm = alone());
 
 // The model of a configuration on a device, with fresh weights or those of run.init_from; of another structure than the
-// configuration's, with weights that are to be loaded.
-[[nodiscard]] std::shared_ptr<Llama> build_model(const RunConfig& config, const at::Device& device = at::kCPU);
-[[nodiscard]] std::shared_ptr<Llama> build_model(const RunConfig& config, const Structure& structure, const at::Device& device = at::kCPU);
+// configuration's, with weights that are to be loaded. With a keeper (core/train/scattered_weights.h) it is never whole.
+[[nodiscard]] std::shared_ptr<Llama> build_model(const RunConfig& config, const at::Device& device = at::kCPU, WeightKeeper* keeper = nullptr);
+[[nodiscard]] std::shared_ptr<Llama> build_model(const RunConfig& config, const Structure& structure, const at::Device& device = at::kCPU,
+                                                 WeightKeeper* keeper = nullptr);
 
 }  // namespace tersor

@@ -1,6 +1,7 @@
 #include "core/train/processes_plan.h"
 
 #include "core/train/prepare.h"
+#include "core/train/scattered_weights.h"
 
 namespace tersor {
 namespace {
@@ -23,7 +24,9 @@ Sent sent_in_a_step(RunConfig config, int rank, int processes, Shard shard, int6
   config.train.global_batch_size = micro_batches * processes * config.train.micro_batch_size;
   const auto comm = on_paper(rank, processes);
   Llama shapes = shapes_of(config);
-  Optimizer optimizer(shapes.params(), config.optimizer, static_cast<uint64_t>(config.run.seed), {.comm = comm.get(), .shard = shard});
+  const Processes processes_of_step{.comm = comm.get(), .shard = shard};
+  const auto scattered = scatter(shapes, processes_of_step);
+  Optimizer optimizer(shapes.params(), config.optimizer, static_cast<uint64_t>(config.run.seed), processes_of_step);
   take_step(config, shapes, optimizer, micro_batches * processes, 1);
   optimizer.catch_up_on_paper();
   const Sent before{comm->bytes_sent(), comm->rounds()};
@@ -46,7 +49,11 @@ ProcessesPlan plan_processes(const RunConfig& config, int processes, Shard shard
   {
     const auto comm = on_paper(rank, processes);
     Llama model = shapes_of(config);
-    plan.peak = step_memory(config, model, {.comm = comm.get(), .shard = shard}).largest().whole.total;
+    const MemoryUse most = step_memory(config, model, {.comm = comm.get(), .shard = shard}).largest().whole;
+    plan.peak = most.total;
+    // What touches weights at chosen steps wants them whole, between steps.
+    const bool touched = std::any_of(config.timeline.begin(), config.timeline.end(), [](const TimelineEntry& e) { return e.action.build()->touches_weights(); });
+    if (shard == Shard::kWeights && touched) plan.peak = std::max(plan.peak, shapes.bytes() + most.of(Segment::kOptimizer));
   }
   // What a step sends grows by the same with every micro-batch, or not at all.
   const Sent one = sent_in_a_step(config, rank, processes, shard, 1);

@@ -1,5 +1,6 @@
 #include "core/train/step_memory.h"
 
+#include "core/train/scattered_weights.h"
 #include "core/train/training_step.h"
 #include "kernels/sparse_low_rank_linear.h"
 
@@ -37,6 +38,7 @@ Batch any_tokens(int64_t rows, int64_t length, int64_t vocabulary, const at::Dev
 StepMemory step_memory(const RunConfig& config, Llama& model, Processes processes) {
   const at::Device device = model.params().front().value.device();
   const MemoryUse others = others_than(model, device.type());
+  const auto scattered = scatter(model, processes);
   Optimizer optimizer(model.params(), config.optimizer, static_cast<uint64_t>(config.run.seed), processes);
   const auto teachers = config.distill ? std::make_unique<Teachers>(config, std::filesystem::path(), device) : nullptr;
   model.set_recompute(config.train.recompute);
@@ -50,6 +52,7 @@ StepMemory step_memory(const RunConfig& config, Llama& model, Processes processe
     (step == 1 ? memory.first : memory.usual) = without(others, memory_peak(device.type()));
     if (device.is_meta()) optimizer.catch_up_on_paper();
   }
+  model.set_keeper(nullptr);
   return memory;
 }
 

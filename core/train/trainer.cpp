@@ -49,7 +49,8 @@ Trainer::Trainer(const RunConfig& config, Communicator& comm)
   if (!chosen.empty()) {
     resume(chosen);
   } else {
-    model_ = build_model(config_, device_);
+    scattered_ = scatter_weights_of(first_structure(config_));
+    model_ = build_model(config_, device_, scattered_.get());
     optimizer_ = make_optimizer();
   }
   if (config_.distill) teachers_ = std::make_unique<Teachers>(config_, data_->tokenizer(), device_);
@@ -60,7 +61,13 @@ Trainer::Trainer(const RunConfig& config, Communicator& comm)
 
 Trainer::~Trainer() = default;
 
+std::unique_ptr<ScatteredWeights> Trainer::scatter_weights_of(const Structure& structure) const {
+  if (comm_.alone() || config_.distributed.shard != Shard::kWeights) return nullptr;
+  return std::make_unique<ScatteredWeights>(shapes_of(config_, structure), comm_);
+}
+
 std::unique_ptr<Optimizer> Trainer::make_optimizer() const {
+  if (scattered_) scattered_->attach(*model_);
   return std::make_unique<Optimizer>(model_->params(), config_.optimizer, static_cast<uint64_t>(config_.run.seed),
                                      Processes{.comm = &comm_, .shard = config_.distributed.shard});
 }
@@ -73,7 +80,8 @@ void Trainer::build_sources() {
 void Trainer::resume(const std::filesystem::path& checkpoint) {
   const TrainerState state = open_checkpoint(checkpoint);
   for (const std::string& change : compare_configs(state.config, resolved_)) log().info("changed since the checkpoint: {}", change);
-  model_ = build_model(config_, state.structure, device_);
+  scattered_ = scatter_weights_of(state.structure);
+  model_ = build_model(config_, state.structure, device_, scattered_.get());
   load_weights(checkpoint, *model_);
   optimizer_ = make_optimizer();
   load_optimizer(checkpoint, *optimizer_);
@@ -255,8 +263,11 @@ void Trainer::report_step(StepReport& report) {
 void Trainer::run_timeline(Phase phase, const Progress& progress, double lr) {
   const RunContext context{.model = *model_, .optimizer = *optimizer_, .progress = progress,
                            .seed = static_cast<uint64_t>(config_.run.seed), .lr = lr, .settings = position_.settings};
+  const bool touched = timeline_->touches_weights(phase, progress);
+  if (touched && scattered_) scattered_->gather();
   const std::vector<ActionReport> all = timeline_->run(phase, context);
-  if (!all.empty()) share_weights(*model_, comm_);  // an action may compute with other digits on another machine
+  if (touched && !all.empty()) share_weights(*model_, comm_);  // an action may compute with other digits on another machine
+  if (touched && scattered_) scattered_->attach(*model_);
   for (const ActionReport& done : all) tell([&](RunObserver& o) { o.on_action(progress, done); });
 }
 
@@ -270,7 +281,10 @@ void Trainer::run_evaluation(const Progress& progress) {
 void Trainer::save(int64_t step) {
   if (step == last_saved_ || step == 0) return;
   const auto begin = Clock::now();
-  check_replicas(*model_, comm_);
+  if (scattered_)
+    scattered_->rest();
+  else
+    check_replicas(*model_, comm_);
   const CheckpointContent content{.model = *model_, .optimizer = *optimizer_, .config = resolved_, .position = position_,
                                   .tokenizer = data_->tokenizer()};
   CheckpointReport report{.step = step, .folder = folder_->checkpoints().save(content)};

@@ -10,10 +10,11 @@
 // need to know. The first alone prints and logs.
 #pragma once
 
-#include "core/train/teachers.h"
 #include "core/train/evaluate.h"
-#include "core/train/together.h"
 #include "core/train/run_folder.h"
+#include "core/train/scattered_weights.h"
+#include "core/train/teachers.h"
+#include "core/train/together.h"
 
 namespace tersor {
 
@@ -31,6 +32,7 @@ class Trainer {
 
   void build_sources();
   [[nodiscard]] std::unique_ptr<Optimizer> make_optimizer() const;
+  [[nodiscard]] std::unique_ptr<ScatteredWeights> scatter_weights_of(const Structure& structure) const;
   void resume(const std::filesystem::path& checkpoint);
   void adopt_changed_settings(const Json& saved);
   [[nodiscard]] Progress progress_of_next_step() const;
@@ -50,6 +52,7 @@ class Trainer {
   at::Device device_ = at::kCPU;
   std::unique_ptr<Teachers> teachers_;
   std::unique_ptr<RunFolder> folder_;
+  std::unique_ptr<ScatteredWeights> scattered_;  // none where every process has all weights
   std::shared_ptr<Llama> model_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<Timeline> timeline_;

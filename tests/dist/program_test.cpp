@@ -4,9 +4,11 @@
 #include <spdlog/sinks/ostream_sink.h>
 
 #include "core/base/log.h"
+#include "core/interop/safetensors.h"
 #include "core/train/processes_plan.h"
 #include "core/train/together.h"
 #include "tests/support/catch.h"
+#include "tests/support/methods.h"
 #include "tests/support/shell.h"
 #include "tests/support/tiny_run.h"
 
@@ -32,6 +34,23 @@ std::map<int64_t, double> losses(const TemporaryFolder& folder, const std::strin
   return all;
 }
 
+// Of all weights of a checkpoint by name, in however many files.
+std::string sum_of_weights(const fs::path& checkpoint) {
+  std::map<std::string, std::string> sums;
+  for (const auto& file : fs::directory_iterator(checkpoint)) {
+    if (!file.path().filename().string().starts_with("model") || file.path().extension() != ".safetensors") continue;
+    const SafetensorsFile saved(file.path());
+    for (const auto& [name, entry] : saved.entries()) {
+      const at::Tensor value = at::empty(entry.shape, entry.dtype);
+      saved.copy_into(name, value);
+      CHECK(sums.emplace(name, sha256_of_text(std::string(static_cast<const char*>(value.const_data_ptr()), value.nbytes()))).second);
+    }
+  }
+  std::string all;
+  for (const auto& [name, sum] : sums) all += name + sum;
+  return sha256_of_text(all);
+}
+
 TEST_CASE("program: a run goes on on another number of processes, each way to shard", "[dist]") {
   const TemporaryFolder folder;
   const std::string method = "\"optimizer.groups=[{match: {role: matrix}, rule: {type: galore, rank: 8, refresh: every 4}, state: int8}, {match: any}]\"";
@@ -39,7 +58,7 @@ TEST_CASE("program: a run goes on on another number of processes, each way to sh
   REQUIRE(shell(folder, command(folder, 1, "whole", words)).code == 0);
   const auto expected = losses(folder, "whole");
   REQUIRE(expected.size() == 12);
-  for (const std::string shard : {"none", "states", "gradients"}) {
+  for (const std::string shard : {"none", "states", "gradients", "weights"}) {
     int steps = 0;
     for (const int processes : {1, 2, 4, 1}) {
       steps += 3;
@@ -63,7 +82,7 @@ TEST_CASE("program: what a timeline does on two processes is what it does on one
       {"pruned", "\"parameterization={method: {type: masked}}\" \"timeline=[{do: {type: prune, sparsity: 0.5}, when: at 4}]\""},
       {"changed", "\"timeline=[{do: {type: reparameterize, method: {type: low_rank, rank: 4}}, when: at 5}]\""}};
   for (const auto& [name, timeline] : runs)
-    for (const std::string shard : {"none", "states", "gradients"}) {
+    for (const std::string shard : {"none", "states", "gradients", "weights"}) {
       const std::string words = timeline + " train.micro_batch_size=4 optimizer.accumulate=compressed checkpoint.every=\"every 12\"";
       const Ended one = shell(folder, command(folder, 1, name, words));
       INFO(name << " " << shard << "\n" << one.output);
@@ -72,9 +91,37 @@ TEST_CASE("program: what a timeline does on two processes is what it does on one
       const Ended two = shell(folder, command(folder, 2, together, words + " distributed.shard=" + shard));
       INFO(two.output);
       REQUIRE(two.code == 0);
-      const auto sum = [&](const std::string& run) { return sha256_of_file(folder / run / "checkpoints/step-00000012/model.safetensors"); };
+      const auto sum = [&](const std::string& run) { return sum_of_weights(folder / run / "checkpoints/step-00000012"); };
       CHECK(sum(together) == sum(name));
     }
+}
+
+TEST_CASE("program: scattered weights are those of one process, bit for bit, of every method", "[dist][slow][conformance]") {
+  for (const fs::path& method : testing::shipped("method")) {
+    const TemporaryFolder folder;
+    const std::vector<std::string> words{"optimizer.accumulate=compressed", "train.steps=4", "train.micro_batch_size=4", "train.global_batch_size=8",
+                                         "run.threads=1", "evaluation={every: every 2, tokens: 100}"};
+    const auto of = [&](const std::string& name, std::vector<std::string> more) {
+      more.push_back("run.name=" + name);
+      more.insert(more.end(), words.begin(), words.end());
+      RunConfig config = testing::tiny_method(folder, method, more);
+      write_whole(folder / (name + ".yaml"), to_yaml(fields_to_json(config)));
+      return fmt::format("{} train {}", TERSOR_PROGRAM, (folder / (name + ".yaml")).string());
+    };
+    const std::string launch = std::string(TERSOR_SOURCE_DIR) + "/scripts/launch -n 2 --grace 20 ";
+    const Ended one = shell(folder, of("one", {}));
+    INFO(method.string() << "\n" << one.output);
+    REQUIRE(one.code == 0);
+    const auto sum = [&](const std::string& run) { return sum_of_weights(folder / run / "checkpoints/step-00000004"); };
+    for (const std::string recompute : {"none", "block"}) {
+      const Ended two = shell(folder, launch + of(recompute, {"distributed.shard=weights", "train.recompute=" + recompute}));
+      INFO(two.output);
+      REQUIRE(two.code == 0);
+      CHECK(sum(recompute) == sum("one"));
+      CHECK(testing::records(folder / recompute, "eval").at(4)["val/loss"].get<double>() ==
+            Approx(testing::records(folder / "one", "eval").at(4)["val/loss"].get<double>()).epsilon(1e-6));
+    }
+  }
 }
 
 TEST_CASE("program: evaluation and log are those of one process", "[dist]") {

@@ -1,0 +1,60 @@
+// One copy of the weights for all processes together.    Rajbhandari et al. 2020 (ZeRO stage 3), arXiv:1910.02054, section 5.3
+//
+//   ScatteredWeights scattered(shapes_of(config), comm);
+//   auto model = build_model(config, device, &scattered);     // never whole on any process
+//   scattered.attach(*model);
+//
+// Every large tensor rests at its owner alone: a parameter where it is updated, what is kept besides wherever there is room. A part of the
+// network comes to all processes while it runs, the one after it on its way meanwhile, and goes. What is small rests everywhere.
+//
+// All processes must run the same passes in the same order.
+#pragma once
+
+#include <map>
+
+#include "core/model/llama.h"
+#include "optim/ownership.h"
+
+namespace tersor {
+
+class ScatteredWeights final : public WeightKeeper {
+ public:
+  // Decides who owns what, of a model that need not have numbers.
+  ScatteredWeights(const Llama& shapes, Communicator& comm);
+
+  // Keeps the weights of a model from here on, which are scattered already or, after `gather`, whole. Its sizes may be others than before.
+  void attach(Llama& model);
+  // Brings all weights to all processes, until they are attached again.
+  void gather();
+  // Sends away what nothing runs with.
+  void rest();
+
+  void fetch(int64_t part, Pass pass) override;
+  void release(int64_t part) override;
+  void hold(const std::vector<PackedPart>& tensors) override;
+  void shed(const std::vector<PackedPart>& tensors) override;
+
+ private:
+  struct Part {
+    std::vector<PackedPart> tensors;  // that rest at an owner and take part in products
+    int64_t users = 0;
+    bool asked_for = false;
+    std::vector<Pending> coming{};
+  };
+  [[nodiscard]] static std::map<std::string, int> owners_of(const Llama& model, int processes);
+  [[nodiscard]] bool own(const std::string& name) const { return owners_.at(name) == comm_.rank(); }
+  [[nodiscard]] std::vector<Pending> bring(const std::vector<PackedPart>& tensors);
+  void ask_for(int64_t part);
+  void send_away(Part& part);
+
+  Communicator& comm_;
+  std::map<std::string, int> owners_;  // by the names of tensors
+  std::vector<Part> parts_;
+  Llama* model_ = nullptr;
+  bool whole_ = false;
+};
+
+// Takes a whole model apart where that is how its processes share it.
+[[nodiscard]] std::unique_ptr<ScatteredWeights> scatter(Llama& model, const Processes& processes);
+
+}  // namespace tersor

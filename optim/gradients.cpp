@@ -31,7 +31,7 @@ void Optimizer::begin_step(const Progress& progress, double lr, int64_t num_micr
   if (config_.accumulate.value_or(standard) == Accumulate::kFull) return;
   for (size_t i = 0; i < members_.size(); ++i) {
     const Compression* compression = rule(members_[i]).compression();
-    members_[i].compressed = compression != nullptr && compression->applies(step_info(i), state_.open(params_[i].name, SlotKind::kHost));
+    members_[i].compressed = compression != nullptr && compression->applies(step_info(i), state_.open(members_[i].param.name, SlotKind::kHost));
   }
 }
 
@@ -47,31 +47,36 @@ void Optimizer::abandon_step() {
 }
 
 StepInfo Optimizer::step_info(size_t index) const {
-  return {.progress = progress_, .seed = seed_, .param = params_[index].name, .place = members_[index].place,
+  return {.progress = progress_, .seed = seed_, .param = members_[index].param.name, .place = members_[index].place,
           .num_micro_batches = num_micro_batches_};
 }
 
 at::Tensor Optimizer::compress(size_t index, at::Tensor gradient) const {
   if (!members_[index].compressed) return gradient;
-  const Slots projectors = state_.open(params_[index].name, SlotKind::kProjector);
+  const Slots projectors = state_.open(members_[index].param.name, SlotKind::kProjector);
   return rule(members_[index]).compression()->compress(gradient.to(at::kFloat), projectors, step_info(index));
 }
 
 // The squared norm of the step's gradient: from itself, or, where only compressed ones were added up, from their sum.
 at::Tensor Optimizer::measure(size_t index, const at::Tensor& whole, const at::Tensor& sum) const {
   const Member& member = members_[index];
-  if (estimates_norm(member)) return rule(member).compression()->square_norm(sum, params_[index].value.sizes());
+  if (estimates_norm(member)) return rule(member).compression()->square_norm(sum, member.param.value.sizes());
   return kernels::square_norm(member.compressed ? whole : sum);
 }
 
 void Optimizer::receive_gradient(size_t index) {
   const at::NoGradGuard no_grad;
+  const Param& param = params_[index];
+  at::Tensor whole = std::exchange(param.value.mutable_grad(), at::Tensor());
+  if (param.mask.defined()) whole = at::where(param.mask, whole, at::zeros({}, whole.options()));  // selected, not multiplied: what is masked may be anything
+  for (size_t i = first_member_[index]; i < first_member_[index + 1]; ++i) {
+    const Piece& piece = members_[i].piece;
+    receive_gradient_of(i, piece.end == 0 ? whole : whole.slice(0, piece.begin, piece.end));
+  }
+}
+
+void Optimizer::receive_gradient_of(size_t index, const at::Tensor& whole) {
   Member& member = members_[index];
-  at::Tensor& slot = params_[index].value.mutable_grad();
-  at::Tensor whole = std::move(slot);
-  slot = at::Tensor();
-  if (const at::Tensor& mask = params_[index].mask; mask.defined())  // selected, not multiplied: what is masked may be anything
-    whole = at::where(mask, whole, at::zeros({}, whole.options()));
   at::Tensor gradient = compress(index, whole);
   // bf16 gradients of many micro-batches would lose their sum to rounding.
   if (num_micro_batches_ > 1 && gradient.scalar_type() == at::kBFloat16) gradient = gradient.to(at::kFloat);
@@ -109,7 +114,7 @@ void Optimizer::send_parcel(std::vector<Arriving> parts) {
   if (parcel.parts.size() == 1) {
     const Member& member = members_[parcel.parts[0].index];
     parcel.content = parcel.parts[0].gradient.contiguous();
-    parcel.pending = one_updates(member) ? comm().reduce(parcel.content, member.owner) : comm().all_reduce(parcel.content);
+    parcel.pending = one_updates(member) ? comm().reduce(parcel.content, member.piece.owner) : comm().all_reduce(parcel.content);
   } else {
     std::vector<at::Tensor> flat;
     for (const Arriving& part : parcel.parts) flat.push_back(part.gradient.flatten());
@@ -146,7 +151,7 @@ void Optimizer::arrived(const Arriving& now, const at::Tensor& whole) {
   Member& member = members_[now.index];
   const bool is_sum = !alone() && !shards_gradients();
   if (updates(member)) {
-    at::Tensor sum = now.gradient;
+    at::Tensor sum = member.piece.end > 0 ? now.gradient.clone() : now.gradient;  // some rows would hold on to all
     if (member.gradient.defined() && !is_sum) sum = now.measured ? member.gradient + sum : member.gradient.add_(sum);
     if (now.measured) {  // only looked at: it comes again
       member.square_norm = measure(now.index, whole, sum);

@@ -9,12 +9,12 @@ namespace tersor {
 // Takes a parameter's gradient out of autograd's hands as soon as it is complete for one backward pass.
 class Optimizer::GradientHook final : public torch::autograd::PostAccumulateGradHook {
  public:
-  GradientHook(Optimizer& optimizer, size_t index) : optimizer_(optimizer), index_(index) {}
-  void operator()(const torch::autograd::Variable&) override { optimizer_.receive_gradient(index_); }
+  GradientHook(Optimizer& optimizer, size_t param) : optimizer_(optimizer), param_(param) {}
+  void operator()(const torch::autograd::Variable&) override { optimizer_.receive_gradient(param_); }
 
  private:
   Optimizer& optimizer_;
-  size_t index_;
+  size_t param_;
 };
 
 void OptimizerConfig::check(const ConfigNode& node, Diagnostics& out) const {
@@ -32,28 +32,65 @@ Optimizer::Optimizer(std::vector<Param> params, const OptimizerConfig& config, u
 
 Optimizer::~Optimizer() { detach(); }
 
-// Gives every parameter its group, its owner, its slots and its hook: `everything`, also the slots that only the owner keeps.
+SlotFormats Optimizer::formats(size_t group) const {
+  const GroupConfig& config = config_.groups[group];
+  return {methods_[group].state.get(), methods_[group].projector.get(), config.state.type(), config.projector.type()};
+}
+
+// `all_slots`, or those alone that every process has of every parameter.
+void Optimizer::declare(const Param& param, size_t group, bool all_slots, StateStore& state) const {
+  const ParamShape shape{param.value.sizes().vec(), param.slice_axis};
+  std::vector<SlotSpec> slots = methods_[group].rule->slots(shape);
+  if (!all_slots) std::erase_if(slots, [](const SlotSpec& slot) { return !held_by_all(slot.kind); });
+  state.declare(param.name, shape, slots, formats(group), param.value.options());
+}
+
+// Whether some rows are kept and updated as they would be among all.
+bool Optimizer::may_be_cut(const Param& param, size_t group) const {
+  if (!sharded() || !methods_[group].rule->elementwise() || param.value.dim() != 2 || param.packed || param.mask.defined()) return false;
+  const auto on_paper = [&](int64_t rows) {
+    Param part{.name = param.name, .value = at::empty({rows, param.value.size(1)}, param.value.options().device(at::kMeta)), .role = param.role};
+    StateStore store;
+    declare(part, group, true, store);
+    return store;
+  };
+  const StateStore whole = on_paper(param.value.size(0));
+  const StateStore part = on_paper(std::min(param.value.size(0), rows_at_once(param.value.size(1))));
+  const auto tensors = [&](const StateStore& store) {
+    std::vector<size_t> all;
+    for (const RestingSlot& slot : store.resting(param.name)) all.push_back(slot.parts.size());
+    return all;
+  };
+  return whole.opens_by_rows(param.name) && tensors(whole) == tensors(part);
+}
+
+// Gives every parameter its group, its owners, its slots and its hook: `everything`, also the slots that only owners keep.
 void Optimizer::attach(bool everything) {
   const MemoryScope scope(Segment::kOptimizer);
-  const std::vector<int> owners = assign_owners(params_, processes_.comm->size());
-  const std::vector<size_t> assigned = assign_groups(params_, config_.groups, methods_);
-  for (size_t i = 0; i < params_.size(); ++i) {
-    const Param& param = params_[i];
-    const size_t index = assigned[i];
-    const GroupConfig& group = config_.groups[index];
-    const auto before = std::count(assigned.begin(), assigned.begin() + static_cast<std::ptrdiff_t>(i), index);
-    const auto all = std::count(assigned.begin(), assigned.end(), index);
-    members_.push_back({.group = index,
+  const std::vector<size_t> groups = assign_groups(params_, config_.groups, methods_);
+  members_.clear();
+  first_member_.clear();
+  for (const Piece& piece : divide(params_, processes_.comm->size(), [&](size_t i) { return may_be_cut(params_[i], groups[i]); })) {
+    const size_t group = groups[piece.param];
+    const auto before = std::count(groups.begin(), groups.begin() + static_cast<std::ptrdiff_t>(piece.param), group);
+    const auto all = std::count(groups.begin(), groups.end(), group);
+    if (first_member_.size() == piece.param) first_member_.push_back(members_.size());
+    Param param = params_[piece.param];
+    if (piece.end > 0) param.value = param.value.detach().slice(0, piece.begin, piece.end);
+    members_.push_back({.param = std::move(param),
+                        .piece = piece,
+                        .group = group,
                         .place = static_cast<double>(before) / static_cast<double>(all),
-                        .weight_decay = group.weight_decay.value_or(config_.weight_decay),
-                        .lr_scale = group.lr_scale,
-                        .owner = owners[i]});
-    const ParamShape shape{param.value.sizes().vec(), param.slice_axis};
-    const SlotFormats formats{methods_[index].state.get(), methods_[index].projector.get(), group.state.type(), group.projector.type()};
-    std::vector<SlotSpec> slots = rule(members_[i]).slots(shape);
-    if (!everything && sharded() && !owned(members_[i])) std::erase_if(slots, [](const SlotSpec& slot) { return !held_by_all(slot.kind); });
-    state_.declare(param.name, shape, slots, formats, param.value.options());
-    torch::autograd::impl::set_post_acc_grad_hooks(param.value, std::make_unique<GradientHook>(*this, i));
+                        .weight_decay = config_.groups[group].weight_decay.value_or(config_.weight_decay),
+                        .lr_scale = config_.groups[group].lr_scale});
+  }
+  first_member_.push_back(members_.size());
+  for (size_t i = 0; i < params_.size(); ++i) {
+    Param own = params_[i];
+    const std::optional<Rows> rows = own_rows(own.name);
+    if (!everything && rows && rows->end > 0) own.value = own.value.detach().slice(0, rows->begin, rows->end);
+    declare(own, groups[i], everything || !sharded() || rows, state_);
+    torch::autograd::impl::set_post_acc_grad_hooks(params_[i].value, std::make_unique<GradientHook>(*this, i));
   }
 }
 
@@ -61,34 +98,70 @@ void Optimizer::detach() {
   for (const Param& param : params_) torch::autograd::impl::set_post_acc_grad_hooks(param.value, nullptr);
 }
 
+// The state of one parameter to all processes, from what each of them has of its own.
+void Optimizer::collect(const std::string& param, const StateStore& own, StateStore& whole) const {
+  for (const Member& member : members_) {
+    if (member.param.name != param) continue;
+    const std::vector<at::Tensor> to = whole.resting(param, {.begin = member.piece.begin, .end = member.piece.end});
+    if (owned(member)) {
+      const std::vector<at::Tensor> from = own.resting(param, Rows{});
+      for (size_t i = 0; i < to.size(); ++i) to[i].copy_(from[i]);
+    }
+    for (const at::Tensor& tensor : to) processes_.comm->broadcast(tensor, member.piece.owner).wait();
+  }
+}
+
 // Every process receives the state that others own, for as long as parameters change hands.
 void Optimizer::complete_state() {
   if (!sharded()) return;
   const StateStore own = std::exchange(state_, {});
-  members_.clear();
   attach(true);
-  for (size_t i = 0; i < params_.size(); ++i) {
-    if (owned(members_[i])) state_.inherit(params_[i].name, own, {.from = params_[i].name});
-    for (const RestingSlot& slot : state_.resting(params_[i].name))
-      for (const at::Tensor& part : slot.parts) processes_.comm->broadcast(part, members_[i].owner).wait();
-  }
+  for (const Param& param : params_) collect(param.name, own, state_);
 }
 
 void Optimizer::shed_state() {
   if (!sharded()) return;
-  for (size_t i = 0; i < params_.size(); ++i)
-    if (!owned(members_[i])) state_.keep(params_[i].name, held_by_all);
+  for (const Param& param : params_) {
+    const std::optional<Rows> rows = own_rows(param.name);
+    if (!rows)
+      state_.keep(param.name, held_by_all);
+    else if (rows->end > 0)
+      state_.keep(param.name, *rows);
+  }
 }
 
-bool Optimizer::owns(const std::string& param) const {
-  for (size_t i = 0; i < params_.size(); ++i)
-    if (params_[i].name == param) return owned(members_[i]);
-  return false;
+std::optional<Rows> Optimizer::own_rows(const std::string& param) const {
+  for (const Member& member : members_)
+    if (member.param.name == param && owned(member)) return Rows{.begin = member.piece.begin, .end = member.piece.end};
+  return std::nullopt;
 }
 
+std::vector<int64_t> Optimizer::loads() const {
+  std::vector<int64_t> all(static_cast<size_t>(processes_.comm->size()), 0);
+  for (const Member& member : members_)
+    for (size_t rank = 0; rank < all.size(); ++rank)
+      if (!sharded() || static_cast<int>(rank) == member.piece.owner) all[rank] += member.param.value.numel();
+  return all;
+}
+
+// Which numbers stay may depend on all of a parameter: of one that is cut, all rows come together for it.
 ResetCount Optimizer::reset(const std::string& param, const Reset& what, const RandomStream& random) {
-  const ResetCount count = state_.reset(param, what, random);
-  return owns(param) ? count : ResetCount{};
+  const std::optional<Rows> rows = own_rows(param);
+  const auto first = std::find_if(members_.begin(), members_.end(), [&](const Member& m) { return m.param.name == param; });
+  if (first == members_.end() || first->piece.end == 0) {
+    const ResetCount count = state_.reset(param, what, random);
+    return rows ? count : ResetCount{};
+  }
+  StateStore whole;
+  declare(params_[first->piece.param], first->group, true, whole);
+  collect(param, state_, whole);
+  const ResetCount count = whole.reset(param, what, random);
+  if (rows) {
+    const std::vector<at::Tensor> from = whole.resting(param, *rows);
+    const std::vector<at::Tensor> to = state_.resting(param, Rows{});
+    for (size_t i = 0; i < to.size(); ++i) to[i].copy_(from[i]);
+  }
+  return owned(*first) ? count : ResetCount{};
 }
 
 void Optimizer::replace_params(std::vector<Param> params, const std::map<std::string, Inheritance>& inherited) {
@@ -96,7 +169,6 @@ void Optimizer::replace_params(std::vector<Param> params, const std::map<std::st
   detach();
   const StateStore old = std::exchange(state_, {});
   const std::vector<Param> before = std::exchange(params_, std::move(params));
-  members_.clear();
   attach(true);
   for (const Param& param : params_) {
     const auto named = inherited.find(param.name);

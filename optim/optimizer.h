@@ -116,20 +116,26 @@ class Optimizer {
   [[nodiscard]] const std::vector<Param>& params() const { return params_; }
   // Resets the state of one parameter, wherever it is. The count is of what this process owns.
   ResetCount reset(const std::string& param, const Reset& what = {}, const RandomStream& random = RandomStream(0));
-  // Whether this process updates it, or, of what all update, saves it.
-  [[nodiscard]] bool owns(const std::string& param) const;
+  // Whether this process updates it, or some rows of it, or, of what all update, saves it.
+  [[nodiscard]] bool owns(const std::string& param) const { return own_rows(param).has_value(); }
+  // Which rows: all, {0, 0}, of what is not cut.
+  [[nodiscard]] std::optional<Rows> own_rows(const std::string& param) const;
+  // Numbers that each process updates.
+  [[nodiscard]] std::vector<int64_t> loads() const;
   [[nodiscard]] bool alone() const { return processes_.comm->alone(); }
   [[nodiscard]] Communicator& comm() const { return *processes_.comm; }
   [[nodiscard]] StateStore& state() { return state_; }
   [[nodiscard]] const StateStore& state() const { return state_; }
 
  private:
+  // A parameter, or the rows of one that one process updates.
   struct Member {
+    Param param;
+    Piece piece;
     size_t group = 0;
     double place = 0;        // among the members of its group, in [0, 1)
     double weight_decay = 0;
     double lr_scale = 1;
-    int owner = 0;
     at::Tensor gradient;     // added up, in fp32 when there are several micro-batches; whole or compressed
     bool compressed = false; // in this step
     at::Tensor square_norm;  // 0-dim, of the gradient of the step
@@ -152,11 +158,15 @@ class Optimizer {
   // optimizer.cpp: parameters and their state
   void attach(bool everything);
   void detach();
+  void declare(const Param& param, size_t group, bool all_slots, StateStore& state) const;
+  [[nodiscard]] bool may_be_cut(const Param& param, size_t group) const;
+  void collect(const std::string& param, const StateStore& own, StateStore& whole) const;
   void complete_state();
   void shed_state();
 
   // gradients.cpp: from autograd to the sum of the step, and its norm
-  void receive_gradient(size_t index);
+  void receive_gradient(size_t param);
+  void receive_gradient_of(size_t index, const at::Tensor& whole);
   [[nodiscard]] at::Tensor compress(size_t index, at::Tensor gradient) const;
   [[nodiscard]] at::Tensor measure(size_t index, const at::Tensor& whole, const at::Tensor& sum) const;
   void send(Arriving gradient);
@@ -177,7 +187,8 @@ class Optimizer {
   [[nodiscard]] const UpdateRule& rule(const Member& member) const { return *methods_[member.group].rule; }
   // Whether the norm of a member's gradient can only be estimated: from the sum of several compressed ones.
   [[nodiscard]] bool estimates_norm(const Member& member) const { return member.compressed && num_micro_batches_ > 1; }
-  [[nodiscard]] bool owned(const Member& member) const { return member.owner == processes_.comm->rank(); }
+  [[nodiscard]] bool owned(const Member& member) const { return member.piece.owner == processes_.comm->rank(); }
+  [[nodiscard]] SlotFormats formats(size_t group) const;
   [[nodiscard]] bool sharded() const { return !alone() && processes_.shard != Shard::kNone; }
   // Whether each micro-batch's gradient goes to its owner by itself.
   [[nodiscard]] bool shards_gradients() const { return processes_.shard == Shard::kGradients || processes_.shard == Shard::kWeights; }
@@ -192,7 +203,8 @@ class Optimizer {
   uint64_t seed_;
   Processes processes_;
   std::vector<GroupMethods> methods_;  // one a group
-  std::vector<Member> members_;
+  std::vector<Member> members_;       // in the order of the parameters
+  std::vector<size_t> first_member_;  // of each parameter, and how many members there are
   StateStore state_;
   std::set<std::string> frozen_;
 

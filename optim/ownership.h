@@ -1,6 +1,9 @@
 // Which process updates which parameter, where several train together.
 #pragma once
 
+#include <algorithm>
+#include <functional>
+
 #include "core/base/param.h"
 #include "core/config/fields.h"
 #include "core/dist/communicator.h"
@@ -36,12 +39,32 @@ struct Processes {
 };
 
 // The owner of each of things of these sizes: the largest first, each to the process with the least so far. The same on all
-// processes.
-[[nodiscard]] std::vector<int> assign_owners(const std::vector<int64_t>& sizes, int processes);
-// Of whole parameters, by how many numbers they have.
-[[nodiscard]] std::vector<int> assign_owners(const std::vector<Param>& params, int processes);
+// processes. `load` is what each has before and afterwards.
+[[nodiscard]] std::vector<int> assign_owners(const std::vector<int64_t>& sizes, std::vector<int64_t>& load);
 
-// Whether, with Shard::kWeights, a tensor rests at its owner alone. What is small rests everywhere.
+// What one process updates: a parameter, or rows [begin, end) of one.
+struct Piece {
+  size_t param = 0;
+  int owner = 0;
+  int64_t begin = 0;
+  int64_t end = 0;  // 0: the whole parameter
+};
+
+// Whole parameters to owners, by how many numbers they have; then the tables of tokens, embedding and head, those that `by_rows` allows it
+// for cut where that evens out what processes have. In the order of the parameters and their rows. Who owns what is no table does not
+// depend on `by_rows`.
+[[nodiscard]] std::vector<Piece> divide(const std::vector<Param>& params, int processes, const std::function<bool(size_t param)>& by_rows);
+
+[[nodiscard]] inline bool is_table(const Param& param) { return param.role == Role::kEmbedding || param.role == Role::kHead; }
+
+// Rows of a matrix that are updated at a time: what is in fp32 for the length of a step is then of so many. Pieces begin where such parts
+// do, so that rounding draws the same numbers however a matrix is cut.
+[[nodiscard]] inline int64_t rows_at_once(int64_t columns) {
+  constexpr int64_t kNumbers = 1 << 17;
+  return std::max<int64_t>(1, kNumbers / std::max<int64_t>(1, columns));
+}
+
+// Whether, with Shard::kWeights, a tensor of a block rests at its owner alone. What is small rests everywhere, and so do tables.
 [[nodiscard]] inline bool rests_at_owner(const at::Tensor& x) {
   constexpr int64_t kSmall = 1 << 14;  // numbers of a vector
   return x.dim() > 1 || x.numel() > kSmall;

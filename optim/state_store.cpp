@@ -110,6 +110,16 @@ std::vector<RestingSlot> StateStore::resting(const std::string& param) const {
   return all;
 }
 
+std::vector<at::Tensor> StateStore::resting(const std::string& param, const Rows& rows) const {
+  const State& own = state(param);
+  std::vector<at::Tensor> all;
+  for (const Record& record : own.records) {
+    const std::vector<at::Tensor> parts = rows.end > 0 && has_rows(record.spec, own.shape) ? narrowed(record.resting, rows) : record.resting;
+    all.insert(all.end(), parts.begin(), parts.end());
+  }
+  return all;
+}
+
 namespace {
 
 bool is_moment(const SlotSpec& spec) { return spec.kind == SlotKind::kSigned || spec.kind == SlotKind::kNonNegative; }
@@ -194,6 +204,16 @@ void StateStore::inherit(const std::string& param, const StateStore& old, const 
 
 void StateStore::keep(const std::string& param, const std::function<bool(SlotKind)>& kinds) {
   std::erase_if(params_.at(param).records, [&](const Record& record) { return !kinds(record.spec.kind); });
+}
+
+void StateStore::keep(const std::string& param, const Rows& rows) {
+  State& own = params_.at(param);
+  for (Record& record : own.records) {
+    if (!has_rows(record.spec, own.shape)) continue;
+    record.spec.shape[0] = rows.end - rows.begin;
+    for (at::Tensor& part : record.resting) part = part.slice(0, rows.begin, rows.end).clone();
+  }
+  own.shape.sizes[0] = rows.end - rows.begin;
 }
 
 int64_t StateStore::bytes() const {

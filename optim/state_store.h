@@ -62,6 +62,8 @@ class StateStore {
   void close(const std::string& param, const Slots& slots, const RandomStream& random, const Rows& rows);
   // The slots as they rest.
   [[nodiscard]] std::vector<RestingSlot> resting(const std::string& param) const;
+  // All that rests of some rows of a matrix, of {0, 0} of all: of what has none, a counter for instance, the whole.
+  [[nodiscard]] std::vector<at::Tensor> resting(const std::string& param, const Rows& rows) const;
 
   // Zeroes what `what` says. Where moments are partly kept, counters and bases stay, and one choice of places holds for all
   // moments: a first moment over a second that was zeroed would be a step without bound.
@@ -72,6 +74,8 @@ class StateStore {
   [[nodiscard]] bool contains(const std::string& param) const { return params_.contains(param); }
   // Forgets the slots of other kinds.
   void keep(const std::string& param, const std::function<bool(SlotKind)>& kinds);
+  // Forgets the other rows of a matrix whose slots open by rows.
+  void keep(const std::string& param, const Rows& rows);
 
   [[nodiscard]] int64_t bytes() const;
 

@@ -16,8 +16,8 @@ at::Tensor clipped(const at::Tensor& gradient, double factor) {
 }  // namespace
 
 bool Optimizer::update_fused(size_t index, double clip_factor) {
-  const Param& param = params_[index];
   const Member& member = members_[index];
+  const Param& param = member.param;
   const at::Tensor weight = param.value.detach();
   if (!fused_ || param.packed || param.mask.defined() || member.compressed || weight.scalar_type() != at::kFloat || !weight.is_contiguous()) return false;
   return rule(member).fused({.weight = weight, .grad = member.gradient.to(at::kFloat).contiguous(), .grad_scale = clip_factor,
@@ -26,8 +26,8 @@ bool Optimizer::update_fused(size_t index, double clip_factor) {
 
 void Optimizer::update(size_t index, double clip_factor) {
   const MemoryScope scope(Segment::kTemporary);
-  const Param& param = params_[index];
   Member& member = members_[index];
+  const Param& param = member.param;
   if (update_fused(index, clip_factor)) {
     member.gradient.reset();
     return;
@@ -45,20 +45,19 @@ void Optimizer::update(size_t index, double clip_factor) {
   member.gradient.reset();
 }
 
-// What is in fp32 for the length of a step is then of a few rows. Where the parts begin depends on the width alone.
+// What is in fp32 for the length of a step is then of a few rows.
 void Optimizer::update_by_rows(size_t index, double clip_factor) {
-  constexpr int64_t kNumbers = 1 << 20;  // of one part
-  const Param& param = params_[index];
   const Member& member = members_[index];
+  const Param& param = member.param;
   const StepInfo step = step_info(index);
   const int64_t rows = param.value.size(0);
-  const int64_t at_once = std::max<int64_t>(1, kNumbers / std::max<int64_t>(1, param.value.size(1)));
+  const int64_t at_once = rows_at_once(param.value.size(1));
   for (int64_t begin = 0; begin < rows; begin += at_once) {
     const Rows these{.begin = begin, .end = std::min(rows, begin + at_once), .last = begin + at_once >= rows};
     const auto of_rows = [&](const at::Tensor& x) { return x.dim() == 2 && x.size(0) == rows ? x.slice(0, these.begin, these.end) : x; };
     Param part{.name = param.name, .value = of_rows(param.value.detach()), .role = param.role};
     if (param.mask.defined()) part.mask = of_rows(param.mask);
-    const auto stream = [&](std::string_view purpose) { return step.random(purpose).child(static_cast<uint64_t>(begin)); };
+    const auto stream = [&](std::string_view purpose) { return step.random(purpose).child(static_cast<uint64_t>(member.piece.begin + begin)); };
     Slots slots = state_.open(param.name, these);
     apply(part, member, rule(member).direction(clipped(of_rows(member.gradient), clip_factor), slots, step), stream("weight_rounding"));
     state_.close(param.name, slots, stream("state_rounding"), these);
@@ -93,11 +92,11 @@ void Optimizer::apply(const Param& param, const Member& member, const Direction&
 void Optimizer::hand_out(size_t index) {
   const Member& member = members_[index];
   if (!one_updates(member)) return;
-  const auto give = [&](const at::Tensor& tensor) { handed_out_.push_back(processes_.comm->broadcast(tensor, member.owner)); };
-  for (const PackedPart& part : params_[index].resting())
-    if (processes_.shard != Shard::kWeights || !rests_at_owner(part.value)) give(part.value);
+  const auto give = [&](const at::Tensor& tensor) { handed_out_.push_back(processes_.comm->broadcast(tensor, member.piece.owner)); };
+  for (const PackedPart& part : member.param.resting())
+    if (processes_.shard != Shard::kWeights || is_table(member.param) || !rests_at_owner(part.value)) give(part.value);
   if (rule(member).compression() == nullptr || member.compressed) return;
-  for (const RestingSlot& slot : state_.resting(params_[index].name))
+  for (const RestingSlot& slot : state_.resting(member.param.name))
     if (!sharded() || held_by_all(slot.kind))
       for (const at::Tensor& part : slot.parts) give(part);
 }
@@ -108,11 +107,11 @@ void Optimizer::catch_up_on_paper() {
   for (size_t i = 0; i < members_.size(); ++i) {
     const Member& member = members_[i];
     if (owned(member) || rule(member).compression() == nullptr) continue;
-    const at::Tensor weight = params_[i].value.detach();
+    const at::Tensor weight = member.param.value.detach();
     const at::TensorOptions exact = weight.options().dtype(at::kFloat);
-    const Slots host = state_.open(params_[i].name, SlotKind::kHost);
+    const Slots host = state_.open(member.param.name, SlotKind::kHost);
     Slots slots;
-    for (const SlotSpec& spec : rule(member).slots({weight.sizes().vec(), params_[i].slice_axis}))
+    for (const SlotSpec& spec : rule(member).slots({weight.sizes().vec(), member.param.slice_axis}))
       slots.add(spec.name, spec.kind == SlotKind::kHost ? host[spec.name] : at::zeros(spec.shape, exact));
     (void)rule(member).direction(at::empty(weight.sizes(), exact), slots, step_info(i));
   }

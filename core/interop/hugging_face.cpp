@@ -193,7 +193,7 @@ std::set<std::string> names_of_linears(const Llama& model) {
 
 namespace {
 
-// Some tensors of a model, which are others afterwards where sizes are those of the file, are whole for as long as it lives.
+// The tensors of a weight, which are others afterwards where sizes are those of the file, are whole for as long as it lives.
 class Held {
  public:
   Held(WeightKeeper* keeper, std::function<std::vector<PackedPart>()> tensors) : keeper_(keeper), tensors_(std::move(tensors)) {
@@ -217,11 +217,8 @@ void load_weights(const fs::path& folder, const Llama& model) {
   const MemoryScope scope(Segment::kWeights);
   WeightLoader loader(folder);
   const std::set<std::string> of_linears = names_of_linears(model);
-  for (const Param& param : model.params()) {
-    if (of_linears.contains(param.name)) continue;
-    const Held held(model.keeper(), [&] { return param.resting(); });
-    loader.load(param);
-  }
+  for (const Param& param : model.params())
+    if (!of_linears.contains(param.name)) loader.load(param);
   for (const auto& linear : model.linears()) {
     const Held held(model.keeper(), [&] { return tensors_of(linear->weight()); });
     loader.load(*linear);

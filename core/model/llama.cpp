@@ -96,19 +96,13 @@ Llama::Llama(const Structure& structure, const at::TensorOptions& options, uint6
     kernels::fill_normal(table, c.initializer_range, random_stream(seed, "init", name));
     return table;
   };
-  const auto built = [&](const std::vector<PackedPart>& tensors) {
-    if (keeper_ != nullptr) keeper_->shed(tensors);
-  };
   embedding_ = register_parameter("embed_tokens", make_table("model.embed_tokens.weight"));
-  built({{"model.embed_tokens.weight", embedding_.detach()}});
   for (int64_t i = 0; i < c.num_hidden_layers; ++i) {
     blocks_.push_back(register_module(fmt::format("layer_{}", i), make_block(i)));
-    built(blocks_.back()->tensors());
+    if (keeper_ != nullptr) keeper_->shed(blocks_.back()->tensors());
   }
   norm_ = register_module("norm", std::make_shared<RmsNorm>("model.norm", c.hidden_size, c.rms_norm_eps, options));
-  if (c.tie_word_embeddings) return;
-  head_ = register_parameter("lm_head", make_table("lm_head.weight"));
-  built({{"lm_head.weight", head_.detach()}});
+  if (!c.tie_word_embeddings) head_ = register_parameter("lm_head", make_table("lm_head.weight"));
 }
 
 std::shared_ptr<Block> Llama::make_block(int64_t index) const {
@@ -160,22 +154,14 @@ at::Tensor Llama::hidden(const at::Tensor& tokens) {
   if (!rotary_.cos.defined() || rotary_.cos.size(0) < length)
     rotary_ = rotary_tables(length, config().head_width(), config().rope_theta, embedding_.options().requires_grad(false));
   const RotaryTables rotary{rotary_.cos.slice(0, 0, length), rotary_.sin.slice(0, 0, length)};
-  at::Tensor x = embed(tokens);
+  at::Tensor x = at::embedding(embedding_, tokens.to(embedding_.device()));  // (B, L, hidden)
   for (size_t i = 0; i < blocks_.size(); ++i)
-    x = with_weights(keeper_, static_cast<int64_t>(i) + 1, [&](const at::Tensor& in) { return blocks_[i]->forward(in, rotary, recompute_); }, x);
+    x = with_weights(keeper_, static_cast<int64_t>(i), [&](const at::Tensor& in) { return blocks_[i]->forward(in, rotary, recompute_); }, x);
   return norm_->forward(x);
 }
 
-// The gradient does not read the table: (B, L) → (B, L, hidden).
-at::Tensor Llama::embed(const at::Tensor& tokens) const {
-  const WeightsOf table(keeper_, 0);
-  return at::embedding(embedding_, tokens.to(embedding_.device()));
-}
-
-// The loss makes the head's gradients as it goes forwards, so that its backward pass does not read the head.
 at::Tensor Llama::loss(const at::Tensor& inputs, const at::Tensor& targets, double scale, int64_t chunk, const kernels::SoftTargets* soft) {
   const at::Tensor h = hidden(inputs);
-  const WeightsOf head_weights(keeper_, num_parts() - 1);
   return kernels::linear_cross_entropy(h.view({-1, h.size(2)}), head(), targets.reshape({-1}).to(h.device()), scale, chunk, soft);
 }
 
@@ -185,7 +171,6 @@ at::Tensor Llama::log_likelihoods(const at::Tensor& inputs, const at::Tensor& ta
   at::Tensor all = at::empty(targets.sizes(), h.options().dtype(at::kFloat));
   const at::Tensor flat = all.flatten();
   const at::Tensor target = targets.flatten().to(h.device());
-  const WeightsOf head_weights(keeper_, num_parts() - 1);
   for (int64_t begin = 0; begin < h.size(0); begin += chunk) {
     const int64_t end = std::min(h.size(0), begin + chunk);
     const at::Tensor losses = at::cross_entropy_loss(head_logits(h.slice(0, begin, end)).to(at::kFloat), target.slice(0, begin, end), {},
@@ -217,13 +202,6 @@ std::vector<PackedPart> Llama::tensors() const {
   std::vector<PackedPart> all;
   add_tensors(params(), linears(), all);
   return all;
-}
-
-std::vector<PackedPart> Llama::tensors_of_part(int64_t part) const {
-  const bool first = part == 0 || (part == num_parts() - 1 && config().tie_word_embeddings);
-  if (first) return {{"model.embed_tokens.weight", embedding_.detach()}};
-  if (part == num_parts() - 1) return {{"lm_head.weight", head_.detach()}};
-  return blocks_.at(static_cast<size_t>(part - 1))->tensors();
 }
 
 int64_t Llama::bytes() const {

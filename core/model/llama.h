@@ -61,7 +61,7 @@ struct BlockSource {
 
 class Llama final : public torch::nn::Module {
  public:
-  // A keeper sheds the weights of each part as soon as it is built.
+  // A keeper sheds the weights of each block as soon as it is built.
   Llama(const Structure& structure, const at::TensorOptions& options, uint64_t seed, WeightKeeper* keeper = nullptr);
   Llama(const ModelConfig& config, const ParameterizationConfig& parameterization, const at::TensorOptions& options,
         uint64_t seed)
@@ -83,9 +83,7 @@ class Llama final : public torch::nn::Module {
   [[nodiscard]] std::vector<Param> params() const;
   // What a checkpoint holds: the trained tensors as they rest, and what weights keep besides.
   [[nodiscard]] std::vector<PackedPart> tensors() const;
-  // The same of one part, see weight_keeper.h. Tied, embedding and head are the same tensor.
-  [[nodiscard]] std::vector<PackedPart> tensors_of_part(int64_t part) const;
-  [[nodiscard]] int64_t num_parts() const { return static_cast<int64_t>(blocks_.size()) + 2; }
+  [[nodiscard]] std::vector<PackedPart> tensors_of_block(int64_t block) const { return blocks_.at(static_cast<size_t>(block))->tensors(); }
   // Bytes of those that are here, and of what follows from them.
   [[nodiscard]] int64_t bytes() const;
 
@@ -110,7 +108,6 @@ class Llama final : public torch::nn::Module {
 
  private:
   [[nodiscard]] std::shared_ptr<Block> make_block(int64_t index) const;
-  [[nodiscard]] at::Tensor embed(const at::Tensor& tokens) const;
   [[nodiscard]] const at::Tensor& head() const { return config().tie_word_embeddings ? embedding_ : head_; }
 
   Structure structure_;

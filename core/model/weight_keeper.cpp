@@ -9,35 +9,37 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Variable;
 using torch::autograd::variable_list;
 
-// Nothing but what it does as gradients pass: of what a part puts out it fetches the weights, of what a part takes in it releases them.
-// All of the part's own nodes are younger than the latter, and autograd takes the youngest first.
+// Nothing but what it does as gradients pass: of what a block puts out it fetches the weights, of what a block takes in it releases them.
+// All of the block's own nodes are younger than the latter, and autograd takes the youngest first.
 class Border : public torch::autograd::Function<Border> {
  public:
-  static Variable forward(AutogradContext* ctx, const Variable& x, WeightKeeper* keeper, int64_t part, bool enters) {
+  static Variable forward(AutogradContext* ctx, const Variable& x, WeightKeeper* keeper, int64_t block, bool enters) {
     ctx->saved_data["keeper"] = reinterpret_cast<int64_t>(keeper);
-    ctx->saved_data["part"] = part;
+    ctx->saved_data["block"] = block;
     ctx->saved_data["enters"] = enters;
     return x;
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     auto* keeper = reinterpret_cast<WeightKeeper*>(ctx->saved_data["keeper"].toInt());
-    const int64_t part = ctx->saved_data["part"].toInt();
+    const int64_t block = ctx->saved_data["block"].toInt();
     if (ctx->saved_data["enters"].toBool())
-      keeper->release(part);
+      keeper->release(block);
     else
-      keeper->fetch(part, Pass::kBackward);
+      keeper->fetch(block, Pass::kBackward);
     return {grads[0], Variable(), Variable(), Variable()};
   }
 };
 
 }  // namespace
 
-at::Tensor with_weights(WeightKeeper* keeper, int64_t part, const std::function<at::Tensor(const at::Tensor&)>& f, const at::Tensor& x) {
+at::Tensor with_weights(WeightKeeper* keeper, int64_t block, const std::function<at::Tensor(const at::Tensor&)>& f, const at::Tensor& x) {
   if (keeper == nullptr) return f(x);
-  const WeightsOf weights(keeper, part);
-  if (!at::GradMode::is_enabled()) return f(x);
-  return Border::apply(f(Border::apply(x, keeper, part, true)), keeper, part, false);
+  const bool learns = at::GradMode::is_enabled();
+  keeper->fetch(block, Pass::kForward);
+  at::Tensor y = learns ? Border::apply(f(Border::apply(x, keeper, block, true)), keeper, block, false) : f(x);
+  keeper->release(block);
+  return y;
 }
 
 }  // namespace tersor

@@ -26,12 +26,32 @@ NamedTensors owned_state(const Optimizer& optimizer) {
   return all;
 }
 
+// In the metadata of a file with the state of some rows of matrices: {"model.embed_tokens.weight": [0, 4096], …}.
+constexpr const char* kRows = "rows";
+
+std::map<std::string, std::string> metadata_of_state(const Optimizer& optimizer) {
+  Json rows = Json::object();
+  for (const Param& param : optimizer.params())
+    if (const auto own = optimizer.own_rows(param.name); own && own->end > 0) rows[param.name] = {own->begin, own->end};
+  if (rows.empty()) return {};
+  return {{kRows, rows.dump()}};
+}
+
+Rows rows_in(const SafetensorsFile& file, const std::string& param) {
+  const auto found = file.metadata().find(kRows);
+  if (found == file.metadata().end()) return {};
+  const Json rows = Json::parse(found->second);
+  return rows.contains(param) ? Rows{.begin = rows[param][0], .end = rows[param][1]} : Rows{};
+}
+
 // Writes the files of one checkpoint and remembers what the manifest has to say of them.
 class CheckpointWriter {
  public:
   explicit CheckpointWriter(fs::path folder) : folder_(std::move(folder)) {}
 
-  void tensors(const std::string& file, const NamedTensors& values) { note(file, write_safetensors(folder_ / file, values)); }
+  void tensors(const std::string& file, const NamedTensors& values, const std::map<std::string, std::string>& metadata = {}) {
+    note(file, write_safetensors(folder_ / file, values, metadata));
+  }
   void text(const std::string& file, const std::string& content) {
     write_whole(folder_ / file, content);
     note(file, sha256_of_text(content));
@@ -77,8 +97,12 @@ void write_weights(const CheckpointContent& content, Communicator& comm, Checkpo
   const bool leads = comm.rank() == 0;
   if (!leads && !scattered) return;
   NamedTensors weights;
-  for (const PackedPart& part : content.model.tensors())
-    if (is_here(part.value) && (leads || rests_at_owner(part.value))) weights.emplace_back(part.name, part.value);
+  if (leads)
+    for (const PackedPart& part : content.model.tensors())
+      if (is_here(part.value)) weights.emplace_back(part.name, part.value);
+  for (int64_t block = 0; !leads && block < content.model.config().num_hidden_layers; ++block)
+    for (const PackedPart& part : content.model.tensors_of_block(block))
+      if (is_here(part.value) && rests_at_owner(part.value)) weights.emplace_back(part.name, part.value);
   if (!scattered) return writer.tensors("model.safetensors", weights);
   const std::string file = fmt::format("model-{:05}-of-{:05}.safetensors", comm.rank() + 1, comm.size());
   writer.tensors(file, weights);
@@ -113,7 +137,7 @@ void write_rest(const CheckpointContent& content, CheckpointWriter& writer) {
 void write_files(const CheckpointContent& content, const fs::path& work) {
   Communicator& comm = content.optimizer.comm();
   CheckpointWriter writer(work);
-  writer.tensors(fmt::format("optim-{:05}.safetensors", comm.rank()), owned_state(content.optimizer));
+  writer.tensors(fmt::format("optim-{:05}.safetensors", comm.rank()), owned_state(content.optimizer), metadata_of_state(content.optimizer));
   write_weights(content, comm, writer);
   if (comm.rank() == 0) write_rest(content, writer);
   writer.collect(comm);
@@ -204,26 +228,68 @@ TrainerState open_checkpoint(const fs::path& checkpoint) {
   return state;
 }
 
-void load_optimizer(const fs::path& checkpoint, const Optimizer& optimizer) {
-  std::map<std::string, std::shared_ptr<SafetensorsFile>> files;  // by the name of the state in them
-  std::set<std::string> unused;
+namespace {
+
+struct SavedState {
+  std::shared_ptr<SafetensorsFile> file;
+  Rows rows;  // of the parameter, {0, 0}: all
+};
+using SavedStates = std::multimap<std::string, SavedState>;  // by the name of the tensor
+
+SavedStates open_state(const fs::path& checkpoint) {
+  SavedStates all;
   for (const auto& entry : fs::directory_iterator(checkpoint)) {
     if (!entry.path().filename().string().starts_with("optim-")) continue;
     const auto file = std::make_shared<SafetensorsFile>(entry.path());
-    for (const auto& [name, tensor] : file->entries()) files[name] = file;
+    for (const auto& [name, tensor] : file->entries()) all.emplace(name, SavedState{file, rows_in(*file, param_of(name))});
   }
-  std::set<std::string> elsewhere;  // parameters whose state others have
+  return all;
+}
+
+// Fills what rests of some rows of a matrix, or of all, from pieces that may be cut otherwise. False where rows are missing.
+bool load_rows(const SavedStates& saved, const std::string& name, const Rows& rows, const at::Tensor& value) {
+  const auto [begin, end] = saved.equal_range(name);
+  const auto has_rows = [](at::IntArrayRef shape, const Rows& r) { return shape.size() == 2 && (r.end == 0 || shape[0] == r.end - r.begin); };
+  if (!has_rows(value.sizes(), rows)) {  // a counter, the same everywhere
+    begin->second.file->copy_into(name, value);
+    return true;
+  }
+  int64_t filled = 0;
+  for (auto one = begin; one != end; ++one) {
+    const auto& [file, there] = one->second;
+    const SafetensorsFile::Entry& entry = file->entries().at(name);
+    if (!has_rows(entry.shape, there) || entry.shape[1] != value.size(1)) return false;
+    const int64_t first = std::max(rows.begin, there.begin);
+    const int64_t last = std::min(rows.begin + value.size(0), there.begin + entry.shape[0]);
+    if (first >= last) continue;
+    const at::Tensor piece = at::empty(entry.shape, entry.dtype);
+    file->copy_into(name, piece);
+    value.slice(0, first - rows.begin, last - rows.begin).copy_(piece.slice(0, first - there.begin, last - there.begin));
+    filled += last - first;
+  }
+  return filled == value.size(0);
+}
+
+}  // namespace
+
+void load_optimizer(const fs::path& checkpoint, const Optimizer& optimizer) {
+  const SavedStates saved = open_state(checkpoint);
+  std::set<std::string> unused;
+  for (const auto& [name, one] : saved) unused.insert(name);
   for (const Param& param : optimizer.params())
-    if (!optimizer.owns(param.name)) elsewhere.insert(param.name);
-  for (const auto& [name, file] : files)
-    if (!elsewhere.contains(param_of(name))) unused.insert(name);
+    if (!optimizer.owns(param.name)) std::erase_if(unused, [&](const std::string& name) { return param_of(name) == param.name; });
   optimizer.state().visit([&](const std::string& name, const at::Tensor& value) {
-    const auto found = files.find(name);
-    if (found == files.end() || found->second->entries().at(name).dtype != value.scalar_type())
+    const auto found = saved.find(name);
+    const Rows rows = optimizer.own_rows(param_of(name)).value_or(Rows{});
+    bool fits = found != saved.end() && found->second.file->entries().at(name).dtype == value.scalar_type();
+    if (fits && (rows.end > 0 || found->second.rows.end > 0))
+      fits = load_rows(saved, name, rows, value);
+    else if (fits)
+      found->second.file->copy_into(name, value);
+    if (!fits)
       throw user_error("'{}' holds no state '{}' of this type: the run was saved with other rules or state formats; "
                        "put them back, or keep the weights alone with run.name=another run.init_from='{}'",
                        checkpoint.string(), name, checkpoint.string());
-    found->second->copy_into(name, value);
     unused.erase(name);
   });
   if (!unused.empty())

@@ -7,7 +7,7 @@
 // A checkpoint is written into a temporary folder, every file made durable and summed up in manifest.json, COMMITTED
 // written last, and the folder renamed. Weights and state are kept by name and in their resting type, so that resuming is
 // exact and does not depend on the number of processes. model.safetensors with config.json loads in Transformers when all
-// weights are dense. Several processes write one optim-… file each, and where weights are scattered one model-…-of-….safetensors, which
+// weights are dense. Several processes write one optim-… file each, whose metadata names the rows of what is cut among them, and where weights are scattered one model-…-of-….safetensors, which
 // model.safetensors.index.json then lists; a run goes on on another number of them, sharded in another way.
 #pragma once
 

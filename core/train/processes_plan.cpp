@@ -1,17 +1,17 @@
 #include "core/train/processes_plan.h"
 
+#include <numeric>
+
 #include "core/train/prepare.h"
 #include "core/train/scattered_weights.h"
 
 namespace tersor {
 namespace {
 
-// Numbers that each process owns.
-std::vector<int64_t> loads_of(const std::vector<Param>& params, int processes) {
-  std::vector<int64_t> loads(static_cast<size_t>(processes), 0);
-  const std::vector<int> owners = assign_owners(params, processes);
-  for (size_t i = 0; i < params.size(); ++i) loads[static_cast<size_t>(owners[i])] += params[i].value.numel();
-  return loads;
+// Numbers that each process updates.
+std::vector<int64_t> loads_of(const RunConfig& config, const Llama& shapes, int processes, Shard shard) {
+  const auto comm = on_paper(0, processes);
+  return Optimizer(shapes.params(), config.optimizer, 0, {.comm = comm.get(), .shard = shard}).loads();
 }
 
 struct Sent {
@@ -38,12 +38,12 @@ Sent sent_in_a_step(RunConfig config, int rank, int processes, Shard shard, int6
 
 ProcessesPlan plan_processes(const RunConfig& config, int processes, Shard shard) {
   const Llama shapes = shapes_of(config);
-  const std::vector<int64_t> loads = loads_of(shapes.params(), processes);
+  const std::vector<int64_t> loads = loads_of(config, shapes, processes, shard);
   const auto fullest = std::max_element(loads.begin(), loads.end());
   const auto rank = static_cast<int>(fullest - loads.begin());
   ProcessesPlan plan{.processes = processes, .shard = shard};
   plan.micro_batches = std::max<int64_t>(1, config.train.global_batch_size / config.train.micro_batch_size / processes);
-  plan.balance = static_cast<double>(*fullest) * processes / static_cast<double>(shapes.num_parameters());
+  plan.balance = static_cast<double>(*fullest) * processes / static_cast<double>(std::accumulate(loads.begin(), loads.end(), int64_t{0}));
   plan.flops = static_cast<double>(plan.micro_batches * config.train.micro_batch_size * config.data.sequence_length) *
                flops_per_token(config, config.model.num_hidden_layers);
   {

@@ -38,13 +38,14 @@ ScatteredWeights::ScatteredWeights(const Llama& shapes, Communicator& comm) : co
 std::map<std::string, int> ScatteredWeights::owners_of(const Llama& model, int processes) {
   std::map<std::string, int> all;
   const std::vector<Param> params = model.params();
-  const std::vector<int> of_params = assign_owners(params, processes);
-  for (size_t i = 0; i < params.size(); ++i)
-    for (const PackedPart& part : params[i].resting()) all[part.name] = of_params[i];
+  for (const Piece& piece : divide(params, processes, [](size_t) { return false; }))
+    if (const Param& param = params[piece.param]; !is_table(param))
+      for (const PackedPart& part : param.resting()) all[part.name] = piece.owner;
   const std::vector<PackedPart> kept = kept_tensors(model);
   std::vector<int64_t> bytes;
   for (const PackedPart& part : kept) bytes.push_back(static_cast<int64_t>(part.value.nbytes()));
-  const std::vector<int> of_kept = assign_owners(bytes, processes);
+  std::vector<int64_t> load(static_cast<size_t>(processes), 0);
+  const std::vector<int> of_kept = assign_owners(bytes, load);
   for (size_t i = 0; i < kept.size(); ++i) all[kept[i].name] = of_kept[i];
   return all;
 }
@@ -53,16 +54,16 @@ void ScatteredWeights::attach(Llama& model) {
   const std::map<std::string, int> before = std::exchange(owners_, owners_of(model, comm_.size()));
   model_ = &model;
   model.set_keeper(this);
-  parts_.assign(static_cast<size_t>(model.num_parts()), {});
-  for (int64_t i = 0; i < model.num_parts(); ++i) {
-    const std::vector<PackedPart> tensors = model.tensors_of_part(i);
+  blocks_.assign(static_cast<size_t>(model.config().num_hidden_layers), {});
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    const std::vector<PackedPart> tensors = model.tensors_of_block(static_cast<int64_t>(i));
     for (const PackedPart& part : tensors) {
       if (!rests_at_owner(part.value)) continue;
       if (!whole_ && before.at(part.name) != owners_.at(part.name)) {  // sizes are others than those of the shapes were
         allocate(part.value);
         comm_.broadcast(part.value, before.at(part.name)).wait();
       }
-      if (!part.idle) parts_[static_cast<size_t>(i)].tensors.push_back(part);
+      if (!part.idle) blocks_[i].tensors.push_back(part);
     }
     shed(tensors);
   }
@@ -81,50 +82,42 @@ std::vector<Pending> ScatteredWeights::bring(const std::vector<PackedPart>& tens
 
 void ScatteredWeights::gather() {
   rest();
-  for (int64_t i = 0; i < model_->num_parts(); ++i)
-    for (Pending& tensor : bring(model_->tensors_of_part(i))) tensor.wait();
+  for (size_t i = 0; i < blocks_.size(); ++i)
+    for (Pending& tensor : bring(model_->tensors_of_block(static_cast<int64_t>(i)))) tensor.wait();
   whole_ = true;
 }
 
 void ScatteredWeights::rest() {
-  for (Part& part : parts_) {
-    part.users = 0;
-    if (part.asked_for) send_away(part);
-  }
+  for (Fetched& block : blocks_)
+    if (block.asked_for) send_away(block);
 }
 
 void ScatteredWeights::ask_for(int64_t index) {
-  if (index < 0 || index >= static_cast<int64_t>(parts_.size())) return;
-  Part& part = parts_[static_cast<size_t>(index)];
-  if (part.asked_for) return;
-  part.asked_for = true;
-  part.coming = bring(part.tensors);
+  if (index < 0 || index >= static_cast<int64_t>(blocks_.size())) return;
+  Fetched& block = blocks_[static_cast<size_t>(index)];
+  if (block.asked_for) return;
+  block.asked_for = true;
+  block.coming = bring(block.tensors);
 }
 
-// The first part begins a pass over all: what one before has left is out of date.
+// The first block begins a pass over all: what one before has left is out of date.
 void ScatteredWeights::fetch(int64_t index, Pass pass) {
   if (whole_) return;
-  if (index == 0) rest();
+  if (index == 0 && pass == Pass::kForward) rest();
   ask_for(index);
-  Part& part = parts_.at(static_cast<size_t>(index));
-  ++part.users;
-  for (Pending& tensor : std::exchange(part.coming, {})) tensor.wait();
-  if (pass == Pass::kForward)
-    ask_for(index + 1);
-  else if (index > 1)  // the embedding is not read backwards
-    ask_for(index - 1);
+  for (Pending& tensor : std::exchange(blocks_.at(static_cast<size_t>(index)).coming, {})) tensor.wait();
+  ask_for(pass == Pass::kForward ? index + 1 : index - 1);
 }
 
 void ScatteredWeights::release(int64_t index) {
-  Part& part = parts_.at(static_cast<size_t>(index));
-  if (whole_ || part.users == 0) return;
-  if (--part.users == 0) send_away(part);
+  Fetched& block = blocks_.at(static_cast<size_t>(index));
+  if (!whole_ && block.asked_for) send_away(block);
 }
 
-void ScatteredWeights::send_away(Part& part) {
-  for (Pending& tensor : std::exchange(part.coming, {})) tensor.wait();
-  part.asked_for = false;
-  shed(part.tensors);
+void ScatteredWeights::send_away(Fetched& block) {
+  for (Pending& tensor : std::exchange(block.coming, {})) tensor.wait();
+  block.asked_for = false;
+  shed(block.tensors);
 }
 
 void ScatteredWeights::hold(const std::vector<PackedPart>& tensors) {

@@ -4,8 +4,9 @@
 //   auto model = build_model(config, device, &scattered);     // never whole on any process
 //   scattered.attach(*model);
 //
-// Every large tensor rests at its owner alone: a parameter where it is updated, what is kept besides wherever there is room. A part of the
-// network comes to all processes while it runs, the one after it on its way meanwhile, and goes. What is small rests everywhere.
+// Every large tensor of a block rests at its owner alone: a parameter where it is updated, what is kept besides wherever there is room. A
+// block comes to all processes while it runs, the one after it on its way meanwhile, and goes. What is small rests everywhere, and so do
+// embedding and head.
 //
 // All processes must run the same passes in the same order.
 #pragma once
@@ -29,27 +30,26 @@ class ScatteredWeights final : public WeightKeeper {
   // Sends away what nothing runs with.
   void rest();
 
-  void fetch(int64_t part, Pass pass) override;
-  void release(int64_t part) override;
+  void fetch(int64_t block, Pass pass) override;
+  void release(int64_t block) override;
   void hold(const std::vector<PackedPart>& tensors) override;
   void shed(const std::vector<PackedPart>& tensors) override;
 
  private:
-  struct Part {
-    std::vector<PackedPart> tensors;  // that rest at an owner and take part in products
-    int64_t users = 0;
+  struct Fetched {
+    std::vector<PackedPart> tensors;  // that rest at an owner and are read by products
     bool asked_for = false;
     std::vector<Pending> coming{};
   };
   [[nodiscard]] static std::map<std::string, int> owners_of(const Llama& model, int processes);
   [[nodiscard]] bool own(const std::string& name) const { return owners_.at(name) == comm_.rank(); }
   [[nodiscard]] std::vector<Pending> bring(const std::vector<PackedPart>& tensors);
-  void ask_for(int64_t part);
-  void send_away(Part& part);
+  void ask_for(int64_t block);
+  void send_away(Fetched& block);
 
   Communicator& comm_;
   std::map<std::string, int> owners_;  // by the names of tensors
-  std::vector<Part> parts_;
+  std::vector<Fetched> blocks_;
   Llama* model_ = nullptr;
   bool whole_ = false;
 };

@@ -1,6 +1,8 @@
 // The same steps on one process and on several: for every rule, every way to shard, and both moments of update.
 #include <mutex>
+#include <numeric>
 
+#include "core/train/prepare.h"
 #include "tests/support/quadratic.h"
 #include "tests/support/world.h"
 
@@ -8,6 +10,7 @@ namespace tersor {
 namespace {
 
 using namespace testing;
+namespace fs = std::filesystem;
 
 TEST_CASE("communicator: sums, owners and texts", "[dist]") {
   World world(3);
@@ -109,6 +112,65 @@ TEST_CASE("processes: four with sums in another order stay near", "[dist][confor
         CHECK(distance(trained_together(world, way, shard), alone) < 2e-4);
       }
     }
+}
+
+TEST_CASE("processes: a table whose rows are shared out is what it is at one, bit for bit", "[dist][conformance]") {
+  constexpr int64_t kRows = 16384;
+  constexpr int64_t kColumns = 32;  // four parts
+  const at::Tensor first = at::arange(kRows * kColumns, at::kFloat).sin_().view({kRows, kColumns});
+  const auto made = [&](at::ScalarType type) {
+    return std::vector<Param>{{"table", first.to(type).clone().requires_grad_(true), Role::kEmbedding},
+                              {"w", first[1].to(type).clone().requires_grad_(true), Role::kVector}};
+  };
+  const auto trained = [&](const OptimizerConfig& config, at::ScalarType type, const Processes& processes) {
+    const std::vector<Param> params = made(type);
+    Optimizer optimizer(params, config, 1, processes);
+    TERSOR_CHECK(processes.comm->alone() || optimizer.own_rows("table")->end > 0, "the table is not cut");
+    for (int64_t step = 1; step <= 3; ++step) {
+      optimizer.begin_step(at_step(step), 0.01, 2);
+      for (int64_t part = processes.comm->rank(); part < 2; part += processes.comm->size()) {
+        optimizer.begin_micro_batch();
+        const auto loss = [&] { return ((params[0].value - static_cast<double>(part)).square().sum() + params[1].value.square().sum()) * 0.1; };
+        loss().backward();
+        if (part + processes.comm->size() >= 2 && optimizer.begin_second_pass()) loss().backward();
+      }
+      TERSOR_CHECK(optimizer.finish_step().finite, "finite");
+      if (step == 2) (void)optimizer.reset("table", {.keep = Reset::Keep::kLargest, .share = 0.9});
+    }
+    return std::vector<at::Tensor>{params[0].value.detach(), params[1].value.detach()};
+  };
+  World world(2);
+  for (const std::string rule : {"adamw", "lion", "{type: sgd, momentum: 0.9}"})
+    for (const std::string format : {"fp32", "bf16", "{type: int8, min_size: 0}"})
+      for (const at::ScalarType type : {at::kFloat, at::kBFloat16})
+        for (const std::string more : {", clip_norm: 0.5", ", update: during_backward, clip_norm: 0.5"}) {
+          if (rule != "adamw" && more.starts_with(", update")) continue;
+          const OptimizerConfig config = configuration(rule, format, more, made(type));
+          const auto alone = trained(config, type, {});
+          for (const auto& [shard, name] : EnumNames<Shard>::values) {
+            if (shard == Shard::kNone) continue;
+            INFO(rule << " " << format << " " << type << more << " " << name);
+            std::vector<std::vector<at::Tensor>> all(2);
+            world.run([&](Communicator& comm) { all[static_cast<size_t>(comm.rank())] = trained(config, type, {.comm = &comm, .shard = shard}); });
+            CHECK(at::equal(all[0][0], alone[0]));
+            CHECK(at::equal(all[1][0], alone[0]));
+          }
+        }
+}
+
+TEST_CASE("processes: what each updates is even, and every row is somebody's", "[dist][plan]") {
+  for (const char* size : {"60m", "130m", "350m", "1b", "7b"}) {
+    const RunConfig config = read_run_config({fs::path(TERSOR_SOURCE_DIR) / "configs/model" / fmt::format("llama_{}.yaml", size)}, {"data.source=synthetic"});
+    const std::vector<Param> params = shapes_of(config).params();
+    for (const int processes : {2, 3, 4, 8, 16}) {
+      INFO(size << " on " << processes);
+      const auto comm = on_paper(0, processes);
+      const std::vector<int64_t> loads = Optimizer(params, config.optimizer, 1, {.comm = comm.get(), .shard = Shard::kStates}).loads();
+      const auto sum = std::accumulate(loads.begin(), loads.end(), int64_t{0});
+      CHECK(sum == shapes_of(config).num_parameters());
+      CHECK(static_cast<double>(*std::max_element(loads.begin(), loads.end())) * processes <= 1.05 * static_cast<double>(sum));
+    }
+  }
 }
 
 TEST_CASE("processes: sharded moments add up to those of one", "[dist]") {

@@ -72,6 +72,28 @@ TEST_CASE("program: a run goes on on another number of processes, each way to sh
   }
 }
 
+// Of 16384 tokens four parts of the tables can be at different processes.
+TEST_CASE("program: a run whose tables are cut goes on where they are cut otherwise", "[dist]") {
+  const TemporaryFolder folder;
+  const std::string words = "model.vocab_size=16384 \"optimizer.groups=[{match: any, state: int8}]\" run.dtype=bf16 optimizer.accumulate=full schedule.type=constant "
+                            "schedule.warmup=0 train.micro_batch_size=4 ";
+  REQUIRE(shell(folder, command(folder, 2, "whole", words + "distributed.shard=none")).code == 0);
+  int steps = 0;
+  for (const std::string shard : {"states", "weights", "none", "gradients"}) {
+    const Ended ended = shell(folder, command(folder, 2, "cut", fmt::format("{} distributed.shard={} train.steps={}", words, shard, steps += 3)));
+    INFO(shard << "\n" << ended.output);
+    REQUIRE(ended.code == 0);
+    const SafetensorsFile second(folder / "cut" / fmt::format("checkpoints/step-{:08}", steps) / "optim-00001.safetensors");
+    CHECK(second.metadata().contains("rows") == (shard != "none"));
+  }
+  CHECK(losses(folder, "cut") == losses(folder, "whole"));  // two processes add up alike
+  for (const int processes : {4, 1}) {
+    const Ended ended = shell(folder, command(folder, processes, "cut", fmt::format("{} train.micro_batch_size=2 distributed.shard=states train.steps={}", words, steps += 3)));
+    INFO(processes << "\n" << ended.output);
+    REQUIRE(ended.code == 0);
+  }
+}
+
 TEST_CASE("program: what a timeline does on two processes is what it does on one, bit for bit", "[dist][timeline]") {
   const TemporaryFolder folder;
   const std::vector<std::pair<std::string, std::string>> runs{
@@ -80,6 +102,8 @@ TEST_CASE("program: what a timeline does on two processes is what it does on one
       {"merged", "\"parameterization={method: {type: lora, rank: 4}}\" \"timeline=[{do: {type: merge}, when: every 4}]\""},
       {"switched", "\"parameterization={method: {type: switch_lora, rank: 4}}\" \"timeline=[{do: {type: switch_vectors}, when: every 1}]\""},
       {"pruned", "\"parameterization={method: {type: masked}}\" \"timeline=[{do: {type: prune, sparsity: 0.5}, when: at 4}]\""},
+      {"tables", "model.vocab_size=16384 \"timeline=[{do: {type: reset_moments, match: any, mode: magnitude, share: 0.5}, when: at 3}, "
+                 "{do: {type: grow, growth: {type: stack, factor: 2}, moments: copy}, when: at 5}]\""},
       {"changed", "\"timeline=[{do: {type: reparameterize, method: {type: low_rank, rank: 4}}, when: at 5}]\""}};
   for (const auto& [name, timeline] : runs)
     for (const std::string shard : {"none", "states", "gradients", "weights"}) {

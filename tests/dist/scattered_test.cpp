@@ -28,7 +28,8 @@ TEST_CASE("scattered: a model is never whole, and what each process has adds up 
   int64_t everywhere = 0;
   for (const PackedPart& part : whole->tensors()) {
     expected[part.name] = part.value.detach();
-    if (!rests_at_owner(part.value)) everywhere += static_cast<int64_t>(part.value.nbytes());
+    const bool table = part.name == "model.embed_tokens.weight" || part.name == "lm_head.weight";
+    if (table || !rests_at_owner(part.value)) everywhere += static_cast<int64_t>(part.value.nbytes());
   }
   World world(3);
   std::vector<int64_t> bytes(3);
@@ -46,7 +47,8 @@ TEST_CASE("scattered: a model is never whole, and what each process has adds up 
     TERSOR_CHECK(weight_bytes(*model) == bytes[static_cast<size_t>(comm.rank())], "scattered again");
   });
   CHECK(bytes[0] + bytes[1] + bytes[2] == weight_bytes(*whole) + 2 * everywhere);
-  for (const int64_t own : bytes) CHECK(static_cast<double>(own) < 0.45 * static_cast<double>(weight_bytes(*whole)));
+  for (const int64_t own : bytes)
+    CHECK(static_cast<double>(own - everywhere) < 0.4 * static_cast<double>(weight_bytes(*whole) - everywhere));
 }
 
 TEST_CASE("scattered: steps are those of one process, whatever is frozen, tied or computed again", "[dist]") {
@@ -97,9 +99,10 @@ TEST_CASE("scattered: the plan has one copy of the weights, and two blocks at a 
   };
   const Llama shapes = shapes_of(config);
   const auto weights = static_cast<double>(shapes.bytes());
+  const double tables = 2 * 64 * 32 * 4;
   CHECK(static_cast<double>(peak(Shard::kGradients).most_of(Segment::kWeights)) == Approx(weights));
-  const double block = weights / 41;
-  CHECK(static_cast<double>(peak(Shard::kWeights).most_of(Segment::kWeights)) < weights / 8 + 3 * block);
+  const double block = (weights - tables) / 40;
+  CHECK(static_cast<double>(peak(Shard::kWeights).most_of(Segment::kWeights)) < tables + 40 * block / 8 + 3 * block);
 }
 
 }  // namespace tersor

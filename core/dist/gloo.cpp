@@ -4,6 +4,10 @@
 #include <c10/util/Logging.h>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
+#include <netdb.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include "core/base/error.h"
 #include "core/dist/communicator.h"
 #include "core/dist/pulse.h"
@@ -28,17 +32,48 @@ c10::intrusive_ptr<c10d::Store> meet(const Place& place, bool serves, Millisecon
   return c10::make_intrusive<c10d::PrefixStore>("tersor/" + attempt, c10::make_intrusive<c10d::TCPStore>(place.address, options));
 }
 
+// The address of this machine that packets to another have: of the network on which the processes meet. Its name may mean something
+// else, on Debian the loopback interface. Nothing where it cannot be told.
+std::optional<std::string> own_address_towards(const std::string& host, int port) {
+  addrinfo* found = nullptr;
+  const addrinfo wanted{.ai_flags = 0, .ai_family = AF_UNSPEC, .ai_socktype = SOCK_DGRAM};
+  if (::getaddrinfo(host.c_str(), std::to_string(port).c_str(), &wanted, &found) != 0) return std::nullopt;
+  const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> addresses(found, &::freeaddrinfo);
+  for (const addrinfo* one = found; one != nullptr; one = one->ai_next) {
+    const int probe = ::socket(one->ai_family, SOCK_DGRAM, 0);
+    if (probe < 0) continue;
+    sockaddr_storage own{};
+    socklen_t size = sizeof(own);
+    std::array<char, NI_MAXHOST> text{};
+    const bool told = ::connect(probe, one->ai_addr, one->ai_addrlen) == 0 && ::getsockname(probe, reinterpret_cast<sockaddr*>(&own), &size) == 0 &&
+                      ::getnameinfo(reinterpret_cast<sockaddr*>(&own), size, text.data(), text.size(), nullptr, 0, NI_NUMERICHOST) == 0;
+    ::close(probe);
+    if (told) return text.data();
+  }
+  return std::nullopt;
+}
+
+// The network to talk on. GLOO_SOCKET_IFNAME, as in PyTorch, names an interface.
+std::shared_ptr<gloo::transport::Device> network(const Place& place) {
+  using c10d::ProcessGroupGloo;
+  if (const auto interface = process_environment("GLOO_SOCKET_IFNAME")) return ProcessGroupGloo::createDeviceForInterface(*interface);
+  if (place.local_size == place.size) return ProcessGroupGloo::createDeviceForHostname("127.0.0.1");
+  const std::optional<std::string> own = own_address_towards(place.address, place.port);
+  if (!own) return ProcessGroupGloo::createDefaultDevice();
+  const auto stays_here = [](const std::string& address) { return address.starts_with("127.") || address == "::1" || address == "localhost"; };
+  if (stays_here(*own) && !stays_here(place.address))
+    throw user_error("MASTER_ADDR is '{}', which to this machine is itself ({}), where other machines cannot reach it; "
+                     "give its address on the network, or name the network's interface by GLOO_SOCKET_IFNAME", place.address, *own);
+  return ProcessGroupGloo::createDeviceForHostname(*own);
+}
+
 class Connected final : public Communicator {
  public:
   Connected(const Place& place, Milliseconds timeout, const ConnectDevices& devices)
       : Communicator(place.rank, place.size, place.local_rank, place.local_size), timeout_(timeout),
         store_(meet(place, place.rank == 0 && !agent_serves(), timeout)), pulse_(meet(place, false, timeout), place.rank, place.size) {
     const auto options = c10d::ProcessGroupGloo::Options::create(timeout);
-    const auto interface = process_environment("GLOO_SOCKET_IFNAME");
-    const bool one_machine = place.local_size == place.size;
-    options->devices.push_back(interface     ? c10d::ProcessGroupGloo::createDeviceForInterface(*interface)
-                               : one_machine ? c10d::ProcessGroupGloo::createDeviceForHostname("127.0.0.1")
-                                             : c10d::ProcessGroupGloo::createDefaultDevice());
+    options->devices.push_back(network(place));
     options->threads = 1;  // operations are carried out in the order of their calls
     group_ = c10::make_intrusive<c10d::ProcessGroupGloo>(c10::make_intrusive<c10d::PrefixStore>("gloo", store_), place.rank, place.size, options);
     if (devices) device_group_ = devices(store_, place.rank, place.size, timeout);

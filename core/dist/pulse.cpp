@@ -17,7 +17,7 @@ constexpr auto kPatience = std::chrono::seconds(10);        // with the store it
 }  // namespace
 
 Pulse::Pulse(c10::intrusive_ptr<c10d::Store> store, int rank, int size)
-    : store_(std::move(store)), rank_(rank), size_(size), thread_([this] { beat_until_stopped(); }) {}
+    : board_(std::make_shared<Board>(std::move(store), rank, size)), thread_([this] { beat_until_stopped(); }) {}
 
 Pulse::~Pulse() {
   {
@@ -28,13 +28,13 @@ Pulse::~Pulse() {
   thread_.join();
 }
 
-void Pulse::set(const std::string& key, const std::string& value) {
-  const std::lock_guard lock(store_mutex_);
+void Pulse::Board::set(const std::string& key, const std::string& value) {
+  const std::lock_guard lock(mutex_);
   store_->set(key, std::vector<uint8_t>(value.begin(), value.end()));
 }
 
-std::optional<std::string> Pulse::get(const std::string& key) {
-  const std::lock_guard lock(store_mutex_);
+std::optional<std::string> Pulse::Board::get(const std::string& key) {
+  const std::lock_guard lock(mutex_);
   if (!store_->check({key})) return std::nullopt;
   const std::vector<uint8_t> bytes = store_->get(key);
   return std::string(bytes.begin(), bytes.end());
@@ -44,7 +44,7 @@ void Pulse::beat_until_stopped() {
   std::unique_lock lock(stop_mutex_);
   try {
     for (int64_t beat = 0; !stopping_; ++beat) {
-      set(fmt::format("pulse/{}", rank_), fmt::format("{} {}", beat, operations_.load()));
+      board_->set(fmt::format("pulse/{}", board_->rank()), fmt::format("{} {}", beat, board_->operations.load()));
       stop_.wait_for(lock, kBeat, [this] { return stopping_; });
     }
   } catch (const std::exception&) {  // the store, in process 0, is gone: the next operation will say so
@@ -53,19 +53,19 @@ void Pulse::beat_until_stopped() {
 
 void Pulse::fail(const std::string& why) noexcept {
   try {
-    set(fmt::format("failure/{}", rank_), why);
+    board_->set(fmt::format("failure/{}", board_->rank()), why);
   } catch (const std::exception&) {
   }
 }
 
-Pulse::Sign Pulse::sign_of(int rank) {
+Pulse::Board::Sign Pulse::Board::sign_of(int rank) {
   Sign sign;
   std::istringstream text(get(fmt::format("pulse/{}", rank)).value_or(""));
   text >> sign.beat >> sign.operations;
   return sign;
 }
 
-std::string Pulse::find_culprit() {
+std::string Pulse::Board::find_culprit() {
   std::vector<Sign> before;
   for (int rank = 0; rank < size_; ++rank) before.push_back(sign_of(rank));
   const auto end = std::chrono::steady_clock::now() + kSilence;
@@ -76,7 +76,7 @@ std::string Pulse::find_culprit() {
     std::this_thread::sleep_for(std::chrono::milliseconds(200));
   }
   int behind = rank_;
-  int64_t fewest = operations_;
+  int64_t fewest = operations;
   for (int rank = 0; rank < size_; ++rank) {
     if (rank == rank_) continue;
     const Sign now = sign_of(rank);
@@ -93,13 +93,13 @@ std::string Pulse::find_culprit() {
 
 // In a thread that may be left behind: a store that stands still does not answer at all.
 std::string Pulse::diagnose() {
-  const std::string gone = fmt::format("process 0 of {}, where all meet, gives no sign of life: it was killed or stands still", size_);
+  const std::string gone = fmt::format("process 0 of {}, where all meet, gives no sign of life: it was killed or stands still", board_->size());
   auto promise = std::make_shared<std::promise<std::string>>();
   std::future<std::string> answer = promise->get_future();
-  std::thread([this, promise, gone] {
+  std::thread([board = board_, promise, gone] {
     try {
-      const std::string culprit = find_culprit();
-      set(kVerdict, culprit);
+      const std::string culprit = board->find_culprit();
+      board->set(kVerdict, culprit);
       promise->set_value(culprit);
     } catch (const std::exception&) {
       promise->set_value(gone);

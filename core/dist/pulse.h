@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -21,28 +22,38 @@ class Pulse {
   Pulse(const Pulse&) = delete;
   Pulse& operator=(const Pulse&) = delete;
 
-  void begin_operation() { ++operations_; }
+  void begin_operation() { ++board_->operations; }
   // Says why this process ends.
   void fail(const std::string& why) noexcept;
   // Names the process to blame for an operation that has not ended; takes a few seconds.
   [[nodiscard]] std::string diagnose();
 
  private:
-  struct Sign {
-    int64_t beat = -1;
-    int64_t operations = -1;
+  // What processes read of each other. It outlives this, where one who looks for a culprit is left behind.
+  class Board {
+   public:
+    Board(c10::intrusive_ptr<c10d::Store> store, int rank, int size) : store_(std::move(store)), rank_(rank), size_(size) {}
+    void set(const std::string& key, const std::string& value);
+    [[nodiscard]] std::string find_culprit();
+    [[nodiscard]] int rank() const { return rank_; }
+    [[nodiscard]] int size() const { return size_; }
+    std::atomic<int64_t> operations = 0;
+
+   private:
+    struct Sign {
+      int64_t beat = -1;
+      int64_t operations = -1;
+    };
+    [[nodiscard]] std::optional<std::string> get(const std::string& key);
+    [[nodiscard]] Sign sign_of(int rank);
+    c10::intrusive_ptr<c10d::Store> store_;
+    int rank_;
+    int size_;
+    std::mutex mutex_;
   };
   void beat_until_stopped();
-  void set(const std::string& key, const std::string& value);
-  [[nodiscard]] std::optional<std::string> get(const std::string& key);
-  [[nodiscard]] Sign sign_of(int rank);
-  [[nodiscard]] std::string find_culprit();
 
-  c10::intrusive_ptr<c10d::Store> store_;
-  int rank_;
-  int size_;
-  std::atomic<int64_t> operations_ = 0;
-  std::mutex store_mutex_;
+  std::shared_ptr<Board> board_;
   std::mutex stop_mutex_;
   std::condition_variable stop_;
   bool stopping_ = false;

@@ -11,6 +11,7 @@
 #include "tests/support/methods.h"
 #include "tests/support/shell.h"
 #include "tests/support/tiny_run.h"
+#include "tests/support/world.h"
 
 namespace tersor {
 namespace {
@@ -158,6 +159,42 @@ TEST_CASE("program: evaluation and log are those of one process", "[dist]") {
   for (const auto& [step, record] : one) CHECK(std::abs(record["val/loss"].get<double>() - two.at(step)["val/loss"].get<double>()) < 1e-4);
   CHECK(testing::records(folder / "two", "step").at(5)["comm/bytes"].get<int64_t>() > 0);
   CHECK_FALSE(testing::records(folder / "one", "step").at(5).contains("comm/bytes"));
+}
+
+// Two namespaces of the network are two machines, joined by one cable. Making them takes rights that not everybody has.
+TEST_CASE("program: processes on two machines are processes on one", "[dist]") {
+  if (shell(TemporaryFolder(), "unshare -n ip link >/dev/null 2>&1").code != 0) {
+    WARN("namespaces of the network cannot be made here");
+    return;
+  }
+  const TemporaryFolder folder;
+  REQUIRE(shell(folder, command(folder, 4, "one", "")).code == 0);
+  const std::string words = command(folder, 1, "two", "distributed.shard=weights");
+  const std::string id = std::to_string(::getpid());
+  const Ended ended = shell(folder, fmt::format(R"(
+    a=tersor-{0}-a b=tersor-{0}-b
+    ip netns add $a && ip netns add $b && trap "ip netns del $a; ip netns del $b" EXIT || exit 99
+    ip link add eth0 netns $a type veth peer name eth0 netns $b || exit 99
+    for at in "$a 10.99.0.1" "$b 10.99.0.2"; do set -- $at; ip -n $1 addr add $2/24 dev eth0; ip -n $1 link set eth0 up; ip -n $1 link set lo up; done
+    export WORLD_SIZE=4 LOCAL_WORLD_SIZE=2 MASTER_ADDR=10.99.0.1 MASTER_PORT=29500
+    for rank in 0 1 2 3; do
+      node=$a; ((rank > 1)) && node=$b
+      RANK=$rank LOCAL_RANK=$((rank % 2)) timeout 100 ip netns exec $node {1} & all+=($!)
+    done
+    for one in "${{all[@]}}"; do wait $one || failed=1; done
+    exit $((failed)))", id, words));
+  INFO(ended.output);
+  REQUIRE(ended.code == 0);
+  CHECK(losses(folder, "two") == losses(folder, "one"));
+}
+
+TEST_CASE("program: a machine that takes the meeting place for itself is told so", "[dist]") {
+  const TemporaryFolder folder;
+  const Ended ended = shell(folder, fmt::format("WORLD_SIZE=2 RANK=0 LOCAL_RANK=0 LOCAL_WORLD_SIZE=1 MASTER_ADDR=0.0.0.0 MASTER_PORT={} timeout 60 {}", testing::free_port(),
+                                                  command(folder, 1, "lost", "")));
+  INFO(ended.output);
+  CHECK(ended.code == kExitRejected);
+  CHECK(ended.output.find("GLOO_SOCKET_IFNAME") != std::string::npos);
 }
 
 // Waits until the run has saved something, then sends the signal to the process of that rank.

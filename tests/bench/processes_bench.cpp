@@ -5,6 +5,7 @@
 
 #include "core/memory/machine.h"
 #include "core/train/prepare.h"
+#include "core/train/scattered_weights.h"
 #include "core/train/step_memory.h"
 #include "tests/support/world.h"
 
@@ -55,29 +56,37 @@ Load load_of(const std::vector<Operation>& operations, int size) {
   return {static_cast<double>(paper->bytes_sent()) / size, static_cast<double>(paper->rounds())};
 }
 
-// Seconds for all, a few on the way at a time, as in a backward pass: the median of some rounds, each as long as the slowest process.
+// One step's operations, a few on the way at a time, as in a backward pass: seconds of the slowest process.
 double seconds_of(World& world, const std::vector<Operation>& operations) {
-  constexpr int kRounds = 9;
-  std::vector<std::vector<double>> took(kRounds, std::vector<double>(static_cast<size_t>(world.size())));
+  std::vector<double> took(static_cast<size_t>(world.size()));
   world.run([&](Communicator& comm) {
     std::vector<at::Tensor> tensors;
     for (const Operation& o : operations) tensors.push_back(at::zeros({o.bytes / 4}, at::kFloat));
-    for (auto& round : took) {
-      (void)comm.gather("");
-      const auto start = std::chrono::steady_clock::now();
-      std::vector<Pending> under_way;
-      for (size_t i = 0; i < operations.size(); ++i) {
-        under_way.push_back(begin(comm, operations[i], tensors[i]));
-        if (i >= 4) under_way[i - 4].wait();
-      }
-      for (Pending& one : under_way) one.wait();
-      round[static_cast<size_t>(comm.rank())] = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    (void)comm.gather("");
+    const auto start = std::chrono::steady_clock::now();
+    std::vector<Pending> under_way;
+    for (size_t i = 0; i < operations.size(); ++i) {
+      under_way.push_back(begin(comm, operations[i], tensors[i]));
+      if (i >= 4) under_way[i - 4].wait();
     }
+    for (Pending& one : under_way) one.wait();
+    took[static_cast<size_t>(comm.rank())] = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   });
-  std::vector<double> rounds;
-  for (const auto& round : took) rounds.push_back(*std::max_element(round.begin(), round.end()));
-  std::nth_element(rounds.begin(), rounds.begin() + kRounds / 2, rounds.end());
-  return rounds[kRounds / 2];
+  return *std::max_element(took.begin(), took.end());
+}
+
+// Of every step the median over rounds, each of which times all of them: what else the machine does comes to all alike.
+std::vector<double> seconds_of_each(World& world, const std::vector<std::vector<Operation>>& steps) {
+  constexpr size_t kRounds = 9;
+  std::vector<std::vector<double>> took(steps.size());
+  for (size_t round = 0; round < kRounds; ++round)
+    for (size_t i = 0; i < steps.size(); ++i) took[i].push_back(seconds_of(world, steps[i]));
+  std::vector<double> medians;
+  for (std::vector<double>& one : took) {
+    std::nth_element(one.begin(), one.begin() + kRounds / 2, one.end());
+    medians.push_back(one[kRounds / 2]);
+  }
+  return medians;
 }
 
 struct Model {
@@ -103,6 +112,7 @@ std::vector<Operation> step_of(int size, const std::string& model, const std::st
   RunConfig config = read_run_config({configs / ("model/" + model + ".yaml"), configs / "data/synthetic.yaml", configs / ("method/" + method + ".yaml")}, {});
   Recorder recorder(size);
   Llama shapes = shapes_of(config);
+  const auto scattered = scatter(shapes, {.comm = &recorder, .shard = shard});
   Optimizer optimizer(shapes.params(), config.optimizer, 1, {.comm = &recorder, .shard = shard});
   take_step(config, shapes, optimizer, size, 1);
   optimizer.catch_up_on_paper();
@@ -112,25 +122,34 @@ std::vector<Operation> step_of(int size, const std::string& model, const std::st
 }
 
 void compare(int size) {
-  World world(size);
-  std::vector<std::pair<Load, double>> samples;
+  struct Foretold {
+    std::string method;
+    std::string_view shard;
+  };
+  std::vector<std::vector<Operation>> steps;  // those to fit to, then those to foretell
   for (const std::string name : {"llama_9m", "llama_35m"})
     for (const std::string method : {"adamw", "apollo"})
-      for (const Shard shard : {Shard::kNone, Shard::kStates}) {
-        const std::vector<Operation> step = step_of(size, name, method, shard);
-        samples.emplace_back(load_of(step, size), seconds_of(world, step));
-      }
-  const Model model = fit(samples);
-  fmt::print("{} processes: latency {:.0f} us, bandwidth {:.2f} GB/s\n", size, 1e6 * model.latency, 1e-9 / model.seconds_a_byte);
+      for (const Shard shard : {Shard::kNone, Shard::kStates}) steps.push_back(step_of(size, name, method, shard));
+  const size_t samples = steps.size();
+  std::vector<Foretold> foretold;
   for (const std::string method : {"adamw", "galore"})
     for (const auto& [shard, name] : EnumNames<Shard>::values) {
-      const std::vector<Operation> step = step_of(size, "llama_20m", method, shard);
-      const Load load = load_of(step, size);
-      const double predicted = model.seconds(load);
-      const double measured = seconds_of(world, step);
-      fmt::print("  {:<7} shard={:<10} {:>4} operations {:>8.1f} MB by each: predicted {:>7.1f} ms, measured {:>7.1f} ms, {:+.0f} %\n", method, name,
-                 step.size(), 1e-6 * load.bytes, 1e3 * predicted, 1e3 * measured, 100 * (predicted / measured - 1));
+      steps.push_back(step_of(size, "llama_20m", method, shard));
+      foretold.push_back({method, name});
     }
+  World world(size);
+  const std::vector<double> seconds = seconds_of_each(world, steps);
+  std::vector<std::pair<Load, double>> known;
+  for (size_t i = 0; i < samples; ++i) known.emplace_back(load_of(steps[i], size), seconds[i]);
+  const Model model = fit(known);
+  fmt::print("{} processes: latency {:.0f} us, bandwidth {:.2f} GB/s\n", size, 1e6 * model.latency, 1e-9 / model.seconds_a_byte);
+  for (size_t i = 0; i < foretold.size(); ++i) {
+    const Load load = load_of(steps[samples + i], size);
+    const double predicted = model.seconds(load);
+    const double measured = seconds[samples + i];
+    fmt::print("  {:<7} shard={:<10} {:>4} operations {:>8.1f} MB by each: predicted {:>7.1f} ms, measured {:>7.1f} ms, {:+.0f} %\n", foretold[i].method,
+               foretold[i].shard, steps[samples + i].size(), 1e-6 * load.bytes, 1e3 * predicted, 1e3 * measured, 100 * (predicted / measured - 1));
+  }
 }
 
 }  // namespace

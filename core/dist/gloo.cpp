@@ -87,7 +87,9 @@ class Connected final : public Communicator {
     count_reduce(tensor);
     c10d::ReduceOptions options;
     options.rootRank = owner;
-    return start(tensor, [&](c10d::Backend& group, std::vector<at::Tensor>& tensors) { return group.reduce(tensors, options); });
+    const auto reduce = [&](c10d::Backend& group, std::vector<at::Tensor>& tensors) { return group.reduce(tensors, options); };
+    if (device_group_ && !tensor.is_cpu()) return start(tensor, reduce);
+    return start_by_parts(tensor, reduce);
   }
   Pending broadcast(const at::Tensor& tensor, int owner) override {
     if (tensor.numel() == 0) return {};
@@ -136,6 +138,20 @@ class Connected final : public Communicator {
     return Pending([this, work, tensor, came = tensors[0], through_host] {
       blame([&] { work->wait(); });
       if (through_host) tensor.detach().copy_(came);
+    });
+  }
+  // Gloo's reduction of much at once sends up to 1.6 times the bytes.
+  template <class F>
+  Pending start_by_parts(const at::Tensor& tensor, F operation) {
+    constexpr int64_t kPart = 4 << 20;  // bytes
+    const int64_t numbers = kPart / static_cast<int64_t>(tensor.element_size());
+    if (tensor.numel() <= numbers) return start(tensor, operation);
+    const at::Tensor flat = tensor.detach().view({-1});
+    auto parts = std::make_shared<std::vector<Pending>>();
+    for (int64_t begin = 0; begin < flat.numel(); begin += numbers)
+      parts->push_back(start(flat.slice(0, begin, std::min(flat.numel(), begin + numbers)), operation));
+    return Pending([parts] {
+      for (Pending& part : *parts) part.wait();
     });
   }
 

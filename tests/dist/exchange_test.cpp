@@ -2,6 +2,7 @@
 #include <mutex>
 #include <numeric>
 
+#include "core/base/files.h"
 #include "core/train/prepare.h"
 #include "tests/support/quadratic.h"
 #include "tests/support/world.h"
@@ -28,6 +29,39 @@ TEST_CASE("communicator: sums, owners and texts", "[dist]") {
     TERSOR_CHECK(comm.gather(std::to_string(comm.rank())) == (std::vector<std::string>{"0", "1", "2"}), "gather");
     TERSOR_CHECK(comm.bytes_sent() == 2 * 2 * 20 + 2 * (48 + 16) + 2 * 8, "bytes {}", comm.bytes_sent());
   });
+}
+
+// What the loopback interface has carried so far.
+int64_t loopback_bytes() {
+  std::istringstream words(read_text("/proc/net/dev"));
+  for (std::string word; words >> word;)
+    if (word == "lo:") {
+      int64_t bytes = 0;
+      words >> bytes;
+      return bytes;
+    }
+  return 0;
+}
+
+TEST_CASE("communicator: bytes that are counted are bytes that go over the network", "[dist]") {
+  World world(3);
+  for (const char* what : {"all_reduce", "reduce", "broadcast"}) {
+    int64_t seen = 0;
+    int64_t counted = 0;
+    world.run([&](Communicator& comm) {
+      const at::Tensor x = at::ones({5'000'000});
+      (void)comm.gather("");
+      const int64_t before = loopback_bytes();
+      const int64_t sent = comm.bytes_sent();
+      (void)comm.gather("");
+      (what[0] == 'a' ? comm.all_reduce(x) : what[0] == 'r' ? comm.reduce(x, 1) : comm.broadcast(x, 2)).wait();
+      (void)comm.gather("");
+      if (comm.rank() == 0) seen = loopback_bytes() - before;
+      if (comm.rank() == 0) counted = comm.bytes_sent() - sent;
+    });
+    INFO(what);
+    CHECK(static_cast<double>(seen) == Approx(static_cast<double>(counted)).epsilon(0.05));  // headers, and what else goes on here
+  }
 }
 
 struct Way {

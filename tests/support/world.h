@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <exception>
 #include <functional>
 #include <future>
@@ -13,6 +14,9 @@
 #include "core/dist/communicator.h"
 
 namespace tersor::testing {
+
+// LibTorch's record of what process groups do is one for the program, and is not safe where several groups of it begin at once.
+inline const bool unrecorded = ::setenv("TORCH_FR_BUFFER_SIZE", "0", 1) == 0;
 
 // A port that nobody listens on.
 inline int free_port() {

@@ -71,12 +71,12 @@ struct Way {
   int64_t parts = 4;
 };
 
-// Four steps, each of micro-batches of different weights; the weights after them.
-std::vector<at::Tensor> trained(const Way& way, const Processes& processes) {
+// Steps of micro-batches of different weights; the weights after them. `each` is told them after every step.
+std::vector<at::Tensor> trained(const Way& way, const Processes& processes, int64_t steps = 4, const std::function<void(const Quadratic&)>& each = {}) {
   const Quadratic problem;
   Optimizer optimizer(problem.params, configuration(way.rule, way.format, way.more + ", accumulate: compressed"), 1, processes);
   const auto weight = [&](int64_t part) { return static_cast<double>(part + 1) * 0.4 / static_cast<double>(way.parts); };
-  for (int64_t step = 1; step <= 4; ++step) {
+  for (int64_t step = 1; step <= steps; ++step) {
     optimizer.begin_step(at_step(step), 0.01, way.parts);
     int64_t last = 0;
     for (int64_t part = processes.comm->rank(); part < way.parts; part += processes.comm->size()) {
@@ -87,6 +87,7 @@ std::vector<at::Tensor> trained(const Way& way, const Processes& processes) {
     if (optimizer.begin_second_pass()) problem.loss(weight(last)).backward();
     const StepOutcome outcome = optimizer.finish_step();
     TERSOR_CHECK(outcome.finite, "finite");
+    if (each) each(problem);
   }
   return weights(problem);
 }
@@ -146,6 +147,32 @@ TEST_CASE("processes: four with sums in another order stay near", "[dist][confor
         CHECK(distance(trained_together(world, way, shard), alone) < 2e-4);
       }
     }
+}
+
+TEST_CASE("processes: four have the losses of one over fifty steps", "[dist][slow][conformance]") {
+  constexpr int64_t kSteps = 50;
+  World world(4);
+  const auto losses = [](const Way& way, const Processes& processes) {
+    std::vector<double> all;
+    (void)trained(way, processes, kSteps, [&](const Quadratic& problem) {
+      const at::NoGradGuard no_grad;
+      all.push_back(problem.loss().item<double>());
+    });
+    return all;
+  };
+  for (const std::string& rule : rules_and_variants()) {
+    const Way way{.rule = rule, .more = ", clip_norm: 0.5, update: during_backward", .parts = 4};
+    const std::vector<double> alone = losses(way, {});
+    for (const auto& [shard, name] : shards()) {
+      std::vector<std::vector<double>> all(4);
+      world.run([&, shard = shard](Communicator& comm) { all[static_cast<size_t>(comm.rank())] = losses(way, {.comm = &comm, .shard = shard}); });
+      double worst = 0;
+      for (const std::vector<double>& one : all)
+        for (size_t i = 0; i < alone.size(); ++i) worst = std::max(worst, std::abs(one[i] - alone[i]) / alone[0]);
+      INFO(rule << " " << name);
+      CHECK(worst < 1e-6);  // fp32 roundings of sums in another order
+    }
+  }
 }
 
 TEST_CASE("processes: a table whose rows are shared out is what it is at one, bit for bit", "[dist][conformance]") {

@@ -1,181 +1,23 @@
 #include "tests/support/simt/executor.h"
 
-#include <link.h>
-#include <pthread.h>
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <atomic>
-#include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
-#if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/asan_interface.h>
-#include <sanitizer/common_interface_defs.h>
-#endif
+#include "tests/support/simt/fiber.h"
+#include "tests/support/simt/memory_watch.h"
 
 namespace tersor::kernels::gpu {
-alignas(128) thread_local unsigned char dynamic_shared_bytes[simt::kMostShared];
+extern thread_local unsigned char dynamic_shared_bytes[simt::kMostShared];
 }
-
-// Leaves one stack for another: keeps the registers that a call must keep, and where its own stack ends in *from. (swapcontext
-// would make a system call each time.)
-extern "C" void simt_switch(void** from, void* to);
-asm(R"(
-.text
-.globl simt_switch
-.type simt_switch, @function
-simt_switch:
-  pushq %rbp
-  pushq %rbx
-  pushq %r12
-  pushq %r13
-  pushq %r14
-  pushq %r15
-  movq %rsp, (%rdi)
-  movq %rsi, %rsp
-  popq %r15
-  popq %r14
-  popq %r13
-  popq %r12
-  popq %rbx
-  popq %rbp
-  ret
-.size simt_switch, .-simt_switch
-)");
 
 namespace simt {
 namespace {
 
 using Values = std::array<uint64_t, kWarp>;
-
-struct Range {
-  uintptr_t begin = 0;
-  uintptr_t end = 0;
-  [[nodiscard]] bool has(uintptr_t address) const { return address >= begin && address < end; }
-};
-
-// ---- fibers ----
-
-#if defined(__SANITIZE_ADDRESS__)
-constexpr size_t kStack = 512 << 10;
-#else
-constexpr size_t kStack = 64 << 10;
-#endif
-
-// Stacks for all threads of a block, one after another.
-class Stacks {
- public:
-  Stacks() : memory_(mmap(nullptr, kMostThreads * kStack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)) {
-    if (memory_ == MAP_FAILED) throw std::bad_alloc();
-    for (size_t i = 0; i < kMostThreads; ++i) mprotect(base(i), 4096, PROT_NONE);
-  }
-  ~Stacks() { munmap(memory_, kMostThreads * kStack); }
-  Stacks(const Stacks&) = delete;
-  Stacks& operator=(const Stacks&) = delete;
-  [[nodiscard]] void* base(size_t i) const { return static_cast<char*>(memory_) + i * kStack; }
-  [[nodiscard]] Range range() const { return {reinterpret_cast<uintptr_t>(memory_), reinterpret_cast<uintptr_t>(memory_) + kMostThreads * kStack}; }
-
- private:
-  void* memory_;
-};
-Stacks& stacks() {
-  thread_local const auto own = std::make_unique<Stacks>();
-  return *own;
-}
-
-struct Context {
-  void* stack_pointer = nullptr;
-  const void* stack = nullptr;
-  size_t stack_size = 0;
-};
-
-// `from` goes on when somebody switches back to it; not at all with `for_good`.
-void switch_to(Context& from, Context& to, [[maybe_unused]] bool for_good = false) {
-#if defined(__SANITIZE_ADDRESS__)
-  void* fake = nullptr;
-  __sanitizer_start_switch_fiber(for_good ? nullptr : &fake, to.stack, to.stack_size);
-  simt_switch(&from.stack_pointer, to.stack_pointer);
-  __sanitizer_finish_switch_fiber(fake, nullptr, nullptr);
-#else
-  simt_switch(&from.stack_pointer, to.stack_pointer);
-#endif
-}
-
-Range stack_of_host_thread() {
-  pthread_attr_t attributes;
-  void* base = nullptr;
-  size_t size = 0;
-  pthread_getattr_np(pthread_self(), &attributes);
-  pthread_attr_getstack(&attributes, &base, &size);
-  pthread_attr_destroy(&attributes);
-  return {reinterpret_cast<uintptr_t>(base), reinterpret_cast<uintptr_t>(base) + size};
-}
-
-const Range& own_stack() {
-  thread_local const Range range = stack_of_host_thread();
-  return range;
-}
-
-// Where this program's code and data lie, and this thread's variables of `thread_local` kind: shared memory is made of those.
-struct Image {
-  Range program;
-  Range thread_locals;
-};
-Image image_of_program() {
-  Image image;
-  dl_iterate_phdr([](dl_phdr_info* info, size_t, void* result) {
-    auto& out = *static_cast<Image*>(result);
-    out.program.begin = UINTPTR_MAX;
-    for (int i = 0; i < info->dlpi_phnum; ++i) {
-      const auto& header = info->dlpi_phdr[i];
-      const uintptr_t begin = info->dlpi_addr + header.p_vaddr;
-      if (header.p_type == PT_LOAD) {
-        out.program.begin = std::min(out.program.begin, begin);
-        out.program.end = std::max(out.program.end, begin + header.p_memsz);
-      } else if (header.p_type == PT_TLS) {
-        out.thread_locals.begin = reinterpret_cast<uintptr_t>(info->dlpi_tls_data);
-        out.thread_locals.end = out.thread_locals.begin + header.p_memsz;
-      }
-    }
-    return 1;  // the first is the program itself
-  }, &image);
-  return image;
-}
-
-// ---- what is touched ----
-
-struct Access {
-  uint32_t thread = 0;  // in the grid, from 1 on; 0: nobody
-  uint32_t block_time = 0;
-  uint32_t warp_time = 0;
-  bool atomic = false;
-};
-
-struct Cell {  // of a byte
-  Access write;
-  Access read;
-  bool several_reads = false;
-};
-
-constexpr uintptr_t kLine = 32;
-using Line = std::array<Cell, kLine>;
-
-struct Allocations {
-  std::mutex mutex;
-  std::map<uintptr_t, size_t> all;
-};
-Allocations& allocations() {
-  static auto* one = new Allocations;
-  return *one;
-}
-
-// ---- a block ----
 
 struct Thread {
   enum class State : uint8_t { kNew, kReady, kAtBarrier, kMeeting, kDone };
@@ -207,14 +49,10 @@ thread_local Grid* running = nullptr;
 class Grid {
  public:
   Grid(Dim3 grid, Dim3 block, size_t shared, const Body& body)
-      : grid_(grid), block_(block), shared_size_(shared), body_(body), image_(image_of_program()), host_stack_(own_stack()),
-        threads_(block.count()) {
-    const auto base = reinterpret_cast<uintptr_t>(tersor::kernels::gpu::dynamic_shared_bytes);
+      : grid_(grid), block_(block), shared_size_(shared), body_(body), threads_(block.count()),
+        watch_(shared, static_cast<uint32_t>(threads_.size()),
+               {range_of_stacks(), own_stack(), {reinterpret_cast<uintptr_t>(threads_.data()), reinterpret_cast<uintptr_t>(threads_.data() + threads_.size())}}) {
     for (size_t i = kMostThreads; i > 0; --i) spare_.push_back(i - 1);
-    own_ = {reinterpret_cast<uintptr_t>(threads_.data()), reinterpret_cast<uintptr_t>(threads_.data() + threads_.size())};
-    dynamic_ = {base, base + sizeof(tersor::kernels::gpu::dynamic_shared_bytes)};
-    const std::lock_guard lock(allocations().mutex);
-    bounded_ = !allocations().all.empty();
   }
 
   void run() {
@@ -242,25 +80,13 @@ class Grid {
   void note(uintptr_t address, size_t size, bool writes, bool atomic) {
     if (current_ == nullptr) return;
     const Thread& t = *current_;
-    if (stacks_.range().has(address) || host_stack_.has(address) || own_.has(address)) return;
-    const bool shared = image_.thread_locals.has(address);
-    if (shared) {
-      if (dynamic_.has(address) && address + size > dynamic_.begin + shared_size_)
-        fail(name_of(t) + " touches byte " + std::to_string(address - dynamic_.begin) + " of " + std::to_string(shared_size_) +
-             " bytes of shared memory");
-    } else {
-      if (image_.program.has(address)) return;  // constants
-      if (bounded_) check_bounds(address, size);
-    }
     const Access now{.thread = t.in_grid + 1, .block_time = block_time_, .warp_time = warp_times_[t.in_block / kWarp], .atomic = atomic};
-    for (size_t i = 0; i < size; ++i) touch(address + i, now, writes, shared);
+    if (const auto wrong = watch_.note(address, size, writes, now)) fail(wrong->before + name_of(t) + wrong->after);
   }
 
  private:
   static void enter() {
-#if defined(__SANITIZE_ADDRESS__)
-    __sanitizer_finish_switch_fiber(nullptr, nullptr, nullptr);
-#endif
+    entered();
     running->work();
   }
 
@@ -284,17 +110,7 @@ class Grid {
   void start(Thread& t) {
     t.stack = spare_.back();
     spare_.pop_back();
-    t.context.stack = stacks_.base(*t.stack);
-    t.context.stack_size = kStack;
-#if defined(__SANITIZE_ADDRESS__)
-    __asan_unpoison_memory_region(static_cast<char*>(stacks_.base(*t.stack)) + 4096, kStack - 4096);  // frames that nobody came back to
-#endif
-    // As simt_switch leaves a stack: six registers, and where to go on; above it nobody to return to.
-    auto** top = static_cast<void**>(stacks_.base(*t.stack)) + kStack / sizeof(void*);
-    *--top = nullptr;
-    *--top = reinterpret_cast<void*>(&Grid::enter);
-    for (int i = 0; i < 6; ++i) *--top = nullptr;
-    t.context.stack_pointer = top;
+    prepare(t.context, *t.stack, &Grid::enter);
     t.state = Thread::State::kReady;
   }
 
@@ -312,10 +128,8 @@ class Grid {
           t.in_grid = index * static_cast<uint32_t>(threads_.size()) + i;
           t.state = Thread::State::kNew;
         }
-#if defined(__SANITIZE_ADDRESS__)
-    host_.stack = reinterpret_cast<const void*>(host_stack_.begin);
-    host_.stack_size = host_stack_.end - host_stack_.begin;
-#endif
+    host_.stack = reinterpret_cast<const void*>(own_stack().begin);
+    host_.stack_size = own_stack().end - own_stack().begin;
     do {
       for (Thread& t : threads_) {
         if (t.state == Thread::State::kNew) start(t);
@@ -379,83 +193,18 @@ class Grid {
     ++block_time_;
   }
 
-  void check_bounds(uintptr_t address, size_t size) {
-    if (known_.has(address) && address + size <= known_.end) return;
-    {
-      Allocations& a = allocations();
-      const std::lock_guard lock(a.mutex);
-      auto after = a.all.upper_bound(address);
-      if (after != a.all.begin()) {
-        --after;
-        known_ = {after->first, after->first + after->second};
-      }
-    }
-    if (known_.has(address) && address + size <= known_.end) return;
-    const auto where = known_.begin <= address ? ", " + std::to_string(address - known_.begin) + " bytes into one of " +
-                                                     std::to_string(known_.end - known_.begin) : std::string();
-    fail(name_of(*current_) + " touches global memory that was not allocated" + where);
-  }
-
-  [[nodiscard]] bool ordered(const Access& before, const Access& now, bool shared) const {
-    if (before.thread == 0 || before.thread == now.thread) return true;
-    const auto size = static_cast<uint32_t>(threads_.size());
-    if ((before.thread - 1) / size != (now.thread - 1) / size) return shared;
-    if (before.block_time != now.block_time) return true;
-    const bool one_warp = (before.thread - 1) % size / kWarp == (now.thread - 1) % size / kWarp;
-    return one_warp && before.warp_time != now.warp_time;
-  }
-
-  void touch(uintptr_t address, const Access& now, bool writes, bool shared) {
-    const uintptr_t key = address / kLine;
-    if (key != last_key_ || last_ == nullptr) {
-      last_ = &lines_[key];
-      last_key_ = key;
-    }
-    Cell& cell = (*last_)[address % kLine];
-    if (!ordered(cell.write, now, shared) && !(cell.write.atomic && now.atomic)) race(cell.write, now, writes, true, shared);
-    if (writes) {
-      if (!ordered(cell.read, now, shared) || (cell.several_reads && cell.read.block_time == now.block_time && cell.read.warp_time == now.warp_time))
-        race(cell.read, now, writes, false, shared);
-      cell.write = now;
-      return;
-    }
-    if (shared) {
-      const auto size = static_cast<uint32_t>(threads_.size());
-      if (cell.write.thread == 0 || (cell.write.thread - 1) / size != (now.thread - 1) / size)
-        fail(name_of(*current_) + " reads shared memory that its block has not written");
-    }
-    cell.several_reads = (cell.several_reads && cell.read.block_time == now.block_time) || (cell.read.thread != 0 && !ordered(cell.read, now, shared));
-    cell.read = now;
-  }
-
-  void race(const Access& before, const Access& now, bool writes, bool wrote, bool shared) {
-    const auto size = static_cast<uint32_t>(threads_.size());
-    fail(std::string("a race in ") + (shared ? "shared" : "global") + " memory: " + name_of(*current_) + (writes ? " writes" : " reads") + " what thread " +
-         std::to_string((before.thread - 1) % size) + " of block " + std::to_string((before.thread - 1) / size) + (wrote ? " wrote" : " read") +
-         (before.thread == now.thread ? ", among others" : "") + ", with no barrier in between");
-  }
-
   Dim3 grid_;
   Dim3 block_;
   size_t shared_size_;
   const Body& body_;
-  Image image_;
-  Range host_stack_;
-  Range own_;  // where threads find their place and what other lanes hold
-  Range dynamic_;
-  Range known_;
-  bool bounded_ = false;
-  std::vector<Thread> threads_;
-  Stacks& stacks_ = stacks();
+  std::vector<Thread> threads_;  // where they find their place and what other lanes hold
+  MemoryWatch watch_;
   std::vector<size_t> spare_;
   std::vector<uint32_t> warp_times_;
   uint32_t block_time_ = 0;
   Thread* current_ = nullptr;
   Context host_;
   std::optional<std::string> failure_;
-  std::unordered_map<uintptr_t, Line> lines_;
-  Line* last_ = nullptr;
-  uintptr_t last_key_ = 0;
 };
 
 std::atomic<int64_t> launched = 0;
@@ -497,6 +246,11 @@ void fail(const std::string& what, const std::source_location& where) {
   running->fail(name_of(running->current()) + " at " + at(where) + ": " + what);
 }
 
+void stop(const std::string& what) {
+  if (running == nullptr) throw Error(what);
+  running->fail(what);
+}
+
 void check_lane(unsigned lane, uint32_t mask, const std::source_location& where) {
   if (lane >= kWarp || (mask >> lane & 1U) == 0) fail("lane " + std::to_string(lane) + " is read from and does not take part", where);
 }
@@ -505,55 +259,8 @@ void note_access(const volatile void* address, size_t size, bool writes, bool at
   if (running != nullptr && !unchecked) running->note(reinterpret_cast<uintptr_t>(address), size, writes, atomic);
 }
 
-void allow(const void* address, size_t size) {
-  const std::lock_guard lock(allocations().mutex);
-  allocations().all[reinterpret_cast<uintptr_t>(address)] = size;
-}
-
-void forbid(const void* address) {
-  const std::lock_guard lock(allocations().mutex);
-  allocations().all.erase(reinterpret_cast<uintptr_t>(address));
-}
-
 void set_unchecked(bool value) { unchecked = value; }
 
 int64_t launches() { return launched; }
 
 }  // namespace simt
-
-// What the compiler's instrumentation calls. In a build with AddressSanitizer kernels carry its checks instead.
-#if !defined(__SANITIZE_ADDRESS__)
-extern "C" {
-void __tsan_init() {}
-void __tsan_func_entry(void*) {}
-void __tsan_func_exit() {}
-void __tsan_vptr_update(void**, void*) {}
-void __tsan_vptr_read(void**) {}
-#define SIMT_ACCESSES(SIZE)                                                          \
-  void __tsan_read##SIZE(void* p) { simt::note_access(p, SIZE, false); }             \
-  void __tsan_write##SIZE(void* p) { simt::note_access(p, SIZE, true); }             \
-  void __tsan_unaligned_read##SIZE(void* p) { simt::note_access(p, SIZE, false); }   \
-  void __tsan_unaligned_write##SIZE(void* p) { simt::note_access(p, SIZE, true); }
-SIMT_ACCESSES(1)
-SIMT_ACCESSES(2)
-SIMT_ACCESSES(4)
-SIMT_ACCESSES(8)
-SIMT_ACCESSES(16)
-#undef SIMT_ACCESSES
-void __tsan_read_range(void* p, size_t size) { simt::note_access(p, size, false); }
-void __tsan_write_range(void* p, size_t size) { simt::note_access(p, size, true); }
-
-// Of UndefinedBehaviorSanitizer: an index that an array does not have.
-struct SourceLocation {
-  const char* file;
-  uint32_t line;
-  uint32_t column;
-};
-void __ubsan_handle_out_of_bounds(SourceLocation* where, uintptr_t index) {
-  const std::string what = std::string(where->file) + ":" + std::to_string(where->line) + ": an array has no element " +
-                           std::to_string(static_cast<intptr_t>(index));
-  if (simt::running == nullptr) throw simt::Error(what);
-  simt::running->fail(what);
-}
-}
-#endif

@@ -68,6 +68,9 @@ void wait_for_block(const std::source_location& where);
 // Ends the kernel with an Error. Never returns.
 [[noreturn]] void fail(const std::string& what, const std::source_location& where);
 
+// The same where no place in a kernel is known: for what the compiler's instrumentation finds.
+[[noreturn]] void stop(const std::string& what);
+
 // Fails where a lane that is read from does not take part.
 void check_lane(unsigned lane, uint32_t mask, const std::source_location& where);
 

@@ -66,7 +66,5 @@ struct TrainerState {
 
 // Reads trainer.json after checking that every file is there, of its size and with its checksum.
 [[nodiscard]] TrainerState open_checkpoint(const std::filesystem::path& checkpoint);
-// Fills the optimizer's state; UserError naming what is missing, left over or of another shape.
-void load_optimizer(const std::filesystem::path& checkpoint, const Optimizer& optimizer);
 
 }  // namespace tersor

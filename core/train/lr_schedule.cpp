@@ -25,4 +25,11 @@ double schedule_factor(const ScheduleConfig& schedule, const Progress& progress)
   return 1;
 }
 
+double rate_factor(const ScheduleConfig& schedule, const Timeline& timeline, const Progress& progress) {
+  const auto rise = timeline.rise(progress);
+  if (!rise) return schedule_factor(schedule, progress);
+  const double share = static_cast<double>(rise->step) / static_cast<double>(rise->steps);
+  return share * schedule_factor(schedule, progress.shifted(rise->steps - rise->step));
+}
+
 }  // namespace tersor

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "core/config/cadence.h"
+#include "core/timeline/timeline.h"
 
 namespace tersor {
 
@@ -33,5 +34,7 @@ struct ScheduleConfig {
 
 // The factor on the peak rate for the step under way.
 [[nodiscard]] double schedule_factor(const ScheduleConfig& schedule, const Progress& progress);
+// The same of a run whose timeline may let the rate rise again: after a restart it rises to what the schedule has at the rise's end.
+[[nodiscard]] double rate_factor(const ScheduleConfig& schedule, const Timeline& timeline, const Progress& progress);
 
 }  // namespace tersor

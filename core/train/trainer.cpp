@@ -10,6 +10,7 @@
 #include "core/interop/hugging_face.h"
 #include "core/memory/machine.h"
 #include "core/train/prepare.h"
+#include "core/train/state_files.h"
 #include "core/train/stop_signal.h"
 #include "core/train/training_step.h"
 
@@ -171,18 +172,6 @@ int Trainer::run() {
   return finish("done", total, kExitDone);
 }
 
-namespace {
-
-// The factor on the peak rate: the schedule's, or, after a restart, a rise to what the schedule has at its end.
-double rate(const ScheduleConfig& schedule, const Timeline& timeline, const Progress& progress) {
-  const auto rise = timeline.rise(progress);
-  if (!rise) return schedule_factor(schedule, progress);
-  const double share = static_cast<double>(rise->step) / static_cast<double>(rise->steps);
-  return share * schedule_factor(schedule, progress.shifted(rise->steps - rise->step));
-}
-
-}  // namespace
-
 bool Trainer::train_step(const Progress& progress, StepReport& report) {
   const auto begin = Clock::now();
   kind_->reset_peak(device_);
@@ -193,7 +182,7 @@ bool Trainer::train_step(const Progress& progress, StepReport& report) {
   const double waited = comm_.seconds_waited();
   // What has changed before the update cannot be taken back: such a step is finished.
   const bool may_stop = comm_.alone() && !timeline_->due(Phase::kBeforeUpdate, progress);
-  report.lr = config_.optimizer.lr * rate(config_.schedule, *timeline_, progress);
+  report.lr = config_.optimizer.lr * rate_factor(config_.schedule, *timeline_, progress);
   run_timeline(Phase::kBeforeUpdate, progress, report.lr);
   const LiveSettings settings = position_.settings;
   std::vector<int64_t> drawn = position_.drawn;

@@ -1,0 +1,19 @@
+// The optimizer's state in the files of a checkpoint, optim-00000.safetensors and on: each process writes what it owns, and reads what it
+// owns from wherever it is. Tensors are called "parameter/slot". Where a process owns some rows of a matrix alone, its file's metadata
+// says which: rows = {"model.embed_tokens.weight": [0, 4096], …}.
+#pragma once
+
+#include <filesystem>
+
+#include "core/interop/safetensors.h"
+#include "optim/optimizer.h"
+
+namespace tersor {
+
+[[nodiscard]] std::string state_file(int rank);
+[[nodiscard]] NamedTensors own_state(const Optimizer& optimizer);
+[[nodiscard]] std::map<std::string, std::string> metadata_of_state(const Optimizer& optimizer);
+// Fills the optimizer's state; UserError naming what is missing, left over or of another shape.
+void load_optimizer(const std::filesystem::path& checkpoint, const Optimizer& optimizer);
+
+}  // namespace tersor

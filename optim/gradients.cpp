@@ -151,12 +151,13 @@ void Optimizer::arrived(const Arriving& now, const at::Tensor& whole) {
   Member& member = members_[now.index];
   const bool is_sum = !alone() && !shards_gradients();
   if (updates(member)) {
-    at::Tensor sum = member.piece.end > 0 ? now.gradient.clone() : now.gradient;  // some rows would hold on to all
+    at::Tensor sum = now.gradient;
     if (member.gradient.defined() && !is_sum) sum = now.measured ? member.gradient + sum : member.gradient.add_(sum);
     if (now.measured) {  // only looked at: it comes again
       member.square_norm = measure(now.index, whole, sum);
       return;
     }
+    if (member.piece.end > 0 && sum.storage().nbytes() > sum.nbytes()) sum = sum.clone();  // some rows would hold on to all
     member.gradient = sum;
     book(sum, Segment::kGradients);
     if (now.last && !two_passes_) member.square_norm = measure(now.index, whole, sum);

@@ -98,15 +98,20 @@ void Optimizer::detach() {
   for (const Param& param : params_) torch::autograd::impl::set_post_acc_grad_hooks(param.value, nullptr);
 }
 
+namespace {
+
+void copy_all(const std::vector<at::Tensor>& from, const std::vector<at::Tensor>& to) {
+  for (size_t i = 0; i < to.size(); ++i) to[i].copy_(from[i]);
+}
+
+}  // namespace
+
 // The state of one parameter to all processes, from what each of them has of its own.
 void Optimizer::collect(const std::string& param, const StateStore& own, StateStore& whole) const {
   for (const Member& member : members_) {
     if (member.param.name != param) continue;
     const std::vector<at::Tensor> to = whole.resting(param, {.begin = member.piece.begin, .end = member.piece.end});
-    if (owned(member)) {
-      const std::vector<at::Tensor> from = own.resting(param, Rows{});
-      for (size_t i = 0; i < to.size(); ++i) to[i].copy_(from[i]);
-    }
+    if (owned(member)) copy_all(own.resting(param, Rows{}), to);
     for (const at::Tensor& tensor : to) processes_.comm->broadcast(tensor, member.piece.owner).wait();
   }
 }
@@ -156,11 +161,7 @@ ResetCount Optimizer::reset(const std::string& param, const Reset& what, const R
   declare(params_[first->piece.param], first->group, true, whole);
   collect(param, state_, whole);
   const ResetCount count = whole.reset(param, what, random);
-  if (rows) {
-    const std::vector<at::Tensor> from = whole.resting(param, *rows);
-    const std::vector<at::Tensor> to = state_.resting(param, Rows{});
-    for (size_t i = 0; i < to.size(); ++i) to[i].copy_(from[i]);
-  }
+  if (rows) copy_all(whole.resting(param, *rows), state_.resting(param, Rows{}));
   return owned(*first) ? count : ResetCount{};
 }
 

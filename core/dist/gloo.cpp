@@ -70,7 +70,7 @@ std::shared_ptr<gloo::transport::Device> network(const Place& place) {
 class Connected final : public Communicator {
  public:
   Connected(const Place& place, Milliseconds timeout, const ConnectDevices& devices)
-      : Communicator(place.rank, place.size, place.local_rank, place.local_size), timeout_(timeout),
+      : Communicator(place.rank, place.size, place.local_rank, place.local_size),
         store_(meet(place, place.rank == 0 && !agent_serves(), timeout)), pulse_(meet(place, false, timeout), place.rank, place.size) {
     const auto options = c10d::ProcessGroupGloo::Options::create(timeout);
     options->devices.push_back(network(place));
@@ -156,7 +156,6 @@ class Connected final : public Communicator {
     });
   }
 
-  Milliseconds timeout_;
   c10::intrusive_ptr<c10d::Store> store_;
   Pulse pulse_;
   c10::intrusive_ptr<c10d::Backend> group_;         // of CPUs

@@ -66,7 +66,7 @@ class Vectors {
   void keep(const std::string& weight, std::vector<PackedPart>& parts) const {
     const std::string letter = name_.substr(weight.size() + 1);
     for (const auto& [part, value] : {std::pair{"candidates_", candidates_}, {"slots_", slots_}, {"next_", next_}, {"frozen_", frozen_}})
-      parts.push_back({weight + "." + part + letter, value, true});
+      parts.push_back({.name = weight + "." + part + letter, .value = value, .idle = true});
   }
   const std::string& name() const { return name_; }
 

@@ -13,13 +13,6 @@ constexpr const char* kRows = "rows";
 
 std::string param_of(const std::string& state) { return state.substr(0, state.find('/')); }
 
-Rows rows_in(const SafetensorsFile& file, const std::string& param) {
-  const auto found = file.metadata().find(kRows);
-  if (found == file.metadata().end()) return {};
-  const Json rows = Json::parse(found->second);
-  return rows.contains(param) ? Rows{.begin = rows[param][0], .end = rows[param][1]} : Rows{};
-}
-
 struct SavedState {
   std::shared_ptr<SafetensorsFile> file;
   Rows rows;  // of the parameter, {0, 0}: all
@@ -31,7 +24,12 @@ SavedStates open_state(const fs::path& checkpoint) {
   for (const auto& entry : fs::directory_iterator(checkpoint)) {
     if (!entry.path().filename().string().starts_with(kFiles)) continue;
     const auto file = std::make_shared<SafetensorsFile>(entry.path());
-    for (const auto& [name, tensor] : file->entries()) all.emplace(name, SavedState{file, rows_in(*file, param_of(name))});
+    const auto found = file->metadata().find(kRows);
+    const Json rows = found == file->metadata().end() ? Json::object() : Json::parse(found->second);
+    for (const auto& [name, tensor] : file->entries()) {
+      const auto cut = rows.find(param_of(name));
+      all.emplace(name, SavedState{file, cut == rows.end() ? Rows{} : Rows{.begin = cut->at(0), .end = cut->at(1)}});
+    }
   }
   return all;
 }

@@ -162,4 +162,24 @@ struct Compose {
 };
 TERSOR_GPU void compose(const Compose& c, Stream stream);
 
+// block_sparse_linear.h.  The tensors of a BlockPattern whose blocks are 1 << shift wide, at least 64.
+struct Blocked {
+  Number type;
+  const int32_t* row_starts;
+  const int32_t* columns;
+  const int64_t* offsets;
+  const int32_t* lengths;
+  const int32_t* column_starts;
+  const int32_t* rows;
+  const int32_t* places;
+  int64_t out;
+  int64_t in;
+  int64_t blocks;
+  int shift;
+};
+// x (tokens, in), y (tokens, out)
+TERSOR_GPU void block_sparse(const Blocked& b, const void* x, const void* values, int64_t tokens, void* y, Stream stream);
+TERSOR_GPU void block_sparse_transposed(const Blocked& b, const void* dy, const void* values, int64_t tokens, void* dx, Stream stream);
+TERSOR_GPU void block_sparse_sampled(const Blocked& b, const void* dy, const void* x, int64_t tokens, void* d_values, Stream stream);
+
 }  // namespace tersor::kernels::gpu

@@ -23,15 +23,20 @@ __device__ __forceinline__ int64_t first_entry(const Entries& at, int64_t row, i
   return low;
 }
 
-// Calls each(entry, place of its number in TileMemory::product) for the entries in the tile that begins there: two threads a row, in
+// The tiles that entries are looked for in.
+template <class T>
+using EntryTile = Tile<T, 64, 64>;
+
+// Calls each(entry, place of its number in the tile's product) for the entries in the tile that begins there: two threads a row, in
 // steps of two.
-template <class Each>
+template <class Tile, class Each>
 __device__ void for_each_entry(const Entries& at, int64_t row, int64_t column, Each each) {
+  static_assert(Tile::kThreads == 2 * Tile::kRows);
   const int i = static_cast<int>(threadIdx.x) / 2;
   if (row + i >= at.out) return;
-  const int64_t end = first_entry(at, row + i, column + kTile);
+  const int64_t end = first_entry(at, row + i, column + Tile::kColumns);
   for (int64_t entry = first_entry(at, row + i, column) + static_cast<int64_t>(threadIdx.x % 2); entry < end; entry += 2)
-    each(entry, i * kTileRow + static_cast<int>(column_of(at, entry) - column));
+    each(entry, i * Tile::kProductRow + static_cast<int>(column_of(at, entry) - column));
 }
 
 }  // namespace tersor::kernels::gpu

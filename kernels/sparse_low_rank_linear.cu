@@ -3,43 +3,37 @@
 namespace tersor::kernels::gpu {
 namespace {
 
-// Calls each(i, j, number) for all numbers of the tile in shared memory.
-template <class Each>
-__device__ void for_each_number(float* product, Each each) {
-  for (int place = static_cast<int>(threadIdx.x); place < kTile * kTile; place += static_cast<int>(kTileThreads))
-    each(place / kTile, place % kTile, product[place / kTile * kTileRow + place % kTile]);
-}
-
 // A block computes a tile of b·a, adds the entries that lie in it, and writes W once.
 template <class T>
-__global__ void __launch_bounds__(kTileThreads) compose_tiles(Compose c) {
-  __shared__ TileMemory<T> memory;
+__global__ void __launch_bounds__(EntryTile<T>::kThreads) compose_tiles(Compose c, bool packed) {
+  using Tile = EntryTile<T>;
+  auto& memory = Tile::memory();
   const Entries& at = c.at;
-  const T* b = static_cast<const T*>(c.b);
-  const T* a = static_cast<const T*>(c.a);
+  const Matrix<T> b{static_cast<const T*>(c.b), at.out, c.rank};
+  const Matrix<T> a{static_cast<const T*>(c.a), c.rank, at.in};
   const T* values = static_cast<const T*>(c.values);
   T* w = static_cast<T*>(c.w);
-  T none;
-  store(none, 0);
-  for_each_tile(at.out, at.in, [&](int64_t row, int64_t column) {
-    tile_product<T, true>(
-        c.rank, [&](int i, int64_t k) { return row + i < at.out ? b[(row + i) * c.rank + k] : none; },
-        [&](int64_t k, int j) { return column + j < at.in ? a[k * at.in + column + j] : none; }, memory);
+  for_each_tile<Tile>(at.out, at.in, [&](int64_t row, int64_t column) {
+    tile_product<Tile, true, false>(
+        c.rank, packed, [&](int i, int64_t k) { return b.from(row + i, k); }, [&](int64_t k, int j) { return a.from(k, column + j); }, memory);
     // Rounded before an entry is added, as where both are done one after the other.
-    for_each_number(memory.product, [&](int, int, float& sum) { sum = rounded<T>(c.scale * sum); });
+    for_each_number<Tile>(memory, [&](int, int, float& sum) { sum = rounded<T>(c.scale * sum); });
     __syncthreads();
-    for_each_entry(at, row, column, [&](int64_t entry, int place) { memory.product[place] += to_float(values[entry]); });
+    for_each_entry<Tile>(at, row, column, [&](int64_t entry, int place) { memory.product[place] += to_float(values[entry]); });
     __syncthreads();
-    for_each_number(memory.product, [&](int i, int j, float sum) {
-      if (row + i < at.out && column + j < at.in) store(w[(row + i) * at.in + column + j], sum);
-    });
+    write_tile<Tile>(memory, w + row * at.in + column, at.in, at.out - row, at.in - column, packed);
   });
 }
 
 }  // namespace
 
 void compose(const Compose& c, Stream stream) {
-  dispatch(c.type, [&](auto number) { launch(compose_tiles<decltype(number)>, tiles_of(c.at.out, c.at.in), stream, c); });
+  dispatch(c.type, [&](auto number) {
+    using T = decltype(number);
+    using Tile = EntryTile<T>;
+    launch(compose_tiles<T>, Tile::grid(Tile::tiles_of(c.at.out, c.at.in)), stream, c,
+           in_packs<T>(c.rank, c.b) && in_packs<T>(c.at.in, c.a, c.w));
+  });
 }
 
 }  // namespace tersor::kernels::gpu

@@ -22,15 +22,13 @@ __global__ void __launch_bounds__(kThreads) move(Entries at, const T* from, T* t
 
 // A block computes a tile of dyᵀ·x and keeps of it what the pattern has.
 template <class T>
-__global__ void __launch_bounds__(kTileThreads) sample(Entries at, const T* dy, const T* x, int64_t tokens, float* values) {
-  __shared__ TileMemory<T> memory;
-  T none;
-  store(none, 0);
-  for_each_tile(at.out, at.in, [&](int64_t row, int64_t column) {
-    tile_product<T, false>(
-        tokens, [&](int i, int64_t t) { return row + i < at.out ? dy[t * at.out + row + i] : none; },
-        [&](int64_t t, int j) { return column + j < at.in ? x[t * at.in + column + j] : none; }, memory);
-    for_each_entry(at, row, column, [&](int64_t entry, int place) { values[entry] = memory.product[place]; });
+__global__ void __launch_bounds__(EntryTile<T>::kThreads) sample(Entries at, Matrix<T> dy, Matrix<T> x, bool packed, float* values) {
+  using Tile = EntryTile<T>;
+  auto& memory = Tile::memory();
+  for_each_tile<Tile>(at.out, at.in, [&](int64_t row, int64_t column) {
+    tile_product<Tile, false, false>(
+        dy.rows, packed, [&](int64_t t, int i) { return dy.from(t, row + i); }, [&](int64_t t, int j) { return x.from(t, column + j); }, memory);
+    for_each_entry<Tile>(at, row, column, [&](int64_t entry, int place) { values[entry] = memory.product[place]; });
   });
 }
 
@@ -55,7 +53,10 @@ void gather(Number type, const Entries& at, const void* w, void* values, Stream 
 void sampled_product(Number type, const Entries& at, const void* dy, const void* x, int64_t tokens, float* values, Stream stream) {
   dispatch(type, [&](auto number) {
     using T = decltype(number);
-    launch(sample<T>, tiles_of(at.out, at.in), stream, at, static_cast<const T*>(dy), static_cast<const T*>(x), tokens, values);
+    using Tile = EntryTile<T>;
+    const Matrix<T> left{static_cast<const T*>(dy), tokens, at.out};
+    const Matrix<T> right{static_cast<const T*>(x), tokens, at.in};
+    launch(sample<T>, Tile::grid(Tile::tiles_of(at.out, at.in)), stream, at, left, right, in_packs<T>(at.out, dy) && in_packs<T>(at.in, x), values);
   });
 }
 

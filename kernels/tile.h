@@ -1,142 +1,231 @@
-// Products of matrices that are needed a tile at a time: a block of 128 threads computes 64 × 64 numbers of a product and leaves
-// them in shared memory in fp32, for whatever the kernel does with them there.
+// Products of matrices that are needed a tile at a time: a block of threads computes kRows × kColumns numbers of a product and
+// leaves them in shared memory in fp32, for whatever the kernel does with them there.
 //
-//   C[i, j] = Σ_k A(i, k) · B(k, j)         A and B anywhere, given by functions; zero beyond their edges
+//   C[i, j] = Σ_k A(i, k) · B(k, j)         A and B anywhere, given by functions that say where a few neighbours lie
 //
-// bf16 goes through tensor cores, with sums in fp32; fp32 stays fp32. The order of sums depends on the sizes alone.
+// bf16 goes through tensor cores, with sums in fp32; fp32 stays fp32. The order of sums depends on the sizes alone. What comes next
+// along k is on its way from memory while what is there is multiplied.
 #pragma once
 
+#include <cuda_pipeline.h>
 #include <mma.h>
+
+#include <type_traits>
 
 #include "kernels/launch.h"
 
 namespace tersor::kernels::gpu {
 
-inline constexpr int kTile = 64;
-inline constexpr unsigned kTileThreads = 128;
-
+// Numbers that follow each other in memory, at most kPack of them: the first `count` are there, the others are zero.
 template <class T>
-struct TileShape;
-template <>
-struct TileShape<bf16> {
-  static constexpr int kDepth = 32;           // of one step along k
-  static constexpr int kLeft = kDepth + 8;    // a row of A in shared memory: the rest keeps rows in different banks
-  static constexpr int kRight = kTile + 8;
-};
-template <>
-struct TileShape<float> {
-  static constexpr int kDepth = 16;
-  static constexpr int kLeft = kDepth + 1;
-  static constexpr int kRight = kTile + 4;
-};
-inline constexpr int kTileRow = kTile + 4;  // of C in shared memory
-
-template <class T>
-struct TileMemory {
-  alignas(128) T left[kTile * TileShape<T>::kLeft];
-  alignas(128) T right[TileShape<T>::kDepth * TileShape<T>::kRight];
-  alignas(128) float product[kTile * kTileRow];
+struct Source {
+  const T* at;
+  int count;
 };
 
-// What one thread, or one warp, keeps of C while it is summed up.
+// A matrix in memory, row by row; beyond its edges all is zero.
 template <class T>
+struct Matrix {
+  const T* at;
+  int64_t rows;
+  int64_t columns;
+  __device__ Source<T> from(int64_t row, int64_t column) const {
+    const int64_t left = columns - column;
+    if (row >= rows || left <= 0) return {at, 0};
+    return {at + row * columns + column, static_cast<int>(left < kPack<T> ? left : kPack<T>)};
+  }
+};
+
+template <class T, int kRows_, int kColumns_>
+struct Tile {
+  using Element = T;
+  static constexpr int kRows = kRows_;
+  static constexpr int kColumns = kColumns_;
+  static constexpr unsigned kThreads = kRows * kColumns > 4096 ? 256 : 128;
+  static constexpr int kDepth = 64 / static_cast<int>(sizeof(T));  // of one step along k
+  static constexpr int kStages = 4;                                // steps that are in shared memory at a time
+  static constexpr int kProductRow = kColumns + 4;                 // of C in shared memory
+
+  // A row there: what is beyond keeps rows in different banks, and packs aligned.
+  static constexpr int row_length(bool along_k, int lines) { return (along_k ? kDepth : lines) + kPack<T>; }
+  static constexpr int stage_size(int lines) {
+    const int along = lines * row_length(true, lines);
+    const int across = kDepth * row_length(false, lines);
+    return along > across ? along : across;
+  }
+  union Memory {
+    struct {
+      T left[kStages][stage_size(kRows)];
+      T right[kStages][stage_size(kColumns)];
+    } operands;
+    float product[kRows * kProductRow];
+  };
+
+  static Grid grid(int64_t tiles) { return {.blocks = tiles, .threads = kThreads, .shared_bytes = sizeof(Memory)}; }
+  static int64_t tiles_of(int64_t rows, int64_t columns) { return divide_up(rows, kRows) * divide_up(columns, kColumns); }
+  __device__ static Memory& memory() { return *shared_memory<Memory>(); }
+};
+
+// What one thread, or one warp, keeps of C while it is summed up. Along k means that neighbours in memory are neighbours along k.
+template <class Tile, bool kLeftAlongK, bool kRightAlongK, class T = typename Tile::Element>
 class TileSums;
 
-// Each of four warps holds 32 × 32 numbers.
-template <>
-class TileSums<bf16> {
+// Each warp holds kDown × 32 numbers.
+template <class Tile, bool kLeftAlongK, bool kRightAlongK>
+class TileSums<Tile, kLeftAlongK, kRightAlongK, bf16> {
  public:
   __device__ TileSums() {
     for (auto& row : sums_)
       for (auto& sum : row) nvcuda::wmma::fill_fragment(sum, 0.0f);
   }
-  __device__ void add(const TileMemory<bf16>& memory) {
+  __device__ void add(const bf16* left, const bf16* right) {
     using namespace nvcuda::wmma;
-    using Shape = TileShape<bf16>;
-    for (int k = 0; k < Shape::kDepth; k += 16) {
-      fragment<matrix_a, 16, 16, 16, bf16, row_major> a[2];
-      fragment<matrix_b, 16, 16, 16, bf16, row_major> b[2];
-      for (int i = 0; i < 2; ++i) {
-        load_matrix_sync(a[i], memory.left + (row() + 16 * i) * Shape::kLeft + k, Shape::kLeft);
-        load_matrix_sync(b[i], memory.right + k * Shape::kRight + column() + 16 * i, Shape::kRight);
+    constexpr int kLeft = Tile::row_length(kLeftAlongK, Tile::kRows);
+    constexpr int kRight = Tile::row_length(kRightAlongK, Tile::kColumns);
+    for (int k = 0; k < Tile::kDepth; k += 16) {
+      fragment<matrix_a, 16, 16, 16, bf16, std::conditional_t<kLeftAlongK, row_major, col_major>> a[kDown / 16];
+      fragment<matrix_b, 16, 16, 16, bf16, std::conditional_t<kRightAlongK, col_major, row_major>> b[2];
+      for (int i = 0; i < kDown / 16; ++i) {
+        const int at = row() + 16 * i;
+        load_matrix_sync(a[i], left + (kLeftAlongK ? at * kLeft + k : k * kLeft + at), kLeft);
       }
-      for (int i = 0; i < 2; ++i)
+      for (int j = 0; j < 2; ++j) {
+        const int at = column() + 16 * j;
+        load_matrix_sync(b[j], right + (kRightAlongK ? at * kRight + k : k * kRight + at), kRight);
+      }
+      for (int i = 0; i < kDown / 16; ++i)
         for (int j = 0; j < 2; ++j) mma_sync(sums_[i][j], a[i], b[j], sums_[i][j]);
     }
   }
   __device__ void write(float* product) const {
-    for (int i = 0; i < 2; ++i)
+    for (int i = 0; i < kDown / 16; ++i)
       for (int j = 0; j < 2; ++j)
-        nvcuda::wmma::store_matrix_sync(product + (row() + 16 * i) * kTileRow + column() + 16 * j, sums_[i][j], kTileRow, nvcuda::wmma::mem_row_major);
+        nvcuda::wmma::store_matrix_sync(product + (row() + 16 * i) * Tile::kProductRow + column() + 16 * j, sums_[i][j], Tile::kProductRow,
+                                        nvcuda::wmma::mem_row_major);
   }
 
  private:
-  __device__ static int row() { return static_cast<int>(threadIdx.x / kLanes / 2) * 32; }
-  __device__ static int column() { return static_cast<int>(threadIdx.x / kLanes % 2) * 32; }
+  static constexpr int kAcross = Tile::kColumns / 32;  // warps side by side
+  static constexpr int kDown = Tile::kRows / (static_cast<int>(Tile::kThreads / kLanes) / kAcross);
+  __device__ static int row() { return static_cast<int>(threadIdx.x / kLanes) / kAcross * kDown; }
+  __device__ static int column() { return static_cast<int>(threadIdx.x / kLanes) % kAcross * 32; }
 
-  nvcuda::wmma::fragment<nvcuda::wmma::accumulator, 16, 16, 16, float> sums_[2][2];
+  nvcuda::wmma::fragment<nvcuda::wmma::accumulator, 16, 16, 16, float> sums_[kDown / 16][2];
 };
 
-// Each thread holds 8 × 4 numbers.
-template <>
-class TileSums<float> {
+// Each thread holds kDown × 4 numbers.
+template <class Tile, bool kLeftAlongK, bool kRightAlongK>
+class TileSums<Tile, kLeftAlongK, kRightAlongK, float> {
  public:
-  __device__ void add(const TileMemory<float>& memory) {
-    using Shape = TileShape<float>;
-    for (int k = 0; k < Shape::kDepth; ++k)
-      for (int i = 0; i < 8; ++i)
+  __device__ void add(const float* left, const float* right) {
+    constexpr int kLeft = Tile::row_length(kLeftAlongK, Tile::kRows);
+    constexpr int kRight = Tile::row_length(kRightAlongK, Tile::kColumns);
+    for (int k = 0; k < Tile::kDepth; ++k)
+      for (int i = 0; i < kDown; ++i)
         for (int j = 0; j < 4; ++j)
-          sums_[i][j] += memory.left[(row() + i) * Shape::kLeft + k] * memory.right[k * Shape::kRight + column() + j];
+          sums_[i][j] += left[kLeftAlongK ? (row() + i) * kLeft + k : k * kLeft + row() + i] *
+                         right[kRightAlongK ? (column() + j) * kRight + k : k * kRight + column() + j];
   }
   __device__ void write(float* product) const {
-    for (int i = 0; i < 8; ++i)
-      for (int j = 0; j < 4; ++j) product[(row() + i) * kTileRow + column() + j] = sums_[i][j];
+    for (int i = 0; i < kDown; ++i)
+      for (int j = 0; j < 4; ++j) product[(row() + i) * Tile::kProductRow + column() + j] = sums_[i][j];
   }
 
  private:
-  __device__ static int row() { return static_cast<int>(threadIdx.x / 16) * 8; }
-  __device__ static int column() { return static_cast<int>(threadIdx.x % 16) * 4; }
+  static constexpr int kAcross = Tile::kColumns / 4;
+  static constexpr int kDown = Tile::kRows / (static_cast<int>(Tile::kThreads) / kAcross);
+  __device__ static int row() { return static_cast<int>(threadIdx.x) / kAcross * kDown; }
+  __device__ static int column() { return static_cast<int>(threadIdx.x) % kAcross * 4; }
 
-  float sums_[8][4] = {};
+  float sums_[kDown][4] = {};
 };
 
-// Calls each(row, column) with the first numbers of the tiles of a matrix that are this block's.
-template <class Each>
-__device__ void for_each_tile(int64_t rows, int64_t columns, Each each) {
-  const int64_t across = divide_up(columns, kTile);
-  for (int64_t tile = blockIdx.x; tile < divide_up(rows, kTile) * across; tile += gridDim.x) each(tile / across * kTile, tile % across * kTile);
-}
-inline Grid tiles_of(int64_t rows, int64_t columns) { return {.blocks = divide_up(rows, kTile) * divide_up(columns, kTile), .threads = kTileThreads}; }
-
-// Leaves the tile in memory.product, which all threads of the block may read afterwards. `left(i, k)` and `right(k, j)` give
-// elements, i and j counted within the tile; both are called with any k below `depth`, neighbouring threads with
-// neighbouring k of `left` where kLeftAlongK, else with neighbouring i; and with neighbouring j of `right`.
-template <class T, bool kLeftAlongK, class Left, class Right>
-__device__ void tile_product(int64_t depth, Left left, Right right, TileMemory<T>& memory) {
-  using Shape = TileShape<T>;
-  TileSums<T> sums;
-  for (int64_t begin = 0; begin < depth; begin += Shape::kDepth) {
-    __syncthreads();  // all have used what lies there
-    for (int place = static_cast<int>(threadIdx.x); place < kTile * Shape::kDepth; place += static_cast<int>(kTileThreads)) {
-      const int i = kLeftAlongK ? place / Shape::kDepth : place % kTile;
-      const int k = kLeftAlongK ? place % Shape::kDepth : place / kTile;
-      T element;
-      store(element, 0);
-      memory.left[i * Shape::kLeft + k] = begin + k < depth ? left(i, begin + k) : element;
+// Asks for one step along k of an operand of kLines lines. `source(line, k)`, or `source(k, line)` where neighbours lie across k.
+template <class Tile, bool kAlongK, int kLines, class From>
+__device__ void fetch(typename Tile::Element* to, int64_t begin, int64_t depth, bool packed, From source) {
+  using T = typename Tile::Element;
+  constexpr int kN = kPack<T>;
+  constexpr int kPacks = (kAlongK ? Tile::kDepth : kLines) / kN;
+  constexpr int kRowsThere = kAlongK ? kLines : Tile::kDepth;
+  for (int place = static_cast<int>(threadIdx.x); place < kRowsThere * kPacks; place += static_cast<int>(Tile::kThreads)) {
+    const int row = place / kPacks;
+    const int first = place % kPacks * kN;
+    const int64_t k = begin + (kAlongK ? first : row);
+    const Source<T> from = k >= depth ? Source<T>{nullptr, 0} : kAlongK ? source(row, k) : source(k, first);
+    T* there = to + row * Tile::row_length(kAlongK, kLines) + first;
+    if (packed && from.count == kN) {
+      __pipeline_memcpy_async(there, from.at, sizeof(T) * kN);
+      continue;
     }
-    for (int place = static_cast<int>(threadIdx.x); place < kTile * Shape::kDepth; place += static_cast<int>(kTileThreads)) {
-      const int k = place / kTile;
-      const int j = place % kTile;
-      T element;
-      store(element, 0);
-      memory.right[k * Shape::kRight + j] = begin + k < depth ? right(begin + k, j) : element;
-    }
-    __syncthreads();
-    sums.add(memory);
+    for (int i = 0; i < kN; ++i)
+      if (i < from.count)
+        there[i] = from.at[i];
+      else
+        store(there[i], 0);
   }
+}
+
+// Leaves the tile in memory.product, which all threads of the block may read afterwards. `left(i, k)` and `right(j, k)`, where
+// neighbours lie along k, or `left(k, i)` and `right(k, j)`, give a Source; i and j are counted within the tile. `packed`: every
+// Source that is full is aligned to its size.
+template <class Tile, bool kLeftAlongK, bool kRightAlongK, class Left, class Right>
+__device__ void tile_product(int64_t depth, bool packed, Left left, Right right, typename Tile::Memory& memory) {
+  auto& operands = memory.operands;
+  const int64_t steps = divide_up(depth, Tile::kDepth);
+  const auto ask = [&](int64_t step) {
+    if (step < steps) {
+      const int64_t stage = step % Tile::kStages;
+      fetch<Tile, kLeftAlongK, Tile::kRows>(operands.left[stage], step * Tile::kDepth, depth, packed, left);
+      fetch<Tile, kRightAlongK, Tile::kColumns>(operands.right[stage], step * Tile::kDepth, depth, packed, right);
+    }
+    __pipeline_commit();
+  };
+  TileSums<Tile, kLeftAlongK, kRightAlongK> sums;
+  __syncthreads();  // all have used what lies there
+  for (int step = 0; step < Tile::kStages - 1; ++step) ask(step);
+  for (int64_t step = 0; step < steps; ++step) {
+    __pipeline_wait_prior(Tile::kStages - 2);
+    __syncthreads();  // what all have fetched is there, and what was used last is free
+    ask(step + Tile::kStages - 1);
+    sums.add(operands.left[step % Tile::kStages], operands.right[step % Tile::kStages]);
+  }
+  __pipeline_wait_prior(0);
   __syncthreads();
   sums.write(memory.product);
   __syncthreads();
+}
+
+// Calls each(i, j, number) for all numbers of the tile in shared memory.
+template <class Tile, class Each>
+__device__ void for_each_number(typename Tile::Memory& memory, Each each) {
+  for (int place = static_cast<int>(threadIdx.x); place < Tile::kRows * Tile::kColumns; place += static_cast<int>(Tile::kThreads))
+    each(place / Tile::kColumns, place % Tile::kColumns, memory.product[place / Tile::kColumns * Tile::kProductRow + place % Tile::kColumns]);
+}
+
+// Writes the tile where a matrix begins in memory whose rows are `stride` apart; of it `rows` × `columns` at most.
+template <class Tile, class T>
+__device__ void write_tile(const typename Tile::Memory& memory, T* to, int64_t stride, int64_t rows, int64_t columns, bool packed) {
+  constexpr int kN = kPack<T>;
+  constexpr int kPacks = Tile::kColumns / kN;
+  for (int place = static_cast<int>(threadIdx.x); place < Tile::kRows * kPacks; place += static_cast<int>(Tile::kThreads)) {
+    const int i = place / kPacks;
+    const int j = place % kPacks * kN;
+    if (i >= rows || j >= columns) continue;
+    float numbers[kN];
+    for (int n = 0; n < kN; ++n) numbers[n] = memory.product[i * Tile::kProductRow + j + n];
+    if (packed && j + kN <= columns)
+      store_pack(to + i * stride + j, numbers);
+    else
+      for (int n = 0; n < kN && j + n < columns; ++n) store(to[i * stride + j + n], numbers[n]);
+  }
+}
+
+// Calls each(row, column) with the first numbers of the tiles of a matrix that are this block's.
+template <class Tile, class Each>
+__device__ void for_each_tile(int64_t rows, int64_t columns, Each each) {
+  const int64_t across = divide_up(columns, Tile::kColumns);
+  for (int64_t tile = blockIdx.x; tile < divide_up(rows, Tile::kRows) * across; tile += gridDim.x)
+    each(tile / across * Tile::kRows, tile % across * Tile::kColumns);
 }
 
 }  // namespace tersor::kernels::gpu

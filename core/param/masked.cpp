@@ -5,10 +5,14 @@
 //   unstructured    any entries                     block           whole blocks of `block` × `block`
 //   two_of_four     two of every four neighbours in a row, whatever `sparsity` says
 //
-// Only the entries that are there exist: values, gradients and moments are as many as M has ones, and positions take 2 bytes
-// each. They begin as the dense weight would, without compensation for what is missing. With `sparsity: 0` all are there and no
-// positions are kept, for the action `prune` to take some away; `densify` brings all back, at zero.
+// Only the entries that are there exist: values, gradients and moments are as many as M has ones. They begin as the dense weight
+// would, without compensation for what is missing. With `sparsity: 0` all are there and no positions are kept, for the action
+// `prune` to take some away; `densify` brings all back, at zero.
+//
+// Blocks of 64 or more, a power of two, are multiplied by themselves, so that what is missing costs no time, and their positions take
+// no memory to speak of. In all other cases positions take 2 bytes an entry, and W is composed, zeros and all, when it is multiplied by.
 #include "core/param/operations.h"
+#include "kernels/block_sparse_linear.h"
 #include "kernels/fill_normal.h"
 #include "kernels/sparse_low_rank_linear.h"
 
@@ -24,64 +28,158 @@ struct EnumNames<MaskStructure> {
 
 namespace {
 
+using kernels::BlockPattern;
 using kernels::SparsePattern;
+
+// Which entries of a matrix are there, where not all are. Values are in the order of positions, row · in + column, which rise.
+class Support {
+ public:
+  virtual ~Support() = default;
+  [[nodiscard]] virtual at::Tensor forward(const at::Tensor& x, const at::Tensor& values) const = 0;
+  [[nodiscard]] virtual at::Tensor positions() const = 0;     // int64, in host memory
+  virtual void take(const at::Tensor& positions) = 0;         // int64, in host memory
+  virtual void take(const BlockPattern& blocks, bool on_paper) = 0;
+  virtual void clear() = 0;                                   // nothing is kept any more
+  virtual void resize(int64_t nnz, const SavedSizes& saved) = 0;  // room for what a checkpoint or a plan has
+  virtual void restored() {}
+  // As Parameterization has them, named without the weight.
+  [[nodiscard]] virtual std::vector<PackedPart> kept() const = 0;
+  [[nodiscard]] virtual std::vector<PackedPart> derived() const { return {}; }
+};
+
+class Entries final : public Support {
+ public:
+  Entries(int64_t out, int64_t in, const at::Device& device) : device_(device), pattern_(std::make_shared<SparsePattern>()) {
+    pattern_->out = out;
+    pattern_->in = in;
+    clear();
+  }
+
+  at::Tensor forward(const at::Tensor& x, const at::Tensor& values) const override {
+    return kernels::sparse_low_rank_linear(x, {}, {}, 1, pattern_, values);
+  }
+  at::Tensor positions() const override { return pattern_->positions(); }
+  void take(const at::Tensor& positions) override { *pattern_ = SparsePattern::of_positions(pattern_->out, pattern_->in, positions).to(device_); }
+  void take(const BlockPattern& blocks, bool on_paper) override {
+    if (on_paper)
+      set_sizes(pattern_->out + 1, blocks.nnz());
+    else
+      take(blocks.positions());
+  }
+  void clear() override { set_sizes(0, 0); }
+  void resize(int64_t nnz, const SavedSizes&) override { set_sizes(pattern_->out + 1, nnz); }
+  std::vector<PackedPart> kept() const override { return {{"row_starts", pattern_->row_starts}, {"columns", pattern_->columns}}; }
+
+ private:
+  void set_sizes(int64_t starts, int64_t columns) {
+    const at::TensorOptions options = at::TensorOptions().device(device_);
+    pattern_->row_starts = at::zeros({starts}, options.dtype(at::kInt));
+    pattern_->columns = at::zeros({columns}, options.dtype(SparsePattern::column_type(pattern_->in)));
+  }
+
+  at::Device device_;
+  std::shared_ptr<SparsePattern> pattern_;
+};
+
+class Blocks final : public Support {
+ public:
+  Blocks(int64_t out, int64_t in, int64_t block, const at::Device& device) : device_(device), pattern_(std::make_shared<BlockPattern>()) {
+    pattern_->out = out;
+    pattern_->in = in;
+    pattern_->block = block;
+    clear();
+  }
+
+  at::Tensor forward(const at::Tensor& x, const at::Tensor& values) const override { return kernels::block_sparse_linear(x, pattern_, values); }
+  at::Tensor positions() const override { return pattern_->positions(); }
+  void take(const at::Tensor& positions) override {
+    const at::Tensor row = at::floor_divide(positions, pattern_->in);
+    const at::Tensor column = positions - row * pattern_->in;
+    const at::Tensor blocks = at::floor_divide(row, pattern_->block) * pattern_->blocks_across() + at::floor_divide(column, pattern_->block);
+    take(BlockPattern::of_blocks(pattern_->out, pattern_->in, pattern_->block, std::get<0>(at::_unique(blocks, true))), false);
+  }
+  void take(const BlockPattern& blocks, bool) override {
+    there_ = blocks.blocks().to(device_, at::kInt);
+    *pattern_ = blocks.to(device_);
+  }
+  void clear() override { take(BlockPattern::of_blocks(pattern_->out, pattern_->in, pattern_->block, at::empty({0}, at::kLong)), false); }
+  void resize(int64_t, const SavedSizes& saved) override {
+    const auto blocks = saved("blocks");
+    if (blocks && blocks->size() == 1) there_ = at::zeros({blocks->front()}, there_.options());
+  }
+  void restored() override { take(BlockPattern::of_blocks(pattern_->out, pattern_->in, pattern_->block, there_.to(at::kCPU, at::kLong)), false); }
+  std::vector<PackedPart> kept() const override { return {{"blocks", there_}}; }
+  std::vector<PackedPart> derived() const override {
+    return {{"row_starts", pattern_->row_starts}, {"columns", pattern_->columns}, {"offsets", pattern_->offsets}, {"lengths", pattern_->lengths},
+            {"column_starts", pattern_->column_starts}, {"rows", pattern_->rows}, {"places", pattern_->places}};
+  }
+
+ private:
+  at::Device device_;
+  at::Tensor there_;  // (blocks) int32: row of blocks · columns of blocks + column of blocks
+  std::shared_ptr<BlockPattern> pattern_;
+};
 
 class Masked final : public Parameterization, public Prunable {
  public:
   struct Config {
     double sparsity = 0.75;
     MaskStructure structure = MaskStructure::kUnstructured;
-    int64_t block = 16;
+    int64_t block = 64;
     void fields(FieldVisitor& v) {
       v("sparsity", sparsity, less_than(0, 1), "share of the entries that are not there");
       v("structure", structure, "what can be missing: single entries, blocks, or two of every four neighbours");
-      v("block", block, at_least(1), "side of a block");
+      v("block", block, at_least(1), "side of a block; powers of two from 64 on are multiplied by themselves");
     }
   };
 
-  Masked(const Config& config, const WeightShape& shape) : c_(config), name_(shape.name), device_(shape.options.device()), pattern_(std::make_shared<SparsePattern>()) {
-    pattern_->out = shape.out;
-    pattern_->in = shape.in;
+  Masked(const Config& config, const WeightShape& shape) : c_(config), name_(shape.name), out_(shape.out), in_(shape.in) {
     const at::TensorOptions options = shape.options.requires_grad(false);
-    if (options.device().is_meta()) {
-      set_sizes(expected_nnz(), options);
-      return;
+    const bool on_paper = options.device().is_meta();
+    const RandomStream random = random_stream(shape.seed, "support", shape.name);
+    if (c_.structure == MaskStructure::kBlock && kernels::multiplies_blocks_of(c_.block))
+      support_ = std::make_unique<Blocks>(out_, in_, c_.block, options.device());
+    else
+      support_ = std::make_unique<Entries>(out_, in_, options.device());
+    int64_t nnz = out_ * in_;
+    if (c_.structure == MaskStructure::kBlock) {
+      const BlockPattern blocks = random_blocks(random);
+      nnz = blocks.nnz();
+      if (nnz < out_ * in_) support_->take(blocks, on_paper);
+    } else if (c_.structure == MaskStructure::kTwoOfFour || c_.sparsity > 0) {
+      nnz = expected_nnz();
+      if (on_paper)
+        support_->resize(nnz, {});
+      else
+        support_->take(random_positions(random));
     }
-    at::Tensor dense = at::empty({shape.out, shape.in}, options);
+    values_ = at::empty({nnz}, options).requires_grad_(true);
+    if (on_paper) return;
+    at::Tensor dense = at::empty({out_, in_}, options);
     kernels::fill_normal(dense, shape.init_std, random_stream(shape.seed, "init", shape.name + ".weight"));
-    if (c_.structure == MaskStructure::kUnstructured && c_.sparsity == 0) {
-      set_sizes(shape.out * shape.in, options);
-    } else {
-      const at::Tensor chosen = random_positions(random_stream(shape.seed, "support", shape.name));
-      take_positions(chosen);
-      values_ = at::empty({chosen.numel()}, options).requires_grad_(true);
-    }
     assign(dense);
   }
 
   at::Tensor forward(const at::Tensor& x) override {
-    if (is_full()) return at::linear(x, values_.view({pattern_->out, pattern_->in}));
-    return kernels::sparse_low_rank_linear(x, {}, {}, 1, pattern_, values_);
+    if (is_full()) return at::linear(x, values_.view({out_, in_}));
+    return support_->forward(x, values_);
   }
   at::Tensor materialize() const override {
-    if (is_full()) return values_.detach().view({pattern_->out, pattern_->in});
-    at::Tensor w = at::empty({pattern_->out, pattern_->in}, values_.options().requires_grad(false));
-    kernels::compose({}, {}, 1, *pattern_, values_, w);
-    return w;
+    if (is_full()) return values_.detach().view({out_, in_});
+    return at::zeros({out_ * in_}, values_.options().requires_grad(false)).index_copy_(0, positions(), values_.detach()).view({out_, in_});
   }
-  void assign(const at::Tensor& w) override { values_.detach().copy_(is_full() ? w.flatten() : kernels::gather(*pattern_, w.contiguous())); }
+  void assign(const at::Tensor& w) override { values_.detach().copy_(is_full() ? w.flatten() : w.flatten().index_select(0, positions())); }
 
   std::vector<Param> params() override { return {{name_ + ".values", values_, Role::kSparse}}; }
-  std::vector<PackedPart> kept() const override {
-    return {{name_ + ".row_starts", pattern_->row_starts}, {name_ + ".columns", pattern_->columns}};
-  }
+  std::vector<PackedPart> kept() const override { return named(support_->kept()); }
+  std::vector<PackedPart> derived() const override { return named(support_->derived()); }
   void resize_like(const SavedSizes& saved) override {
     const auto values = saved("values");
-    const auto columns = saved("columns");
-    if (!values || values->size() != 1 || !columns || columns->size() != 1) return;
-    set_sizes(values->front(), values_.options());
-    TERSOR_CHECK(columns->front() == pattern_->columns.numel(), "{}: {} positions for {} values", name_, columns->front(), values->front());
+    if (!values || values->size() != 1) return;
+    set_size(values->front());
+    if (!is_full()) support_->resize(values->front(), saved);
   }
+  void restored() override { support_->restored(); }
 
   at::Tensor magnitudes() const override {
     refuse_to_prune();
@@ -98,105 +196,89 @@ class Masked final : public Parameterization, public Prunable {
     const at::Tensor before = positions();
     if (c_.structure == MaskStructure::kBlock) entries = kept.index_select(0, std::get<1>(at::_unique(block_of(before), true, true)));
     const at::Tensor survivors = entries.nonzero().squeeze(1);
-    take_positions(before.index_select(0, survivors));
     values_ = values_.detach().index_select(0, survivors).requires_grad_(true);
+    if (!is_full()) support_->take(before.index_select(0, survivors).cpu());
     return survivors;
   }
   at::Tensor densify() override {
     if (values_.is_meta()) {  // on paper sizes are all there is
-      set_sizes(pattern_->out * pattern_->in, values_.options());
+      set_size(out_ * in_);
       return {};
     }
     const at::Tensor before = positions();
     const at::Tensor w = materialize().clone();
-    set_sizes(pattern_->out * pattern_->in, values_.options());
+    set_size(out_ * in_);
     assign(w);
     return at::full({values_.numel()}, -1, before.options()).index_copy_(0, before, at::arange(before.numel(), before.options()));
   }
-  double density() const override { return static_cast<double>(values_.numel()) / static_cast<double>(pattern_->out * pattern_->in); }
+  double density() const override { return static_cast<double>(values_.numel()) / static_cast<double>(out_ * in_); }
 
  private:
-  [[nodiscard]] bool is_full() const { return values_.numel() == pattern_->out * pattern_->in; }
+  [[nodiscard]] bool is_full() const { return values_.numel() == out_ * in_; }
+  [[nodiscard]] std::vector<PackedPart> named(std::vector<PackedPart> parts) const {
+    for (PackedPart& part : parts) part.name = name_ + "." + part.name;
+    return parts;
+  }
 
   void refuse_to_prune() const {
     if (c_.structure == MaskStructure::kTwoOfFour)
       throw user_error("'{}' has two of every four entries and cannot be pruned further; use structure: unstructured or block", name_);
   }
 
-  // Tensors for so many values, uninitialized; positions only where some are missing.
-  void set_sizes(int64_t nnz, const at::TensorOptions& options) {
-    const bool full = nnz == pattern_->out * pattern_->in;
-    const at::TensorOptions plain = options.requires_grad(false);
-    values_ = at::empty({nnz}, plain).requires_grad_(true);
-    pattern_->row_starts = at::zeros({full ? 0 : pattern_->out + 1}, plain.dtype(at::kInt));
-    pattern_->columns = at::zeros({full ? 0 : nnz}, plain.dtype(SparsePattern::column_type(pattern_->in)));
+  // So many values, uninitialized.
+  void set_size(int64_t nnz) {
+    values_ = at::empty({nnz}, values_.options().requires_grad(false)).requires_grad_(true);
+    if (is_full()) support_->clear();
   }
-  void take_positions(const at::Tensor& positions) {
-    const bool full = positions.numel() == pattern_->out * pattern_->in;
-    *pattern_ = SparsePattern::of_positions(pattern_->out, pattern_->in, positions.cpu()).to(device_);
-    if (!full) return;
-    pattern_->row_starts = at::zeros({0}, pattern_->row_starts.options());
-    pattern_->columns = at::zeros({0}, pattern_->columns.options());
-  }
-  // Ascending, int64, where the values are.
+  // Rising, int64, where the values are.
   [[nodiscard]] at::Tensor positions() const {
-    return is_full() ? at::arange(values_.numel(), values_.options().dtype(at::kLong).requires_grad(false)) : pattern_->positions().to(device_);
+    if (is_full()) return at::arange(values_.numel(), values_.options().dtype(at::kLong).requires_grad(false));
+    return support_->positions().to(values_.device());
   }
-  [[nodiscard]] int64_t blocks_across() const { return (pattern_->in + c_.block - 1) / c_.block; }
-  [[nodiscard]] int64_t blocks_down() const { return (pattern_->out + c_.block - 1) / c_.block; }
+  [[nodiscard]] int64_t blocks_across() const { return (in_ + c_.block - 1) / c_.block; }
+  [[nodiscard]] int64_t blocks_down() const { return (out_ + c_.block - 1) / c_.block; }
   [[nodiscard]] at::Tensor block_of(const at::Tensor& positions) const {
-    const at::Tensor row = at::floor_divide(positions, pattern_->in);
-    const at::Tensor column = positions - row * pattern_->in;
+    const at::Tensor row = at::floor_divide(positions, in_);
+    const at::Tensor column = positions - row * in_;
     return at::floor_divide(row, c_.block) * blocks_across() + at::floor_divide(column, c_.block);
   }
 
   [[nodiscard]] int64_t share_of(int64_t all) const {
     return std::max<int64_t>(1, static_cast<int64_t>((1 - c_.sparsity) * static_cast<double>(all) + 1e-9));
   }
-  // For shapes without numbers: exact but for blocks that the edge cuts.
+  // How many random_positions gives, without drawing them.
   [[nodiscard]] int64_t expected_nnz() const {
-    if (c_.structure == MaskStructure::kTwoOfFour) return pattern_->out * (pattern_->in / 4 * 2 + (pattern_->in % 4 + 1) / 2);
-    if (c_.structure == MaskStructure::kUnstructured) return share_of(pattern_->out * pattern_->in);
-    return std::min(pattern_->out * pattern_->in, share_of(blocks_down() * blocks_across()) * c_.block * c_.block);
+    return c_.structure == MaskStructure::kTwoOfFour ? out_ * (in_ / 4 * 2 + (in_ % 4 + 1) / 2) : share_of(out_ * in_);
   }
 
+  [[nodiscard]] BlockPattern random_blocks(const RandomStream& random) const {
+    const int64_t all = blocks_down() * blocks_across();
+    return BlockPattern::of_blocks(out_, in_, c_.block, SparsePattern::random(blocks_down(), blocks_across(), share_of(all), random).positions());
+  }
   [[nodiscard]] at::Tensor random_positions(const RandomStream& random) const {
-    const int64_t out = pattern_->out;
-    const int64_t in = pattern_->in;
-    if (c_.structure == MaskStructure::kUnstructured) return SparsePattern::random(out, in, share_of(out * in), random).positions();
-    at::Tensor mask = at::zeros({out, in}, at::kBool);
-    if (c_.structure == MaskStructure::kBlock) {
-      const SparsePattern blocks = SparsePattern::random(blocks_down(), blocks_across(), share_of(blocks_down() * blocks_across()), random);
-      const at::Tensor ids = blocks.positions();
-      for (int64_t i = 0; i < ids.numel(); ++i) {
-        const int64_t id = ids[i].item<int64_t>();
-        const int64_t row = id / blocks_across() * c_.block;
-        const int64_t column = id % blocks_across() * c_.block;
-        mask.slice(0, row, std::min(out, row + c_.block)).slice(1, column, std::min(in, column + c_.block)).fill_(true);
-      }
-    } else {
-      bool* flags = mask.data_ptr<bool>();
-      uint64_t draw = 0;
-      for (int64_t row = 0; row < out; ++row) {
-        for (int64_t begin = 0; begin < in; begin += 4) {
-          const int64_t width = std::min<int64_t>(4, in - begin);
-          int64_t wanted = (width + 1) / 2;
-          for (int64_t i = 0; i < width; ++i) {
-            if (static_cast<int64_t>(random.below(draw++, static_cast<uint64_t>(width - i))) >= wanted) continue;
-            flags[row * in + begin + i] = true;
-            --wanted;
-          }
+    if (c_.structure == MaskStructure::kUnstructured) return SparsePattern::random(out_, in_, expected_nnz(), random).positions();
+    at::Tensor mask = at::zeros({out_, in_}, at::kBool);
+    bool* flags = mask.data_ptr<bool>();
+    uint64_t draw = 0;
+    for (int64_t row = 0; row < out_; ++row)
+      for (int64_t begin = 0; begin < in_; begin += 4) {
+        const int64_t width = std::min<int64_t>(4, in_ - begin);
+        int64_t wanted = (width + 1) / 2;
+        for (int64_t i = 0; i < width; ++i) {
+          if (static_cast<int64_t>(random.below(draw++, static_cast<uint64_t>(width - i))) >= wanted) continue;
+          flags[row * in_ + begin + i] = true;
+          --wanted;
         }
       }
-    }
     return mask.flatten().nonzero().squeeze(1);
   }
 
   Config c_;
   std::string name_;
-  at::Device device_;
-  std::shared_ptr<SparsePattern> pattern_;  // with no columns where every entry is there
-  at::Tensor values_;                       // (nnz)
+  int64_t out_;
+  int64_t in_;
+  std::unique_ptr<Support> support_;
+  at::Tensor values_;  // (nnz)
 };
 
 const bool registered = parameterizations().add<Masked>("masked", "sparse, static or pruned, Thangarasa et al. 2023 (SPDF), arXiv:2303.10464");

@@ -8,6 +8,7 @@
 #include "core/device/device.h"
 #include "kernels/adamw.h"
 #include "kernels/add_scaled.h"
+#include "kernels/block_sparse_linear.h"
 #include "kernels/fill_normal.h"
 #include "kernels/linear_cross_entropy.h"
 #include "kernels/quantize_affine.h"
@@ -190,6 +191,31 @@ void sparse(Bench& b, const Shapes& s) {
             [&] { (void)dy.t().mm(x).view({-1}).index_select(0, positions); });
 }
 
+// Three quarters of the blocks missing, beside the dense product with zeros for them.
+void blocks(Bench& b, const Shapes& s) {
+  const at::Device device = b.of(at::kFloat).device();
+  for (const at::ScalarType type : {at::kBFloat16, at::kFloat})
+  for (const int64_t side : {64, 128}) {
+    const int64_t down = (s.inner + side - 1) / side;
+    const int64_t across = (s.width + side - 1) / side;
+    const auto pattern = std::make_shared<kernels::BlockPattern>(
+        kernels::BlockPattern::of_blocks(s.inner, s.width, side, kernels::SparsePattern::random(down, across, down * across / 4, random_stream(1, "b")).positions()));
+    const auto there = std::make_shared<kernels::BlockPattern>(pattern->to(device));
+    const at::Tensor values = b.normal({pattern->nnz()}, type).requires_grad_(true);
+    const at::Tensor w = at::zeros({s.inner * s.width}, values.options()).index_copy(0, pattern->positions().to(device), values.detach()).view({s.inner, s.width}).requires_grad_(true);
+    const at::Tensor x = b.normal({s.tokens, s.width}, type).requires_grad_(true);
+    const at::Tensor dy = b.normal({s.tokens, s.inner}, type);
+    const std::string name = fmt::format("a quarter of blocks of {}{}", side, type == at::kFloat ? ", fp32" : "");
+    const std::string shape = text({s.tokens, s.inner, s.width});
+    {
+      const at::NoGradGuard no_grad;
+      b.compare(name, shape, 0, [&] { (void)kernels::block_sparse_linear(x, there, values); }, [&] { (void)at::linear(x, w); });
+    }
+    b.compare("  and gradients", shape, 0, [&] { both_ways({x, values}, [&] { return kernels::block_sparse_linear(x, there, values); }, dy); },
+              [&] { both_ways({x, w}, [&] { return at::linear(x, w); }, dy); });
+  }
+}
+
 }  // namespace
 }  // namespace tersor
 
@@ -203,6 +229,7 @@ int main(int argc, char** argv) {
     block(bench, shapes);
     updates(bench, shapes);
     sparse(bench, shapes);
+    blocks(bench, shapes);
   } catch (const std::exception& e) {
     fmt::print(stderr, "{}\n", e.what());
     return 1;

@@ -1,5 +1,6 @@
 #include "tests/gpu/bad_kernels.h"
 
+#include <cuda_pipeline.h>
 #include <mma.h>
 
 #include "kernels/launch.h"
@@ -44,6 +45,24 @@ __global__ void asked_for(int index, int* out) {
   x[threadIdx.x] = 1;
   __syncthreads();
   if (threadIdx.x == 0) *out = x[index];
+}
+__global__ void copied(bool right, const int* x, int* out) {
+  __shared__ __align__(16) int y[2][128];
+  for (int group = 0; group < 2; ++group) {
+    __pipeline_memcpy_async(&y[group][4 * threadIdx.x], x + 128 * group + 4 * threadIdx.x, 16);
+    __pipeline_commit();
+  }
+  __pipeline_wait_prior(right ? 0 : 1);  // the second group is still on its way
+  __syncthreads();
+  for (int group = 0; group < 2; ++group)
+    for (int i = 0; i < 4; ++i) out[128 * group + 32 * i + static_cast<int>(threadIdx.x)] = y[group][32 * i + threadIdx.x];
+}
+__global__ void unaligned(const int* x, int* out) {
+  __shared__ __align__(16) int y[4];
+  if (threadIdx.x == 0) __pipeline_memcpy_async(y, x + 1, 16);
+  __pipeline_commit();
+  __pipeline_wait_prior(0);
+  if (threadIdx.x == 0) *out = y[0];
 }
 __global__ void global(int* out, int index) { out[index] = 1; }
 __global__ void unwritten(int* out) {
@@ -107,6 +126,8 @@ void beyond_global(int* out, int index) { launch(global, {.blocks = 1, .threads 
 void read_unwritten_shared(int* out) { launch(unwritten, {.blocks = 2, .threads = 1}, nullptr, out); }
 void blocks_write_the_same(bool right, int* out) { launch(same, {.blocks = 2, .threads = 32}, nullptr, right, out); }
 void lanes_in_shared(bool right, int* out) { launch(lanes, kOneWarp, nullptr, right, out); }
+void copy_into_shared(bool right, const int* x, int* out) { launch(copied, kOneWarp, nullptr, right, x, out); }
+void copy_unaligned(const int* x, int* out) { launch(unaligned, kOneWarp, nullptr, x, out); }
 void votes(int* out) { launch(vote, kOneWarp, nullptr, out); }
 void tensor_product(const void* a, const void* b, float* c) {
   launch(product, kOneWarp, nullptr, static_cast<const bf16*>(a), static_cast<const bf16*>(b), c);

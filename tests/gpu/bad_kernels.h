@@ -15,6 +15,8 @@ void beyond_global(int* out, int index);
 void read_unwritten_shared(int* out);
 void blocks_write_the_same(bool right, int* out);        // `right`: by an atomic addition
 void lanes_in_shared(bool right, int* out);              // within a warp: `right` with __syncwarp
+void copy_into_shared(bool right, const int* x, int* out);  // 256 numbers, on their way when read, unless `right`
+void copy_unaligned(const int* x, int* out);             // 16 bytes from the second number on
 void votes(int* out);                                    // ballot, any, all, and shuffles in all directions
 void tensor_product(const void* a, const void* b, float* c);  // bf16 16 × 16 each
 void largest_of(const int* x, int size, int* out);        // atomicMax and atomicCAS

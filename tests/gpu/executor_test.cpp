@@ -57,6 +57,18 @@ TEST_CASE("executor: products of tiles", "[gpu]") {
   CHECK(at::allclose(c.cpu(), a.to(at::kFloat).mm(b.to(at::kFloat).t()) + 1, 1e-5, 1e-5));
 }
 
+TEST_CASE("executor: copies into shared memory arrive when they have been waited for", "[gpu]") {
+  const at::Tensor x = at::randint(1000, {256}, at::kInt);
+  const at::Tensor on = x.to(gpu_device());
+  const at::Tensor out = integers(256);
+  copy_into_shared(true, data(on), data(out));
+  CHECK(at::equal(out.cpu(), x));
+  CHECK_THAT(refusal([&] { copy_unaligned(data(on), data(out)); }), Catch::Contains("a copy of 16 bytes from or to an address that is not aligned"));
+#if !defined(__SANITIZE_ADDRESS__)
+  CHECK_THAT(refusal([&] { copy_into_shared(false, data(on), data(out)); }), Catch::Contains("reads shared memory that its block has not written"));
+#endif
+}
+
 TEST_CASE("executor: atomics", "[gpu]") {
   const at::Tensor x = at::randint(1000, {300}, at::kInt);
   const at::Tensor out = integers(2);

@@ -3,6 +3,7 @@
 
 #include "kernels/adamw.h"
 #include "kernels/add_scaled.h"
+#include "kernels/block_sparse_linear.h"
 #include "kernels/fill_normal.h"
 #include "kernels/linear_cross_entropy.h"
 #include "kernels/quantize_affine.h"
@@ -240,6 +241,19 @@ TEST_CASE("gpu: scattered, gathered and sampled entries", "[gpu]") {
       const at::Tensor x = normal({tokens, in}, "x", type);
       check_near(sampled_product(there, dy.to(gpu_device()), x.to(gpu_device())), sampled_product(pattern, dy, x), 1e-6);
     }
+  }
+}
+
+TEST_CASE("gpu: block_sparse_linear and its gradients", "[gpu]") {
+  if (!testing::gpu_there()) return;
+  // Blocks that divide the weight, that its edges cut, of both sizes of tiles, rows without blocks, and more tokens than a tile has.
+  for (const auto& [tokens, out, in, block, count] : {std::tuple{3, 64, 128, 64, 1}, {130, 200, 136, 64, 5}, {9, 130, 77, 64, 3}, {20, 264, 200, 128, 3}, {5, 100, 300, 256, 1}}) {
+    const int64_t down = (out + block - 1) / block;
+    const int64_t across = (in + block - 1) / block;
+    const auto pattern = std::make_shared<BlockPattern>(
+        BlockPattern::of_blocks(out, in, block, SparsePattern::random(down, across, count, random_stream(2, "b")).positions()));
+    const auto there = std::make_shared<BlockPattern>(pattern->to(gpu_device()));
+    check_op([&](const auto& t) { return block_sparse_linear(t[0], t[0].device() == gpu_device() ? there : pattern, t[1]); }, {{tokens, in}, {pattern->nnz()}}, 3);
   }
 }
 

@@ -85,6 +85,19 @@ TEST_CASE("gpu: what happens at chosen steps happens there as on the CPU", "[gpu
   }
 }
 
+TEST_CASE("gpu: blocks of weights are multiplied by themselves there, too", "[gpu]") {
+  if (!testing::gpu_there()) return;
+  const testing::UncheckedKernels quick;
+  const testing::TemporaryFolder folder;
+  const auto of = [&](const std::string& device) {
+    return losses(testing::tiny_config(folder.path(), {"run.name=" + device, "run.device=" + device, "train.steps=3", "train.global_batch_size=2",
+                                                       "train.micro_batch_size=2", "evaluation.tokens=32", "model.hidden_size=128", "model.intermediate_size=200",
+                                                       "parameterization={method: {type: masked, sparsity: 0.5, structure: block, block: 64}}",
+                                                       "timeline=[{when: at 1, do: {type: prune, sparsity: 0.7, scope: layer}}, {when: at 2, do: densify}]"}));
+  };
+  check_alike(of(testing::gpu_name()), of("cpu"));
+}
+
 TEST_CASE("gpu: a run goes on where it likes", "[gpu]") {
   if (!testing::gpu_there()) return;
   const testing::UncheckedKernels quick;

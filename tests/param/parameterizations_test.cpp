@@ -18,6 +18,7 @@ std::vector<std::string> all_methods() {
   std::vector<std::string> all = parameterizations().names();
   for (const char* variant : {"{type: sltrain, rank: 2, density: 0.3, alpha: 3}", "{type: masked, sparsity: 0}",
                               "{type: masked, sparsity: 0.5, structure: two_of_four}", "{type: masked, sparsity: 0.6, structure: block, block: 3}",
+                              "{type: masked, sparsity: 0.6, structure: block}",
                               "{type: low_rank, rank: 2, alpha: 3}", "{type: low_rank, rank: 3, activation: silu}",
                               "{type: lora, rank: 2, alpha: 3}", "{type: lora, rank: 3, base: int8}", "{type: lora, rank: 1, base: int4}",
                               "{type: switch_lora, rank: 2, alpha: 3}", "{type: switch_lora, rank: 1}",

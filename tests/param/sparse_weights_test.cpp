@@ -90,6 +90,43 @@ TEST_CASE("prune: global density follows its schedule, state goes along, and run
   }
 }
 
+const std::vector<std::string> kBlocks{"model.hidden_size=128", "model.intermediate_size=200", "train.global_batch_size=4", "train.micro_batch_size=2",
+                                       "parameterization.method={type: masked, sparsity: 0.5, structure: block, block: 64}"};
+
+TEST_CASE("masked: of blocks no positions are kept, at their edges neither", "[param]") {
+  const auto weight = make_weight("{type: masked, sparsity: 0.5, structure: block, block: 64}", weight_shape(200, 300));
+  const at::Tensor there = (weight->materialize() != 0);
+  CHECK(values_of(*weight).numel() == there.sum().item<int64_t>());
+  const at::Tensor counts = at::constant_pad_nd(there.to(at::kLong), {0, 20, 0, 56}).view({4, 64, 5, 64}).sum({1, 3});
+  CHECK((counts > 0).sum().item<int64_t>() == 10);
+  CHECK(((counts == 0) | (counts == 64 * 64) | (counts == 8 * 64) | (counts == 64 * 44) | (counts == 8 * 44)).all().item<bool>());
+  int64_t bytes = 0;
+  for (const PackedPart& part : weight->kept()) bytes += static_cast<int64_t>(part.value.nbytes());
+  CHECK(bytes == 4 * 10);
+  const at::Tensor x = testing::normal_double({3, 300}, "x");
+  CHECK(at::allclose(weight->forward(x), x.mm(weight->materialize().t()), 1e-10, 1e-12));
+  auto& prunable = dynamic_cast<Prunable&>(*weight);
+  const at::Tensor scores = prunable.magnitudes();
+  REQUIRE(scores.numel() == 10);
+  const at::Tensor before = weight->materialize().clone();
+  (void)prunable.prune(scores > scores.median());
+  CHECK(at::allclose(weight->forward(x), x.mm(weight->materialize().t()), 1e-10, 1e-12));
+  CHECK(at::equal(weight->materialize(), before * (weight->materialize() != 0)));
+  const at::Tensor sparse = weight->materialize().clone();
+  (void)prunable.densify();
+  CHECK(at::equal(weight->materialize(), sparse));
+  CHECK(weight->kept()[0].value.numel() == 0);
+}
+
+TEST_CASE("masked: runs with blocks go on from any step, pruned further and trained whole again", "[param][resume]") {
+  std::vector<std::string> overrides = kBlocks;
+  overrides.emplace_back("timeline=[{do: {type: prune, sparsity: 0.7, scope: layer}, when: at 2}, {do: densify, when: at 4}]");
+  const auto events = testing::check_resumes_from_every_step(overrides);
+  REQUIRE(events.size() == 2);
+  CHECK(events[0].starts_with("2 prune: "));
+  CHECK(events[1].starts_with("4 densify: "));
+}
+
 TEST_CASE("sltrain: runs go on from any step, before and after the factors are balanced", "[param][resume]") {
   const std::vector<std::string> method{"parameterization.method={type: sltrain, rank: 4, density: 0.1}"};
   for (const std::string dtype : {"fp32", "bf16"}) {

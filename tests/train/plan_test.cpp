@@ -124,6 +124,15 @@ TEST_CASE("plan: the peak is the measured one, for every method, recompute mode 
   }
 }
 
+TEST_CASE("plan: the peak is the measured one, for blocks of weights that are multiplied by themselves", "[plan][conformance]") {
+  for (const std::string again : {"none", "block"})
+    for (const std::string dtype : {"fp32", "bf16"}) {
+      INFO(again << " " << dtype);
+      CHECK(off(wider({"model.hidden_size=128", "model.intermediate_size=344", "train.recompute=" + again, "run.dtype=" + dtype,
+                       "parameterization={method: {type: masked, sparsity: 0.6, structure: block, block: 64}}"})) < kBound);
+    }
+}
+
 TEST_CASE("plan: the peak is the measured one, for every rule, state format, update mode and micro-batch", "[plan][conformance]") {
   for (const std::string& rule : update_rules().names()) {
     for (const std::string& format : state_formats().names()) {

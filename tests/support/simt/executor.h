@@ -77,6 +77,12 @@ void check_lane(unsigned lane, uint32_t mask, const std::source_location& where)
 // An access that the instrumentation does not see.
 void note_access(const volatile void* address, size_t size, bool writes, bool atomic = false);
 
+// Copies of the calling thread into shared memory that go on beside it. `copy_later` adds one to a group, `commit_copies` closes the
+// group, and `finish_copies` makes all but the latest groups arrive: until then nobody sees them.
+void copy_later(void* to, const void* from, size_t bytes, size_t zeros, const std::source_location& where);
+void commit_copies();
+void finish_copies(size_t groups_left);
+
 // Global memory that kernels may touch. As long as there is none, global memory is not checked for bounds.
 void allow(const void* address, size_t size);
 void forbid(const void* address);

@@ -132,9 +132,16 @@ struct AddScaled {
 };
 TERSOR_GPU void add_scaled(const AddScaled& a, Stream stream);
 
-// square_norm.h.  sums: one a block of 65536 numbers
+// square_norm.h, of many tensors at once. sums: one for every 65536 numbers of each
 inline constexpr int64_t kSquaresOfABlock = 65536;
-TERSOR_GPU void square_sums(Number type, const void* x, int64_t size, double* sums, Stream stream);
+struct ManyTensors {
+  static constexpr int kMost = 512;
+  int count;
+  const void* at[kMost];
+  int64_t sizes[kMost];
+  int64_t blocks[kMost + 1];  // of those before it
+};
+TERSOR_GPU void square_sums(Number type, const ManyTensors& x, double* sums, Stream stream);
 
 // sparse_pattern.h.  Entries of a matrix (out, in)
 struct Entries {

@@ -4,6 +4,8 @@
 
 #include <bit>
 #include <cmath>
+#include <map>
+#include <span>
 
 #include "core/base/error.h"
 #include "kernels/on_gpu.h"
@@ -101,19 +103,46 @@ void column_sums(const float* x, int64_t rows, int64_t width, int64_t first, int
   }
 }
 
+bool has_kernel(const at::Tensor& x) { return x.is_contiguous() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16); }
+
+// Of tensors of one type on a GPU.
+at::Tensor sum_on_gpu(std::span<const at::Tensor> all) {
+  gpu::ManyTensors many{};
+  for (const at::Tensor& x : all) {
+    many.at[many.count] = x.const_data_ptr();
+    many.sizes[many.count] = x.numel();
+    many.blocks[many.count + 1] = many.blocks[many.count] + (x.numel() + gpu::kSquaresOfABlock - 1) / gpu::kSquaresOfABlock;
+    ++many.count;
+  }
+  const at::Tensor sums = at::empty({many.blocks[many.count]}, all[0].options().dtype(at::kDouble).requires_grad(false));
+  gpu::square_sums(gpu::number_of(all[0]), many, sums.data_ptr<double>(), gpu::stream_of(all[0]));
+  return sums.sum();
+}
+
 }  // namespace
+
+at::Tensor square_norm(const std::vector<at::Tensor>& all) {
+  std::vector<at::Tensor> parts;
+  std::map<at::ScalarType, std::vector<at::Tensor>> by_type;  // that a launch takes together
+  for (const at::Tensor& x : all) {
+    if (on_host(x) || !has_kernel(x))
+      parts.push_back(square_norm(x));
+    else
+      by_type[x.scalar_type()].push_back(x);
+  }
+  for (const auto& [type, tensors] : by_type)
+    for (size_t begin = 0; begin < tensors.size(); begin += gpu::ManyTensors::kMost)
+      parts.push_back(sum_on_gpu(std::span(tensors).subspan(begin, std::min<size_t>(gpu::ManyTensors::kMost, tensors.size() - begin))));
+  return parts.size() == 1 ? parts[0] : at::stack(parts).sum();
+}
 
 at::Tensor square_norm(const at::Tensor& x) {
   const bool fp32 = x.scalar_type() == at::kFloat;
-  if (!x.is_contiguous() || (!fp32 && x.scalar_type() != at::kBFloat16))
+  if (!has_kernel(x))
     return at::linalg_vector_norm(x, 2, std::nullopt, false, at::kDouble).square();
   at::Tensor result = at::empty({}, x.options().dtype(at::kDouble).requires_grad(false));
   if (x.is_meta()) return result;
-  if (!on_host(x)) {
-    const at::Tensor sums = at::empty({(x.numel() + gpu::kSquaresOfABlock - 1) / gpu::kSquaresOfABlock}, result.options());
-    gpu::square_sums(gpu::number_of(x), x.const_data_ptr(), x.numel(), sums.data_ptr<double>(), gpu::stream_of(x));
-    return sums.sum();
-  }
+  if (!on_host(x)) return sum_on_gpu({&x, 1});
   *result.data_ptr<double>() =
       fp32 ? sum_of_squares(x.const_data_ptr<float>(), x.numel())
            : sum_of_squares(reinterpret_cast<const uint16_t*>(x.const_data_ptr<at::BFloat16>()), x.numel());

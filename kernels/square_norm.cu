@@ -6,31 +6,37 @@ namespace {
 constexpr int kThreads = 512;
 
 // In fp64, whose range holds every square. Memory is what this waits for, not arithmetic.
-template <class T, int N>
-__global__ void __launch_bounds__(kThreads) sums_of_blocks(const T* x, int64_t size, double* sums) {
-  for (int64_t block = blockIdx.x; block * kSquaresOfABlock < size; block += gridDim.x) {
-    const int64_t first = block * kSquaresOfABlock;
-    const int64_t end = first + kSquaresOfABlock < size ? first + kSquaresOfABlock : size;
-    double sum = 0;
-    for (int64_t i = first + threadIdx.x * int64_t{N}; i < end; i += kThreads * N) {
-      float values[N];
-      load_pack(x + i, values);
-      for (int j = 0; j < N; ++j) sum += static_cast<double>(values[j]) * static_cast<double>(values[j]);
-    }
-    sum = block_sum<kThreads>(sum);
+template <int N, class T>
+__device__ double sum_of(const T* x, int64_t size) {
+  double sum = 0;
+  for (int64_t i = threadIdx.x * int64_t{N}; i < size; i += kThreads * N) {
+    float values[N];
+    load_pack(x + i, values);
+    for (int j = 0; j < N; ++j) sum += static_cast<double>(values[j]) * static_cast<double>(values[j]);
+  }
+  return sum;
+}
+
+template <class T>
+__global__ void __launch_bounds__(kThreads) sums_of_blocks(ManyTensors all, double* sums) {
+  for (int64_t block = blockIdx.x; block < all.blocks[all.count]; block += gridDim.x) {
+    int tensor = 0;  // the last that begins at this block or before it
+    for (int step = ManyTensors::kMost / 2; step > 0; step /= 2)
+      if (tensor + step < all.count && all.blocks[tensor + step] <= block) tensor += step;
+    const int64_t first = (block - all.blocks[tensor]) * kSquaresOfABlock;
+    const int64_t left = all.sizes[tensor] - first;
+    const int64_t size = left < kSquaresOfABlock ? left : kSquaresOfABlock;
+    const T* x = static_cast<const T*>(all.at[tensor]) + first;
+    const bool packs = size % kPack<T> == 0 && reinterpret_cast<uintptr_t>(x) % 16 == 0;
+    const double sum = block_sum<kThreads>(packs ? sum_of<kPack<T>>(x, size) : sum_of<1>(x, size));
     if (threadIdx.x == 0) sums[block] = sum;
   }
 }
 
 }  // namespace
 
-void square_sums(Number type, const void* x, int64_t size, double* sums, Stream stream) {
-  dispatch(type, [&](auto number) {
-    using T = decltype(number);
-    const bool packs = in_packs<T>(size, x);
-    launch(packs ? sums_of_blocks<T, kPack<T>> : sums_of_blocks<T, 1>, {.blocks = divide_up(size, kSquaresOfABlock), .threads = kThreads}, stream,
-           static_cast<const T*>(x), size, sums);
-  });
+void square_sums(Number type, const ManyTensors& x, double* sums, Stream stream) {
+  dispatch(type, [&](auto number) { launch(sums_of_blocks<decltype(number)>, {.blocks = x.blocks[x.count], .threads = kThreads}, stream, x, sums); });
 }
 
 }  // namespace tersor::kernels::gpu

@@ -64,6 +64,11 @@ at::Tensor Optimizer::measure(size_t index, const at::Tensor& whole, const at::T
   return kernels::square_norm(member.compressed ? whole : sum);
 }
 
+// On a GPU all gradients that lie there at the end of a step are measured in one launch; in host memory each while it is in the cache.
+bool Optimizer::measured_at_the_end(const Member& member) const {
+  return config_.update == UpdateMode::kAfterBackward && !member.compressed && !kernels::on_host(member.gradient);
+}
+
 void Optimizer::receive_gradient(size_t index) {
   const at::NoGradGuard no_grad;
   const Param& param = params_[index];
@@ -160,7 +165,7 @@ void Optimizer::arrived(const Arriving& now, const at::Tensor& whole) {
     if (member.piece.end > 0 && sum.storage().nbytes() > sum.nbytes()) sum = sum.clone();  // some rows would hold on to all
     member.gradient = sum;
     book(sum, Segment::kGradients);
-    if (now.last && !two_passes_) member.square_norm = measure(now.index, whole, sum);
+    if (now.last && !two_passes_ && !measured_at_the_end(member)) member.square_norm = measure(now.index, whole, sum);
   }
   if (!now.last || now.measured) return;
   member.came = true;
@@ -175,11 +180,17 @@ void Optimizer::arrived(const Arriving& now, const at::Tensor& whole) {
 void Optimizer::measure_all() {
   let_all_arrive();
   std::vector<at::Tensor> squares;
+  std::vector<at::Tensor> unmeasured;
   for (const Member& member : members_) {
-    if (!member.square_norm.defined() || !owned(member)) continue;
-    squares.push_back(member.square_norm);
-    outcome_.norm_is_estimate = outcome_.norm_is_estimate || estimates_norm(member);
+    if (!owned(member)) continue;
+    if (member.square_norm.defined()) {
+      squares.push_back(member.square_norm);
+      outcome_.norm_is_estimate = outcome_.norm_is_estimate || estimates_norm(member);
+    } else if (member.came) {
+      unmeasured.push_back(member.gradient);
+    }
   }
+  if (!unmeasured.empty()) squares.push_back(kernels::square_norm(unmeasured));
   if (alone()) {
     if (!squares.empty()) outcome_.grad_norm = number(at::stack(squares).sum().sqrt());
   } else {

@@ -169,6 +169,7 @@ class Optimizer {
   void receive_gradient_of(size_t index, const at::Tensor& whole);
   [[nodiscard]] at::Tensor compress(size_t index, at::Tensor gradient) const;
   [[nodiscard]] at::Tensor measure(size_t index, const at::Tensor& whole, const at::Tensor& sum) const;
+  [[nodiscard]] bool measured_at_the_end(const Member& member) const;
   void send(Arriving gradient);
   void send_parcel(std::vector<Arriving> parts);
   void receive_parcel();

@@ -165,10 +165,11 @@ class SwitchLoRA final : public Parameterization, public VectorSwitching {
     if (count > 0) {
       const at::Tensor w = base_.read();
       const Vectors::Switched a = rows_.switch_next(count, w.scalar_type());
-      at::Tensor sum = at::addmm(w, columns_.take(a.indices).to(w.scalar_type()).t(), a.drop, 1, scale_);
+      const at::Tensor columns = columns_.take(a.indices).to(w.scalar_type());
       const Vectors::Switched b = columns_.switch_next(count, w.scalar_type());
-      sum.addmm_(b.drop.t(), rows_.take(b.indices).to(w.scalar_type()), 1, scale_);
-      base_.write(sum, random.child(1));
+      const at::Tensor rows = rows_.take(b.indices).to(w.scalar_type());
+      // Both at once, so that W is gone through once.
+      base_.write(at::addmm(w, at::cat({columns, b.drop}).t(), at::cat({a.drop, rows}), 1, scale_), random.child(1));
       columns_.hold(a.indices, freeze);
       rows_.hold(b.indices, freeze);
       forgotten = {{columns_.name(), a.indices}, {rows_.name(), b.indices}};

@@ -219,6 +219,17 @@ TEST_CASE("gpu: square_norm, beyond fp32's range too", "[gpu]") {
       check_near(square_norm(x.to(gpu_device())), square_norm(x), 1e-6);
     }
   }
+  // Many at once, of two types, in as few launches.
+  std::vector<at::Tensor> host;
+  std::vector<at::Tensor> there;
+  for (int64_t i = 0; i < 600; ++i) {
+    const int64_t size = i % 97 == 0 ? 66000 + i : i % 13 * 11 + 1;
+    host.push_back(normal({size}, std::to_string(i), i % 5 == 0 ? at::kBFloat16 : at::kFloat));
+    there.push_back(host.back().to(gpu_device()));
+  }
+  const auto before = testing::gpu_launches();
+  check_near(square_norm(there), square_norm(host), 1e-6);
+  if (before) CHECK(*testing::gpu_launches() == *before + 2);
   CHECK(square_norm(at::full({3}, 1e30).to(gpu_device())).item<double>() == Approx(3e60));
 }
 

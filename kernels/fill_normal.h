@@ -2,7 +2,7 @@
 //
 //   x[i] = std · √(−2 ln(1 − u₂ⱼ)) · cos or sin (2π u₂ⱼ₊₁),   j = ⌊i / 2⌋       Box and Muller 1958
 //
-// x: any shape and floating-point type; a lower precision rounds the fp32 draw. Deterministic. Drawn on the CPU, for any device.
+// x: any shape and floating-point type; a lower precision rounds the fp32 draw. Deterministic, and the same on every device.
 #pragma once
 
 #include <ATen/ATen.h>

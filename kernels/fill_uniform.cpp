@@ -2,10 +2,19 @@
 
 #include <ATen/Parallel.h>
 
+#include "kernels/on_gpu.h"
+#include "kernels/on_host.h"
+
 namespace tersor::kernels {
 
 void fill_uniform(const at::Tensor& x, double bound, const RandomStream& random) {
   const at::NoGradGuard no_grad;
+  if (!on_host(x)) {
+    const at::Tensor there = x.is_contiguous() ? x : at::empty_like(x, at::MemoryFormat::Contiguous);
+    gpu::fill_uniform(gpu::number_of(x), there.data_ptr(), x.numel(), bound, random.key(), gpu::stream_of(x));
+    if (!x.is_contiguous()) x.copy_(there);
+    return;
+  }
   at::Tensor draws = at::empty(x.sizes(), at::TensorOptions(at::kFloat).device(x.is_meta() ? at::kMeta : at::kCPU));
   if (x.is_meta()) return;
   float* out = draws.data_ptr<float>();

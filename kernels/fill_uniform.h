@@ -2,7 +2,7 @@
 //
 //   x[i] = bound · (2uᵢ − 1),   uᵢ uniform in [0, 1)
 //
-// x: any shape and floating-point type; a lower precision rounds the fp32 draw. Deterministic. Drawn on the CPU, for any device.
+// x: any shape and floating-point type; a lower precision rounds the fp32 draw. Deterministic, and the same on every device.
 #pragma once
 
 #include <ATen/ATen.h>

@@ -75,6 +75,10 @@ struct CrossEntropy {
 };
 TERSOR_GPU void cross_entropy(const CrossEntropy& c, Stream stream);
 
+// fill_normal.h, fill_uniform.h.  x (size) of `type`
+TERSOR_GPU void fill_normal(Number type, void* x, int64_t size, double std, uint64_t key, Stream stream);
+TERSOR_GPU void fill_uniform(Number type, void* x, int64_t size, double bound, uint64_t key, Stream stream);
+
 // stochastic_round.h.  y: bf16
 TERSOR_GPU void stochastic_round(const float* x, int64_t size, uint64_t key, uint16_t* y, Stream stream);
 

@@ -17,6 +17,7 @@ struct RestingSlot {
   std::string_view format;            // "fp32", "int8", …
   SlotKind kind;
   std::span<const at::Tensor> parts;  // as the format keeps them
+  bool away = false;                  // in host memory between steps, where the parameter is on a GPU
 };
 
 struct FusedStep {

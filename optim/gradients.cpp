@@ -23,6 +23,7 @@ void Optimizer::begin_step(const Progress& progress, double lr, int64_t num_micr
   micro_batch_ = 0;
   refused_ = false;
   outcome_ = {};
+  updated_before_ = std::exchange(updated_, {});
   two_passes_ = config_.update == UpdateMode::kDuringBackward && (config_.clip_norm || config_.on_nonfinite == OnNonfinite::kSkip);
   measuring_ = two_passes_;
   abandon_step();

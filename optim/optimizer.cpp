@@ -34,7 +34,7 @@ Optimizer::~Optimizer() { detach(); }
 
 SlotFormats Optimizer::formats(size_t group) const {
   const GroupConfig& config = config_.groups[group];
-  return {methods_[group].state.get(), methods_[group].projector.get(), config.state.type(), config.projector.type()};
+  return {methods_[group].state.get(), methods_[group].projector.get(), config.state.type(), config.projector.type(), config.offload};
 }
 
 // `all_slots`, or those alone that every process has of every parameter.
@@ -70,6 +70,8 @@ void Optimizer::attach(bool everything) {
   const std::vector<size_t> groups = assign_groups(params_, config_.groups, methods_);
   members_.clear();
   first_member_.clear();
+  updated_.clear();
+  updated_before_.clear();
   for (const Piece& piece : divide(params_, processes_.comm->size(), [&](size_t i) { return may_be_cut(params_[i], groups[i]); })) {
     const size_t group = groups[piece.param];
     const auto before = std::count(groups.begin(), groups.begin() + static_cast<std::ptrdiff_t>(piece.param), group);

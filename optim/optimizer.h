@@ -179,6 +179,7 @@ class Optimizer {
 
   // update.cpp: from the sum to the weight
   void update(size_t index, double clip_factor);
+  void update_here(size_t index, double clip_factor);
   [[nodiscard]] bool update_fused(size_t index, double clip_factor);
   void update_by_rows(size_t index, double clip_factor);
   void apply(const Param& param, const Member& member, const Direction& direction, const RandomStream& rounding) const;
@@ -219,6 +220,8 @@ class Optimizer {
   bool measuring_ = false;   // the first of the two
   bool refused_ = false;     // during_backward met a gradient that is not finite
   StepOutcome outcome_;      // of the step under way, once it has been measured
+  std::vector<size_t> updated_;         // members in this step so far
+  std::vector<size_t> updated_before_;  // and in the one before
   std::deque<Parcel> arriving_;
   std::vector<Arriving> small_;  // not yet sent
   int64_t small_numbers_ = 0;

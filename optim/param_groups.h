@@ -35,6 +35,7 @@ struct GroupConfig {
   Choice<update_rules> rule{"adamw"};
   Choice<state_formats> state{"fp32"};
   Choice<state_formats> projector{"fp32"};
+  bool offload = false;
   double lr_scale = 1;
   std::optional<double> weight_decay;
   void fields(FieldVisitor& v) {
@@ -42,6 +43,7 @@ struct GroupConfig {
     v("rule", rule, "how their gradients become steps");
     v("state", state, "how the rule's moments rest between steps");
     v("projector", projector, "how the bases of projected rules rest between steps");
+    v("offload", offload, "keep moments in host memory and bring them to the GPU for each update, beside what it computes; on a CPU nothing changes");
     v("lr_scale", lr_scale, at_least(0), "factor on the learning rate");
     v("weight_decay", weight_decay, at_least(0), "decoupled weight decay; the optimizer's own when absent");
   }

@@ -18,8 +18,13 @@ void StateStore::declare(const std::string& param, const ParamShape& shape, cons
     const bool projector = spec.kind == SlotKind::kProjector;
     const StateFormat& used = exact ? exact_format() : projector ? *formats.projector : *formats.state;
     const at::TensorOptions where = spec.kind == SlotKind::kHost ? options.device(at::kCPU) : options;
-    records.push_back({spec, &used, exact ? "fp32" : projector ? formats.projector_name : formats.state_name,
-                       used.allocate(spec.shape, spec.kind, where.requires_grad(false))});
+    Record record{spec, &used, exact ? "fp32" : projector ? formats.projector_name : formats.state_name, {},
+                  formats.offload && !exact && !projector && !options.device().is_cpu(), {}};
+    if (record.away && !transfers_) transfers_ = std::make_shared<Transfers>(options.device());
+    const bool on_host = record.away && !options.device().is_meta();
+    record.resting = used.allocate(spec.shape, spec.kind, (on_host ? where.device(at::kCPU) : where).requires_grad(false));
+    if (record.away) record.resting = transfers_->in_host_memory(record.resting);
+    records.push_back(std::move(record));
   }
   TERSOR_CHECK(params_.emplace(param, State{shape, std::move(records)}).second, "the slots of '{}' are declared twice", param);
 }
@@ -30,10 +35,34 @@ const StateStore::State& StateStore::state(const std::string& param) const {
   return found->second;
 }
 
+const std::vector<at::Tensor>& StateStore::parts(const Record& record) const {
+  if (!record.there.empty()) return record.there;
+  if (record.away) transfers_->finish();
+  return record.resting;
+}
+
+void StateStore::bring(const std::string& param) {
+  if (!transfers_) return;
+  for (Record& record : params_.at(param).records)
+    if (record.away && record.there.empty()) record.there = transfers_->bring(record.resting);
+}
+
+void StateStore::use(const std::string& param) {
+  if (!transfers_) return;
+  bring(param);
+  transfers_->wait_for_all();
+}
+
+void StateStore::put_back(const std::string& param) {
+  if (!transfers_) return;
+  for (Record& record : params_.at(param).records)
+    if (record.away) transfers_->put_back(std::exchange(record.there, {}), record.resting);
+}
+
 Slots StateStore::open(const std::string& param) const {
   Slots slots;
   for (const Record& record : records(param))
-    slots.add(record.spec.name, record.format->decode(record.resting, record.spec.kind, record.spec.shape));
+    slots.add(record.spec.name, record.format->decode(parts(record), record.spec.kind, record.spec.shape));
   return slots;
 }
 
@@ -41,7 +70,7 @@ Slots StateStore::open(const std::string& param, SlotKind kind) const {
   Slots slots;
   for (const Record& record : records(param))
     if (record.spec.kind == kind)
-      slots.add(record.spec.name, record.format->decode(record.resting, kind, record.spec.shape));
+      slots.add(record.spec.name, record.format->decode(parts(record), kind, record.spec.shape));
   return slots;
 }
 
@@ -50,9 +79,9 @@ void StateStore::close(const std::string& param, const Slots& slots, const Rando
   for (const Record& record : records(param)) {
     const at::Tensor& value = slots[record.spec.name];
     const RandomStream own = random.child(index++);
-    if (value.is_alias_of(record.resting[0])) continue;  // the rule wrote into what rests
+    if (value.is_alias_of(parts(record)[0])) continue;  // the rule wrote into what rests
     if (record.spec.kind == SlotKind::kProjector && !slots.written(record.spec.name)) continue;
-    record.format->encode(value, record.spec.kind, own, record.resting);
+    record.format->encode(value, record.spec.kind, own, parts(record));
   }
 }
 
@@ -83,10 +112,10 @@ Slots StateStore::open(const std::string& param, const Rows& rows) const {
   for (const Record& record : own.records) {
     if (has_rows(record.spec, own.shape)) {
       const std::vector<int64_t> shape{rows.end - rows.begin, record.spec.shape[1]};
-      slots.add(record.spec.name, record.format->decode(narrowed(record.resting, rows), record.spec.kind, shape));
+      slots.add(record.spec.name, record.format->decode(narrowed(parts(record), rows), record.spec.kind, shape));
       continue;
     }
-    const at::Tensor value = record.format->decode(record.resting, record.spec.kind, record.spec.shape);
+    const at::Tensor value = record.format->decode(parts(record), record.spec.kind, record.spec.shape);
     slots.add(record.spec.name, rows.last ? value : value.clone());
   }
   return slots;
@@ -99,14 +128,14 @@ void StateStore::close(const std::string& param, const Slots& slots, const Rando
     const at::Tensor& value = slots[record.spec.name];
     const RandomStream stream = random.child(index++);
     const bool whole = !has_rows(record.spec, own.shape);
-    if ((whole && !rows.last) || value.is_alias_of(record.resting[0])) continue;
-    record.format->encode(value, record.spec.kind, stream, whole ? record.resting : narrowed(record.resting, rows));
+    if ((whole && !rows.last) || value.is_alias_of(parts(record)[0])) continue;
+    record.format->encode(value, record.spec.kind, stream, whole ? parts(record) : narrowed(parts(record), rows));
   }
 }
 
 std::vector<RestingSlot> StateStore::resting(const std::string& param) const {
   std::vector<RestingSlot> all;
-  for (const Record& record : records(param)) all.push_back({record.spec.name, record.format_name, record.spec.kind, record.resting});
+  for (const Record& record : records(param)) all.push_back({record.spec.name, record.format_name, record.spec.kind, parts(record), record.away});
   return all;
 }
 
@@ -114,8 +143,8 @@ std::vector<at::Tensor> StateStore::resting(const std::string& param, const Rows
   const State& own = state(param);
   std::vector<at::Tensor> all;
   for (const Record& record : own.records) {
-    const std::vector<at::Tensor> parts = rows.end > 0 && has_rows(record.spec, own.shape) ? narrowed(record.resting, rows) : record.resting;
-    all.insert(all.end(), parts.begin(), parts.end());
+    const std::vector<at::Tensor> these = rows.end > 0 && has_rows(record.spec, own.shape) ? narrowed(parts(record), rows) : parts(record);
+    all.insert(all.end(), these.begin(), these.end());
   }
   return all;
 }
@@ -190,14 +219,15 @@ void StateStore::inherit(const std::string& param, const StateStore& old, const 
     const bool whole = match->spec.shape == source.shape.sizes && record.spec.shape == own.shape.sizes;
     if (match->spec.shape == record.spec.shape && (!whole || !from.index.defined())) {
       if (match->format_name == record.format_name && match->resting.size() == record.resting.size()) {
-        for (size_t i = 0; i < record.resting.size(); ++i) record.resting[i].copy_(match->resting[i]);
+        for (size_t i = 0; i < record.resting.size(); ++i) parts(record)[i].copy_(old.parts(*match)[i]);
       } else {
-        record.format->encode(match->format->decode(match->resting, match->spec.kind, match->spec.shape), record.spec.kind, RandomStream(0), record.resting);
+        record.format->encode(match->format->decode(old.parts(*match), match->spec.kind, match->spec.shape), record.spec.kind, RandomStream(0), parts(record));
       }
     } else if (whole && from.index.defined()) {
-      const at::Tensor flat = match->format->decode(match->resting, match->spec.kind, match->spec.shape).flatten();
-      const at::Tensor taken = at::where(from.index >= 0, flat.index_select(0, from.index.clamp_min(0)), at::zeros({}, flat.options()));
-      record.format->encode(taken.view(record.spec.shape), record.spec.kind, RandomStream(0), record.resting);
+      const at::Tensor flat = match->format->decode(old.parts(*match), match->spec.kind, match->spec.shape).flatten();
+      const at::Tensor index = from.index.to(flat.device());
+      const at::Tensor taken = at::where(index >= 0, flat.index_select(0, index.clamp_min(0)), at::zeros({}, flat.options()));
+      record.format->encode(taken.view(record.spec.shape), record.spec.kind, RandomStream(0), parts(record));
     }
   }
 }
@@ -212,6 +242,7 @@ void StateStore::keep(const std::string& param, const Rows& rows) {
     if (!has_rows(record.spec, own.shape)) continue;
     record.spec.shape[0] = rows.end - rows.begin;
     for (at::Tensor& part : record.resting) part = part.slice(0, rows.begin, rows.end).clone();
+    if (record.away) record.resting = transfers_->in_host_memory(record.resting);
   }
   own.shape.sizes[0] = rows.end - rows.begin;
 }
@@ -226,9 +257,8 @@ void StateStore::visit(const std::function<void(const std::string&, const at::Te
   for (const auto& [param, own] : params_) {
     for (const Record& record : own.records) {
       const std::string name = param + "/" + record.spec.name;
-      const bool parts = record.resting.size() > 1;
-      for (size_t i = 0; i < record.resting.size(); ++i)
-        each(parts ? fmt::format("{}/{}", name, i) : name, record.resting[i]);
+      const std::vector<at::Tensor>& all = parts(record);
+      for (size_t i = 0; i < all.size(); ++i) each(all.size() > 1 ? fmt::format("{}/{}", name, i) : name, all[i]);
     }
   }
 }

@@ -1,5 +1,12 @@
 // The state of all rules, kept by name: parameter → slot → what its format keeps. Checkpoints, memory plans, resets and
 // sharding are written against this and know no rule.
+//
+// Moments that are offloaded rest in host memory, and all functions here find them there. For a step they are brought to the GPU:
+//
+//   state.bring(param);     // goes on beside what is computed, so the earlier the better
+//   state.use(param);       // from here on its slots are on the GPU
+//   …                       // open, the rule's step, close
+//   state.put_back(param);
 #pragma once
 
 #include <functional>
@@ -7,6 +14,7 @@
 
 #include "optim/fused_step.h"
 #include "optim/state_format.h"
+#include "optim/transfers.h"
 
 namespace tersor {
 
@@ -16,6 +24,7 @@ struct SlotFormats {
   const StateFormat* projector = nullptr;  // bases
   std::string state_name;
   std::string projector_name;
+  bool offload = false;  // moments are in host memory between steps, where parameters are on a GPU
 };
 
 // What of a parameter's state is forgotten.
@@ -69,6 +78,10 @@ class StateStore {
   // moments: a first moment over a second that was zeroed would be a step without bound.
   ResetCount reset(const std::string& param, const Reset& what = {}, const RandomStream& random = RandomStream(0));
 
+  void bring(const std::string& param);
+  void use(const std::string& param);
+  void put_back(const std::string& param);
+
   // Takes over the state of a parameter of `old`, slot by slot, where names, shapes and formats allow it; the rest stays zero.
   void inherit(const std::string& param, const StateStore& old, const Inheritance& from);
   [[nodiscard]] bool contains(const std::string& param) const { return params_.contains(param); }
@@ -88,15 +101,20 @@ class StateStore {
     const StateFormat* format;
     std::string format_name;
     std::vector<at::Tensor> resting;
+    bool away = false;              // resting in host memory, of a parameter on a GPU
+    std::vector<at::Tensor> there;  // the same on the GPU, while it is used
   };
   struct State {
     ParamShape shape;
     std::vector<Record> records;
   };
   [[nodiscard]] const State& state(const std::string& param) const;
+  // As it rests, or on the GPU while it is there.
+  [[nodiscard]] const std::vector<at::Tensor>& parts(const Record& record) const;
   [[nodiscard]] const std::vector<Record>& records(const std::string& param) const { return state(param).records; }
 
   std::map<std::string, State> params_;
+  std::shared_ptr<Transfers> transfers_;  // where something is offloaded
 };
 
 }  // namespace tersor

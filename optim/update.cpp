@@ -1,3 +1,5 @@
+#include <ATen/record_function.h>
+
 #include "core/memory/ledger.h"
 #include "kernels/add_scaled.h"
 #include "kernels/stochastic_round.h"
@@ -24,8 +26,21 @@ bool Optimizer::update_fused(size_t index, double clip_factor) {
                              .lr = lr_ * member.lr_scale, .weight_decay = member.weight_decay, .slots = state_.resting(param.name)});
 }
 
+// State that is offloaded comes for the update and goes; that of the next, which is the one that came next in the step before, is
+// on its way meanwhile.
 void Optimizer::update(size_t index, double clip_factor) {
   const MemoryScope scope(Segment::kTemporary);
+  const Param& param = members_[index].param;
+  RECORD_USER_SCOPE(param.name);
+  state_.use(param.name);
+  const size_t turn = updated_.size();
+  updated_.push_back(index);
+  if (turn + 1 < updated_before_.size() && updated_before_[turn] == index) state_.bring(members_[updated_before_[turn + 1]].param.name);
+  update_here(index, clip_factor);
+  state_.put_back(param.name);
+}
+
+void Optimizer::update_here(size_t index, double clip_factor) {
   Member& member = members_[index];
   const Param& param = member.param;
   if (update_fused(index, clip_factor)) {

@@ -18,4 +18,9 @@ Batch read_windows(const TokenSource& source, const std::vector<int64_t>& window
   return as_batch(tokens);
 }
 
+Batch on_device(const Batch& batch, const at::Device& device) {
+  const auto bring = [&](const at::Tensor& x) { return (device.is_cuda() ? x.pin_memory() : x).to(device, true); };
+  return device.is_cpu() ? batch : Batch{bring(batch.inputs), bring(batch.targets)};
+}
+
 }  // namespace tersor

@@ -19,4 +19,7 @@ struct Batch {
 // The windows that are named.
 [[nodiscard]] Batch read_windows(const TokenSource& source, const std::vector<int64_t>& windows, int64_t sequence_length);
 
+// The same on a device. Nobody waits for it: to a GPU it goes from page-locked memory, on its stream.
+[[nodiscard]] Batch on_device(const Batch& batch, const at::Device& device);
+
 }  // namespace tersor

@@ -3,8 +3,11 @@
 #include <ATen/cuda/CUDAContext.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAFunctions.h>
+#include <torch/csrc/autograd/profiler.h>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
+
+#include <cstdlib>
 
 #include "core/base/error.h"
 #include "core/base/quantity.h"
@@ -28,9 +31,11 @@ class Cuda final : public DeviceKind {
   bool there() const override { return count() > 0; }
   at::Device open(int local_rank) const override {
     check_rank(local_rank);
-    at::globalContext().lazyInitDevice(at::kCUDA);
+    static const bool once = (choose_allocator_settings(), at::globalContext().lazyInitDevice(at::kCUDA), count_memory(), true);
+    (void)once;
     c10::cuda::set_device(static_cast<c10::DeviceIndex>(local_rank));
     at::globalContext().setAllowTF32CuBLAS(c_.tf32);
+    if (c_.nvtx) name_ranges();
     return {at::kCUDA, static_cast<c10::DeviceIndex>(local_rank)};
   }
   std::string name(int local_rank) const override { return properties(local_rank).name; }
@@ -44,15 +49,17 @@ class Cuda final : public DeviceKind {
     check(cudaMemGetInfo(&free, &total), "the GPU does not tell its free memory");
     return static_cast<int64_t>(free);
   }
-  // Of the caching allocator, as tensors asked for it; what for, it does not know.
+  // The sum is the caching allocator's own, as tensors asked for it; what for, the ledger knows.
   MemoryPeak peak(const at::Device& device) const override {
     constexpr auto kAll = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
-    const auto stats = allocator::getDeviceStats(device.index());
-    MemoryPeak peak;
-    peak.whole.total = stats.requested_bytes[kAll].peak;
+    MemoryPeak peak = memory_peak(device.type());
+    peak.whole.total = allocator::getDeviceStats(device.index()).requested_bytes[kAll].peak;
     return peak;
   }
-  void reset_peak(const at::Device& device) const override { allocator::resetPeakStats(device.index()); }
+  void reset_peak(const at::Device& device) const override {
+    allocator::resetPeakStats(device.index());
+    reset_memory_peak(device.type());
+  }
   double peak_flops(int local_rank, at::ScalarType type) const override {
     if (type != at::kBFloat16) return 0;
     // Dense bf16 with sums in fp32, of NVIDIA's data sheets; of names that begin alike the longer one first.
@@ -94,6 +101,29 @@ class Cuda final : public DeviceKind {
   }
 
  private:
+  // Segments that grow leave no holes where sizes change, as at an event of the timeline. What the user has set stands.
+  static void choose_allocator_settings() {
+    for (const char* name : {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"})
+      if (std::getenv(name) != nullptr) return;
+    c10::CachingAllocator::setAllocatorSettings("expandable_segments:True");
+  }
+  // The ledger hears of every tensor.
+  static void count_memory() {
+    using Entry = allocator::TraceEntry;
+    allocator::attachAllocatorTraceTracker([](const Entry& entry) {
+      const auto* address = reinterpret_cast<const void*>(entry.addr_);
+      if (entry.action_ == Entry::ALLOC) note_allocated(address, static_cast<int64_t>(entry.size_));
+      if (entry.action_ == Entry::FREE_REQUESTED) note_released(address);
+    });
+  }
+  // From here on this thread, and those that run its backward passes, tell profilers the names of operators and of a step's parts.
+  static void name_ranges() {
+    using namespace torch::autograd::profiler;
+    static const bool once = (enableProfiler(ProfilerConfig(torch::profiler::impl::ProfilerState::NVTX), {},
+                                             {at::RecordScope::FUNCTION, at::RecordScope::BACKWARD_FUNCTION, at::RecordScope::USER_SCOPE}), true);
+    (void)once;
+  }
+
   static int count() { return c10::cuda::device_count(); }
   static void check_rank(int local_rank) {
     const int found = count();

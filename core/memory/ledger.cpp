@@ -7,11 +7,13 @@
 #include <chrono>
 #include <mutex>
 #include <optional>
+#include <unordered_map>
 
 namespace tersor {
 namespace {
 
 thread_local Segment current_segment = Segment::kOther;
+thread_local bool scoped = false;  // whether this thread ever had a scope
 
 // Keeps the fullest of every `stride_` changes; when there are too many, of twice as many.
 class Recording {
@@ -98,7 +100,8 @@ class Ledger {
 Ledger& ledger(at::DeviceType device) {
   static auto* host = new Ledger;
   static auto* meta = new Ledger;
-  return device == at::kMeta ? *meta : *host;
+  static auto* gpu = new Ledger;
+  return device == at::kMeta ? *meta : device == at::kCPU ? *host : *gpu;
 }
 
 // How an allocation is booked.
@@ -152,6 +155,38 @@ class MetaAllocator final : public c10::Allocator {
 
 bool installed = false;
 
+// How what lies on the GPU is booked.
+class OnGpu {
+ public:
+  void add(const void* address, const Header& header) {
+    const std::lock_guard lock(mutex_);
+    headers_[address] = header;
+  }
+  std::optional<Header> take(const void* address) {
+    const std::lock_guard lock(mutex_);
+    const auto node = headers_.extract(address);
+    return node ? std::optional(node.mapped()) : std::nullopt;
+  }
+  // What it was before; nothing for memory that is not there.
+  std::optional<Header> move(const void* address, Segment to) {
+    const std::lock_guard lock(mutex_);
+    const auto found = headers_.find(address);
+    if (found == headers_.end()) return std::nullopt;
+    const Header before = found->second;
+    found->second.segment = to;
+    return before;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::unordered_map<const void*, Header> headers_;
+};
+OnGpu& on_gpu() {
+  static auto* there = new OnGpu;
+  return *there;
+}
+constexpr at::DeviceType kGpu = at::kCUDA;  // the ledger of whatever is neither host nor meta
+
 // Where it is booked; nothing for memory that is not the ledger's.
 Header* booking(const c10::DataPtr& memory) {
   if (memory.get_context() == nullptr) return nullptr;
@@ -162,7 +197,7 @@ Header* booking(const c10::DataPtr& memory) {
 
 }  // namespace
 
-MemoryScope::MemoryScope(Segment segment) : before_(std::exchange(current_segment, segment)) {}
+MemoryScope::MemoryScope(Segment segment) : before_(std::exchange(current_segment, segment)) { scoped = true; }
 MemoryScope::~MemoryScope() { current_segment = before_; }
 
 void install_memory_ledger() {
@@ -176,11 +211,25 @@ bool memory_ledger_installed() { return installed; }
 MemoryUse memory_now(at::DeviceType device) { return ledger(device).now(); }
 MemoryPeak memory_peak(at::DeviceType device) { return ledger(device).peak(); }
 void reset_memory_peak(at::DeviceType device) { ledger(device).reset_peak(); }
-void record_memory() { ledger(at::kCPU).record(); }
-std::vector<MemoryMoment> recorded_memory() { return ledger(at::kCPU).recorded(); }
+void record_memory(at::DeviceType device) { ledger(device).record(); }
+std::vector<MemoryMoment> recorded_memory(at::DeviceType device) { return ledger(device).recorded(); }
+
+void note_allocated(const void* address, int64_t bytes) {
+  const Header header{bytes, scoped ? current_segment : Segment::kTemporary};
+  on_gpu().add(address, header);
+  ledger(kGpu).add(header.segment, bytes);
+}
+
+void note_released(const void* address) {
+  if (const auto header = on_gpu().take(address)) ledger(kGpu).add(header->segment, -header->bytes);
+}
 
 void book(const at::Tensor& tensor, Segment segment) {
   if (!tensor.defined() || !tensor.has_storage()) return;
+  if (!tensor.is_cpu() && !tensor.is_meta()) {
+    if (const auto before = on_gpu().move(tensor.storage().data(), segment)) ledger(kGpu).move(before->segment, segment, before->bytes);
+    return;
+  }
   Header* header = booking(tensor.storage().data_ptr());
   if (header == nullptr) return;
   ledger(tensor.device().type()).move(header->segment, segment, header->bytes);

@@ -6,7 +6,8 @@
 //   MemoryPeak most = memory_peak();
 //
 // Counting allocators in the place of LibTorch's: bytes are those asked for, without what malloc rounds up. Tensors without
-// numbers (the meta device) have a ledger of their own, of what they would take: a run on them is a run's plan.
+// numbers (the meta device) have a ledger of their own, of what they would take: a run on them is a run's plan. A GPU's allocator
+// stays, and tells the third ledger what it gives out.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -52,18 +53,23 @@ class MemoryScope {
 void install_memory_ledger();
 [[nodiscard]] bool memory_ledger_installed();
 
-// `device` is kCPU or kMeta.
+// What the allocator of a process's GPU gives out and takes back; what it is for is known as in host memory. Threads without a scope
+// run backward passes: theirs is temporary.
+void note_allocated(const void* address, int64_t bytes);
+void note_released(const void* address);
+
+// Of host memory, of tensors without numbers, or else of the GPU.
 [[nodiscard]] MemoryUse memory_now(at::DeviceType device = at::kCPU);
 // Since the last `reset_memory_peak`.
 [[nodiscard]] MemoryPeak memory_peak(at::DeviceType device = at::kCPU);
 void reset_memory_peak(at::DeviceType device = at::kCPU);
-// What lived when, from one call to the other: a few hundred moments, each the fullest of its stretch. Host memory alone.
+// What lived when, from one call to the other: a few hundred moments, each the fullest of its stretch.
 struct MemoryMoment {
   double seconds = 0;  // since the first call
   MemoryUse use;
 };
-void record_memory();
-[[nodiscard]] std::vector<MemoryMoment> recorded_memory();
+void record_memory(at::DeviceType device = at::kCPU);
+[[nodiscard]] std::vector<MemoryMoment> recorded_memory(at::DeviceType device = at::kCPU);
 
 // Moves a tensor's storage to another segment.
 void book(const at::Tensor& tensor, Segment segment);

@@ -51,7 +51,7 @@ std::vector<StateBytes> state_of(const RunConfig& config, const Llama& shapes) {
   for (size_t i = 0; i < params.size(); ++i) {
     const std::string& rule = config.optimizer.groups[assigned[i]].rule.type();
     for (const RestingSlot& slot : optimizer.state().resting(params[i].name)) {
-      StateBytes fresh{.rule = rule, .slot = std::string(slot.name), .format = std::string(slot.format), .host = !slot.parts[0].is_meta()};
+      StateBytes fresh{.rule = rule, .slot = std::string(slot.name), .format = std::string(slot.format), .host = slot.away || !slot.parts[0].is_meta()};
       StateBytes& row = row_of(rows, fresh, [&](const StateBytes& r) {
         return r.rule == rule && r.slot == slot.name && r.format == slot.format && r.host == fresh.host;
       });

@@ -22,7 +22,7 @@ struct StateBytes {
   std::string rule;
   std::string slot;
   std::string format;
-  bool host = false;  // in host memory on any device
+  bool host = false;  // in host memory, whatever the device
   int64_t tensors = 0;
   int64_t bytes = 0;
 };

@@ -65,12 +65,24 @@ int64_t RunConfig::total_steps() const {
   return std::max<int64_t>(1, static_cast<int64_t>(std::ceil(train.steps.value / static_cast<double>(tokens_per_step()))));
 }
 
+namespace {
+
+bool on_gpu(const RunConfig& config) {
+  const std::string& device = config.run.device.type();
+  return device == "auto" ? devices().find("cuda")->build()->there() : device != "cpu";
+}
+
+}  // namespace
+
 RunConfig read_run_config(const ConfigNode& node, Diagnostics& diagnostics) {
   load_plugins(node, diagnostics);
   diagnostics.throw_if_any();
   RunConfig config;
   read_fields(config, node, diagnostics);
   diagnostics.throw_if_any();
+  // On a CPU all is in host memory anyway, and counts.
+  if (!on_gpu(config))
+    for (GroupConfig& group : config.optimizer.groups) group.offload = false;
   return config;
 }
 

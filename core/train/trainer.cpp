@@ -175,8 +175,8 @@ int Trainer::run() {
 bool Trainer::train_step(const Progress& progress, StepReport& report) {
   const auto begin = Clock::now();
   kind_->reset_peak(device_);
-  const bool recorded = device_.is_cpu() && progress.step == first_step_ + 2;  // the first is not an ordinary one
-  if (recorded) record_memory();
+  const bool recorded = progress.step == first_step_ + 2;  // the first is not an ordinary one
+  if (recorded) record_memory(device_.type());
   if (comm_.alone() ? StopSignal::requested() : stop_agreed_) return false;
   const int64_t sent = comm_.bytes_sent();
   const double waited = comm_.seconds_waited();
@@ -194,7 +194,7 @@ bool Trainer::train_step(const Progress& progress, StepReport& report) {
     data_->skip(position_.samples + before * rows, comm_.rank() * rows, settings.mixture, drawn);
     const Batch batch = data_->read(position_.samples + i * rows, rows, settings.mixture, drawn);
     data_->skip(position_.samples + (i + 1) * rows, (comm_.size() - comm_.rank() - 1) * rows, settings.mixture, drawn);
-    return Batch{batch.inputs.view({-1, settings.sequence_length}), batch.targets.view({-1, settings.sequence_length})};
+    return on_device({batch.inputs.view({-1, settings.sequence_length}), batch.targets.view({-1, settings.sequence_length})}, device_);
   };
   const auto done = training_step(*model_, *optimizer_, {.progress = progress, .lr = report.lr,
                                                          .num_micro_batches = settings.global_batch_size / settings.micro_batch_size,
@@ -209,7 +209,7 @@ bool Trainer::train_step(const Progress& progress, StepReport& report) {
   report.grad_norm = done->outcome.grad_norm;
   report.norm_is_estimate = done->outcome.norm_is_estimate;
   report.skipped = !done->outcome.finite;
-  if (recorded) report.memory_moments = recorded_memory();
+  if (recorded) report.memory_moments = recorded_memory(device_.type());
   report.step_ms = 1e3 * seconds_since(begin);
   report.wait_ms = 1e3 * (comm_.seconds_waited() - waited);
   agree(report);

@@ -1,5 +1,7 @@
 #include "core/train/training_step.h"
 
+#include <ATen/record_function.h>
+
 #include <chrono>
 
 #include "core/memory/ledger.h"
@@ -16,6 +18,7 @@ at::Tensor forward_and_backward(Llama& model, const Batch& batch, double scale, 
   at::Tensor loss;
   {
     const MemoryScope scope(Segment::kActivations);
+    RECORD_USER_SCOPE("forward");
     if (input.teachers == nullptr) {
       loss = model.loss(batch.inputs, batch.targets, scale, input.loss_chunk);
     } else {
@@ -24,6 +27,7 @@ at::Tensor forward_and_backward(Llama& model, const Batch& batch, double scale, 
     }
   }
   const MemoryScope scope(Segment::kTemporary);
+  RECORD_USER_SCOPE("backward");
   loss.backward();
   return loss.detach();
 }
@@ -38,7 +42,10 @@ std::optional<StepResult> training_step(Llama& model, Optimizer& optimizer, cons
   for (int64_t i = optimizer.comm().rank(); i < input.num_micro_batches; i += processes) {
     const auto data_begin = Clock::now();
     const MemoryScope scope(Segment::kData);
-    const std::optional<Batch> batch = input.read(i);
+    const std::optional<Batch> batch = [&] {
+      RECORD_USER_SCOPE("read");
+      return input.read(i);
+    }();
     if (!batch) {
       optimizer.abandon_step();
       return std::nullopt;
@@ -50,6 +57,7 @@ std::optional<StepResult> training_step(Llama& model, Optimizer& optimizer, cons
     if (i + processes >= input.num_micro_batches && optimizer.begin_second_pass()) (void)forward_and_backward(model, *batch, scale, input);
   }
   const auto update_begin = Clock::now();
+  RECORD_USER_SCOPE("update");
   result.outcome = optimizer.finish_step();
   result.update_ms = milliseconds_since(update_begin);
   return result;

@@ -1,11 +1,16 @@
 """A whole training step beside the Python stack: Transformers' LLaMA, torch and the authors' packages. Run by scripts/bench.
 
     step.py TERSOR [--model configs/model/llama_60m.yaml] [--batch 4x256] [--rounds 3] [METHOD…]
+    step.py TERSOR --device cuda [--model configs/model/llama_1b.yaml] [--batch 8x1024] …
 
 The same model, batch, rule and threads (OMP_NUM_THREADS, 2 unless set), fp32, no clipping. In each round both programs run one
 after the other, 10 steps of random tokens each; the first four, with the first search for a basis, do not count. A line shows
 the median step of the best round, the ratio of the two in the median round with the least and the largest, and the peak of
 resident memory of the whole process. Methods that only tersor runs here have no second column.
+
+On a GPU both compute in bf16, memory is what tensors take there, and a line also has tokens per second, what part of the GPU's peak
+that is, and, of rules with bases, what part of the time finding them takes at a period of 200 steps. The Python stack runs where
+its torch has a GPU. Then LLaMA-7B, what of the GPU's memory it takes.
 """
 import argparse
 import importlib
@@ -18,7 +23,6 @@ import sys
 import tempfile
 import time
 
-import yaml
 
 STEPS, WARM_UP = 10, 4
 RANK = 128
@@ -49,33 +53,51 @@ def resident_peak(command):
         return text, usage.ru_maxrss * 1024
 
 
-def run_tersor(program, method, model, batch, length):
-    file, words, _ = METHODS[method]
+# Of LLaMA-7B: what is looked at, the file of configs/method, windows x tokens, further words.
+SMALL = ["optimizer.update=during_backward", "train.recompute=block", "optimizer.clip_norm=~"]
+LARGE_MODELS = [("galore_int8", "1x256", SMALL), ("q_galore", "1x256", SMALL), ("q_galore", "1x2048", SMALL), ("apollo_mini", "1x256", SMALL),
+                ("apollo_mini", "1x2048", SMALL), ("adamw", "1x2048", [*SMALL, "optimizer.groups.0.offload=true"])]
+
+
+DEVICE_WORDS = {"cpu": ["run.device=cpu"], "cuda": ["run.device=cuda", "run.dtype=bf16"]}
+
+
+def records_of(program, file, words, model, batch, length, device):
+    """The steps of a run, and its peak of resident memory."""
     with tempfile.TemporaryDirectory() as folder:
         configs = [model, ROOT / "configs/data/synthetic.yaml", ROOT / f"configs/method/{file}.yaml"]
         _, peak = resident_peak([program, "train", *map(str, configs), f"run.out_dir={folder}", "run.name=step",
                                  f"run.threads={threads()}", f"train.steps={STEPS}", f"train.global_batch_size={batch}",
                                  f"train.micro_batch_size={batch}", f"data.sequence_length={length}", "evaluation.every=never",
-                                 "checkpoint.every=never", "log.every=1", "log.tensorboard=false", *words])
+                                 "checkpoint.every=never", "log.every=1", "log.tensorboard=false", *DEVICE_WORDS[device], *words])
         records = [json.loads(line) for line in open(f"{folder}/step/metrics.jsonl")]
-    steps = [r["time/step_ms"] for r in records if r["type"] == "step"]
-    return statistics.median(steps[WARM_UP:]), peak
+    return [r for r in records if r["type"] == "step"], peak
 
 
-def run_python(method, model, batch, length):
-    text, peak = resident_peak([sys.executable, "-W", "ignore", __file__, "--child", method, "--model", str(model), "--batch", f"{batch}x{length}"])
-    return json.loads(text.strip().splitlines()[-1]), peak
+def run_tersor(program, method, model, batch, length):
+    file, words, _ = METHODS[method]
+    steps, peak = records_of(program, file, words, model, batch, length, "cpu")
+    return statistics.median(s["time/step_ms"] for s in steps[WARM_UP:]), peak
+
+
+def run_python(method, model, batch, length, device="cpu"):
+    """Milliseconds of a step, and the peak of resident memory, or of the GPU's."""
+    text, peak = resident_peak([sys.executable, "-W", "ignore", __file__, "--child", method, "--model", str(model), "--batch", f"{batch}x{length}",
+                                "--device", device])
+    took, on_gpu = json.loads(text.strip().splitlines()[-1])
+    return took, on_gpu if device == "cuda" else peak
 
 
 def threads():
     return int(os.environ.get("OMP_NUM_THREADS", 2))
 
 
-def build(model_file, method):
+def build(model_file, method, dtype):
     import torch
+    import yaml
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    model = LlamaForCausalLM(LlamaConfig(**yaml.safe_load(open(model_file))["model"], tie_word_embeddings=False))
+    model = LlamaForCausalLM(LlamaConfig(**yaml.safe_load(open(model_file))["model"], tie_word_embeddings=False)).to(dtype)
     linears = [(layer, name) for layer in model.model.layers for part in (layer.self_attn, layer.mlp)
                for layer, name in ((part, n) for n, m in part.named_children() if isinstance(m, torch.nn.Linear))]
     if method in ("low_rank", "sltrain"):
@@ -145,21 +167,25 @@ def sparse_low_rank(width_in, width_out, density=0.03):
     return SparseLowRank()
 
 
-def child(method, model_file, batch, length):
-    """Trains, and prints the median of the steps' milliseconds."""
+def child(method, model_file, batch, length, device):
+    """Trains, and prints the median of the steps' milliseconds and what tensors took of the GPU's memory at most."""
     import torch
     torch.set_num_threads(threads())
     torch.manual_seed(0)
-    model, optimizer = build(model_file, method)
+    on_gpu = device == "cuda"
+    with torch.device(device):
+        model, optimizer = build(model_file, method, torch.bfloat16 if on_gpu else torch.float32)
     took = []
     for _ in range(STEPS):
-        tokens = torch.randint(model.config.vocab_size, (batch, length))
+        tokens = torch.randint(model.config.vocab_size, (batch, length), device=device)
         begin = time.perf_counter()
         model(input_ids=tokens, labels=tokens).loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        if on_gpu:
+            torch.cuda.synchronize()
         took.append((time.perf_counter() - begin) * 1e3)
-    print(json.dumps(statistics.median(took[WARM_UP:])))
+    print(json.dumps([statistics.median(took[WARM_UP:]), torch.cuda.max_memory_allocated() if on_gpu else 0]))
 
 
 def compare(program, methods, model, batch, length, rounds):
@@ -184,22 +210,62 @@ def compare(program, methods, model, batch, length, rounds):
               f"{peak / their_peak:.2f} of theirs", flush=True)
 
 
+def compare_on_gpu(program, methods, model, batch, length, rounds):
+    python = subprocess.run([sys.executable, "-c", "import torch; assert torch.cuda.is_available()"], capture_output=True, check=False).returncode == 0
+    print(f"{pathlib.Path(model).stem}, {batch} x {length} tokens a step, bf16, {rounds} rounds" + ("" if python else "; this Python has no GPU"), flush=True)
+    print(f"{'':16}  {'tersor':>9} {'tokens/s':>9} {'of peak':>8} {'memory':>9} {'bases':>7}   {'Python':>9} {'memory':>9}   tokens/s, tersor : Python", flush=True)
+    for method in methods:
+        file, words, by_python = METHODS[method]
+        words = [w for w in words if not w.startswith("run.dtype")]
+        best, ratios, theirs = None, [], []
+        for _ in range(rounds):
+            steps, _ = records_of(program, file, words, model, batch, length, "cuda")
+            took = statistics.median(s["time/step_ms"] for s in steps[WARM_UP:])
+            if best is None or took < best[0]:
+                best = took, steps
+            if python and by_python:
+                theirs.append(run_python(method, model, batch, length, "cuda"))
+                ratios.append(theirs[-1][0] / took)
+        took, steps = best
+        peak = max(s["mem/allocated_peak_bytes"] for s in steps)
+        mfu = max(s.get("mfu", 0) for s in steps[WARM_UP:])
+        finding = (steps[0]["time/step_ms"] - took) / (200 * took)  # with all else that the first step has to do
+        line = f"{method:16}  {took:6.1f} ms {batch * length / took * 1e3:9.0f} {mfu:8.1%} {peak / 1e9:6.2f} GB {finding:7.2%}"
+        if theirs:
+            line += f"   {min(t[0] for t in theirs):6.1f} ms {max(t[1] for t in theirs) / 1e9:6.2f} GB   {statistics.median(ratios):.2f}"
+        print(line, flush=True)
+    print("\nllama_7b in bf16", flush=True)
+    for file, size, words in LARGE_MODELS:
+        rows, columns = map(int, size.split("x"))
+        try:
+            steps, _ = records_of(program, file, words, ROOT / "configs/model/llama_7b.yaml", rows, columns, "cuda")
+        except RuntimeError as error:
+            print(f"{file:16}  {size:>7}  {str(error).strip().splitlines()[-1]}", flush=True)
+            continue
+        took = statistics.median(s["time/step_ms"] for s in steps[WARM_UP:])
+        print(f"{file:16}  {size:>7} {took:8.1f} ms {max(s['mem/allocated_peak_bytes'] for s in steps) / 1e9:6.2f} GB", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program", nargs="?", metavar="TERSOR")
     parser.add_argument("methods", nargs="*", metavar="METHOD")
-    parser.add_argument("--model", default=str(ROOT / "configs/model/llama_60m.yaml"))
-    parser.add_argument("--batch", default="4x256", help="sequences x tokens (default %(default)s)")
+    parser.add_argument("--device", choices=list(DEVICE_WORDS), default="cpu")
+    parser.add_argument("--model", help="default: llama_60m, on a GPU llama_1b")
+    parser.add_argument("--batch", help="sequences x tokens; default: 4x256, on a GPU 8x1024")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_intermixed_args()
-    batch, length = map(int, options.batch.split("x"))
+    on_gpu = options.device == "cuda"
+    model = options.model or str(ROOT / f"configs/model/llama_{'1b' if on_gpu else '60m'}.yaml")
+    batch, length = map(int, (options.batch or ("8x1024" if on_gpu else "4x256")).split("x"))
     if options.child:
-        return child(options.child, options.model, batch, length)
+        return child(options.child, model, batch, length, options.device)
     unknown = [m for m in options.methods if m not in METHODS]
     if unknown or not options.program:
         parser.error(f"TERSOR and methods out of {', '.join(METHODS)}" + (f"; not {unknown[0]}" if unknown else ""))
-    compare(options.program, options.methods or list(METHODS), options.model, batch, length, options.rounds)
+    methods = options.methods or [m for m in METHODS if not (on_gpu and m.endswith("bf16"))]
+    (compare_on_gpu if on_gpu else compare)(options.program, methods, model, batch, length, options.rounds)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
 #include "kernels/add_scaled.h"
 #include "kernels/block_sparse_linear.h"
 #include "kernels/fill_normal.h"
+#include "kernels/fill_uniform.h"
 #include "kernels/linear_cross_entropy.h"
 #include "kernels/quantize_affine.h"
 #include "kernels/quantize_blockwise.h"
@@ -161,6 +162,26 @@ TEST_CASE("gpu: AdamW with state in fp32 and in 8 bits, and its direction", "[gp
       CHECK(a[0].cpu().ne(b[0]).sum().item<int64_t>() <= w.numel() / 200);
     }
   }
+}
+
+TEST_CASE("gpu: drawn numbers, to the bit", "[gpu]") {
+  if (!testing::gpu_there()) return;
+  for (const auto& shape : {std::vector<int64_t>{1}, {5, 161}, {2, 3, 517}})
+    for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+      const at::Tensor x = at::empty(shape, type);
+      const at::Tensor there = at::empty(shape, x.options().device(gpu_device()));
+      fill_normal(x, 0.02, random_stream(5, "n"));
+      fill_normal(there, 0.02, random_stream(5, "n"));
+      CHECK(at::equal(there.cpu(), x));
+      fill_uniform(x, 0.3, random_stream(5, "u"));
+      fill_uniform(there, 0.3, random_stream(5, "u"));
+      CHECK(at::equal(there.cpu(), x));
+    }
+  const at::Tensor x = at::empty({7, 5});
+  const at::Tensor turned = at::empty({5, 7}, x.options().device(gpu_device())).t();
+  fill_normal(x, 1, random_stream(6, "n"));
+  fill_normal(turned, 1, random_stream(6, "n"));
+  CHECK(at::equal(turned.cpu(), x));
 }
 
 TEST_CASE("gpu: block-wise 8-bit numbers, to the bit", "[gpu]") {

@@ -98,6 +98,32 @@ TEST_CASE("gpu: blocks of weights are multiplied by themselves there, too", "[gp
   check_alike(of(testing::gpu_name()), of("cpu"));
 }
 
+TEST_CASE("gpu: moments that rest in host memory train as those that do not, and take none of the device's", "[gpu][conformance]") {
+  if (!testing::gpu_there()) return;
+  const testing::UncheckedKernels quick;
+  std::vector<std::string> groups;
+  for (const std::string& rule : update_rules().names()) groups.push_back("rule: " + rule);
+  groups.insert(groups.end(), {"rule: adamw, state: {type: int8, min_size: 0}", "rule: galore, state: bf16, projector: int4"});
+  for (const std::string& group : groups)
+    for (const std::string update : {"after_backward", "during_backward"}) {
+      INFO(group << " " << update);
+      const testing::TemporaryFolder folder;
+      const auto of = [&](const std::string& offload) {
+        const RunConfig config = testing::tiny_config(
+            folder.path(), {"run.name=" + offload, "run.device=" + testing::gpu_name(), "train.steps=3", "train.global_batch_size=2", "train.micro_batch_size=2",
+                            "evaluation.tokens=32", "optimizer.update=" + update, "timeline=[{when: at 2, do: {type: reset_moments, match: any, mode: random, share: 0.5}}]",
+                            "optimizer.groups=[{match: {role: matrix}, offload: " + offload + ", " + group + "}, {match: any, offload: " + offload + ", rule: adamw}]"});
+        std::vector<double> all = losses(config);
+        const Json last = testing::records(config.folder(), "step").rbegin()->second;
+        return std::pair{all, last.at("mem/at_peak/optimizer").get<double>()};
+      };
+      const auto [here, bytes_here] = of("false");
+      const auto [away, bytes_away] = of("true");
+      CHECK(away == here);
+      if (bytes_here > 20000) CHECK(bytes_away < 0.6 * bytes_here);
+    }
+}
+
 TEST_CASE("gpu: a run goes on where it likes", "[gpu]") {
   if (!testing::gpu_there()) return;
   const testing::UncheckedKernels quick;
@@ -120,10 +146,12 @@ TEST_CASE("gpu: a step waits for the device once, for the norm of its gradients,
   const testing::UncheckedKernels quick;
   const testing::TemporaryFolder folder;
   for (const std::string& rule : update_rules().names())
-    for (const std::string update : {"after_backward", "during_backward"}) {
+    for (const std::string update : {"after_backward", "during_backward", "offload"}) {
       INFO(rule << " " << update);
-      const RunConfig config = testing::tiny_config(folder.path(), {"optimizer.update=" + update, "optimizer.clip_norm=~",
-                                                                    "optimizer.groups=[{match: {role: matrix}, rule: " + rule + "}, {match: any, rule: adamw}]"});
+      const std::string offload = update == "offload" ? "true" : "false";
+      const RunConfig config = testing::tiny_config(
+          folder.path(), {"run.device=" + testing::gpu_name(), "optimizer.update=" + (update == "offload" ? "after_backward" : update), "optimizer.clip_norm=~",
+                          "optimizer.groups=[{match: {role: matrix}, offload: " + offload + ", rule: " + rule + "}, {match: any, offload: " + offload + ", rule: adamw}]"});
       const auto model = build_model(config, testing::gpu_device());
       Optimizer optimizer(model->params(), config.optimizer, 1);
       take_step(config, *model, optimizer, 2, 1);  // finds bases, for which it may wait

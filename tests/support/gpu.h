@@ -20,7 +20,8 @@ namespace tersor::testing {
 
 // Kernels of tersor's that ran so far, where they are counted.
 [[nodiscard]] std::optional<int64_t> gpu_launches();
-// How often a number was read from the device so far, which waits for all that is under way; where that is counted.
+// How often something was read from the device so far, or written to it, so that the host waited for all that was under way; where
+// that is counted.
 [[nodiscard]] std::optional<int64_t> gpu_waits();
 
 // As long as it lives kernels run without checks of memory, and several times as fast.

@@ -16,6 +16,7 @@
 #include <atomic>
 
 #include "core/device/device.h"
+#include "core/memory/ledger.h"
 #include "tests/support/simt/executor.h"
 
 namespace tersor::testing {
@@ -63,6 +64,7 @@ class Memory final : public c10::Allocator {
   c10::DataPtr allocate(size_t bytes) override {
     void* data = bytes == 0 ? nullptr : c10::alloc_cpu(bytes);
     if (data != nullptr) simt::allow(data, bytes);
+    if (data != nullptr) note_allocated(data, static_cast<int64_t>(bytes));
     return {data, data, &release, pretend_gpu()};
   }
   c10::DeleterFnPtr raw_deleter() const override { return &release; }
@@ -72,6 +74,7 @@ class Memory final : public c10::Allocator {
   static void release(void* data) {
     if (data == nullptr) return;
     simt::forbid(data);
+    note_released(data);
     c10::free_cpu(data);
   }
 };
@@ -94,8 +97,9 @@ at::Tensor on_host(const at::Tensor& x) {
   if (x.is_cpu()) return x;
   return at::from_blob(x.data_ptr(), x.sizes(), x.strides(), at::TensorOptions(x.scalar_type()));
 }
-at::Tensor copy_from(const at::Tensor& from, const at::Tensor& to, bool) {
-  if (to.is_cpu() && !through_host_now) ++waits;
+// LibTorch waits for a copy from one side to the other, unless it is told not to.
+at::Tensor copy_from(const at::Tensor& from, const at::Tensor& to, bool beside_the_host) {
+  if (to.is_cpu() != from.is_cpu() && !beside_the_host && !through_host_now) ++waits;
   if (to.numel() > 0) on_host(to).copy_(on_host(from));
   return to;
 }
@@ -158,8 +162,8 @@ class PretendKind final : public DeviceKind {
   at::Device open(int) const override { return pretend_gpu(); }
   std::string name(int) const override { return "pretended"; }
   int64_t free_memory(int, int) const override { return 0; }
-  MemoryPeak peak(const at::Device&) const override { return {}; }
-  void reset_peak(const at::Device&) const override {}
+  MemoryPeak peak(const at::Device& device) const override { return memory_peak(device.type()); }
+  void reset_peak(const at::Device& device) const override { reset_memory_peak(device.type()); }
 };
 const bool registered = devices().add<PretendKind>("pretend", "a GPU that is not there, for tests");
 

@@ -1,0 +1,75 @@
+#include "optim/transfers.h"
+
+#include <c10/core/impl/VirtualGuardImpl.h>
+
+namespace tersor {
+
+using c10::impl::VirtualGuardImpl;
+
+Transfers::Transfers(const at::Device& device) : device_(device) {
+  if (device.is_meta()) return;
+  stream_ = VirtualGuardImpl(device.type()).getNewStream(device);
+  event_.emplace(device.type());
+}
+
+template <class F>
+void Transfers::on_own_stream(F f) {
+  if (!stream_) return f();
+  const VirtualGuardImpl guard(device_.type());
+  const c10::Stream before = guard.exchangeStream(*stream_);
+  f();
+  guard.exchangeStream(before);
+}
+
+std::vector<at::Tensor> Transfers::in_host_memory(const std::vector<at::Tensor>& tensors) const {
+  std::vector<at::Tensor> all;
+  for (const at::Tensor& x : tensors) {
+    if (device_.is_meta()) {
+      const auto bytes = static_cast<int64_t>(x.nbytes());
+      const c10::Storage nothing(c10::Storage::use_byte_size_t(), bytes, c10::DataPtr(nullptr, device_), c10::GetAllocator(at::kMeta), true);
+      all.push_back(at::empty({0}, x.options()).set_(nothing, 0, x.sizes(), x.strides()));
+    } else {
+      const at::Tensor host = x.cpu();
+      all.push_back(device_.is_cuda() ? host.pin_memory() : host);
+    }
+  }
+  return all;
+}
+
+std::vector<at::Tensor> Transfers::bring(const std::vector<at::Tensor>& host) {
+  std::vector<at::Tensor> there;
+  on_own_stream([&] {
+    for (const at::Tensor& x : host) {
+      there.push_back(at::empty(x.sizes(), at::TensorOptions(x.scalar_type()).device(device_)));
+      there.back().copy_(x, true);
+    }
+  });
+  return there;
+}
+
+void Transfers::wait_for_all() {
+  if (!stream_) return;
+  event_->record(*stream_);
+  event_->block(VirtualGuardImpl(device_.type()).getStream(device_));
+}
+
+// The device's tensors are of the own stream, on which what comes next may take their memory, and not before.
+void Transfers::put_back(std::vector<at::Tensor> from, const std::vector<at::Tensor>& host) {
+  if (!stream_) return;
+  event_->record(VirtualGuardImpl(device_.type()).getStream(device_));
+  event_->block(*stream_);
+  on_own_stream([&] {
+    for (size_t i = 0; i < from.size(); ++i) {
+      at::Tensor to = host[i];
+      to.copy_(from[i], true);
+    }
+    from.clear();
+  });
+  under_way_ = true;
+}
+
+void Transfers::finish() {
+  if (std::exchange(under_way_, false)) stream_->synchronize();
+}
+
+}  // namespace tersor

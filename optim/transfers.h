@@ -1,0 +1,37 @@
+// Copies between a GPU and host memory that go on beside what the GPU computes, on a stream of their own.
+#pragma once
+
+#include <ATen/ATen.h>
+#include <c10/core/Event.h>
+
+#include <vector>
+
+namespace tersor {
+
+class Transfers {
+ public:
+  explicit Transfers(const at::Device& device);
+
+  // The same tensors in memory that copies can go to and from beside the host: page-locked for a GPU of NVIDIA. Of tensors without
+  // numbers such that take nothing of their device's memory.
+  [[nodiscard]] std::vector<at::Tensor> in_host_memory(const std::vector<at::Tensor>& tensors) const;
+  // Begins to bring them to the device, which may read them once it has been told to wait.
+  [[nodiscard]] std::vector<at::Tensor> bring(const std::vector<at::Tensor>& host);
+  // What the device is asked to do from here on finds all that was brought before.
+  void wait_for_all();
+  // Begins to put them back, once the device has done what it was asked to so far.
+  void put_back(std::vector<at::Tensor> from, const std::vector<at::Tensor>& host);
+  // Returns when all that was put back is in host memory.
+  void finish();
+
+ private:
+  template <class F>
+  void on_own_stream(F f);
+
+  at::Device device_;
+  std::optional<c10::Stream> stream_;  // none for tensors without numbers
+  std::optional<c10::Event> event_;
+  bool under_way_ = false;
+};
+
+}  // namespace tersor

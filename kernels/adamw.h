@@ -3,30 +3,39 @@
 //   g ← grad_scale·g    m ← m + (1−β₁)(g − m)    v ← β₂v + (1−β₂)g²    n = m / (√v + ε)
 //   w ← (1 − lr·λ)·w − lr·gain·n
 //
-// grad, w, m, v: fp32, contiguous, one shape; with 8-bit state m and v are codes and scales as quantize_blockwise makes
-// them. `gain` and ε hold the bias correction: see AdamCoefficients. In place; deterministic.
+// w: fp32, or bf16, and then rounded stochastically · grad: of w's type, or fp32 · m, v: fp32, or, with 8-bit state, codes and scales as
+// quantize_blockwise makes them · contiguous, one shape. `gain` and ε hold the bias correction: see AdamCoefficients. In place;
+// deterministic.
 #pragma once
 
 #include <ATen/ATen.h>
 
 #include <span>
 
+#include "core/base/rng.h"
+
 namespace tersor::kernels {
 
 struct AdamCoefficients {
   double beta1 = 0.9;
   double beta2 = 0.999;
-  double epsilon = 1e-8;  // added to √v as it is, not to its corrected form
-  double gain = 1;        // √(1−β₂ᵗ) / (1−β₁ᵗ)
+  double epsilon = 1e-8;   // added to √v as it is, not to its corrected form
+  double gain = 1;         // √(1−β₂ᵗ) / (1−β₁ᵗ)
+  at::Tensor corrections;  // on a GPU, where t is there: gain and ε in fp32 (2), in the place of those here
 };
 
 struct AdamStep {
   double grad_scale = 1;
   double lr = 0;
   double weight_decay = 0;
+  RandomStream rounding{0};    // of weights in bf16
+  int64_t first = 0;           // the index of the first number among its draws
 };
 
-// Updates m and v and writes n.
+// t ← t + 1, and what follows from it for a step on a GPU, without waiting: AdamCoefficients::corrections. t: 0-dim fp32
+[[nodiscard]] at::Tensor adam_corrections(const at::Tensor& t, double beta1, double beta2, double epsilon, bool epsilon_corrected);
+
+// Updates m and v and writes n, all in fp32.
 void adam_direction(const at::Tensor& grad, const at::Tensor& m, const at::Tensor& v, const AdamCoefficients& c, at::Tensor& n);
 // Updates m, v and w.
 void adamw_step(const at::Tensor& weight, const at::Tensor& grad, const at::Tensor& m, const at::Tensor& v,

@@ -1,10 +1,18 @@
 // One number's step of AdamW on a GPU, for the kernels that keep moments in fp32 and in 8 bits.
 #pragma once
 
-#include "kernels/launch.h"
+#include "kernels/rounding_math.h"
 
 namespace tersor::kernels::gpu {
 
+// The numbers of a step, those that come from the device's memory among them.
+__device__ __forceinline__ AdamNumbers corrected(AdamNumbers a) {
+  if (a.corrections != nullptr) {
+    a.gain = a.corrections[0];
+    a.epsilon = a.corrections[1];
+  }
+  return a;
+}
 // The direction n; g is scaled already.
 __device__ __forceinline__ float adam_direction_of(float g, float& m, float& v, const AdamNumbers& a) {
   m += a.new1 * (g - m);
@@ -12,7 +20,18 @@ __device__ __forceinline__ float adam_direction_of(float g, float& m, float& v, 
   return m / (sqrtf(v) + a.epsilon);
 }
 __device__ __forceinline__ float adamw_weight(float w, float g, float& m, float& v, const AdamNumbers& a) {
-  return a.decay * w - a.rate * adam_direction_of(a.grad_scale * g, m, v, a);
+  return a.decay * w - a.lr * a.gain * adam_direction_of(a.grad_scale * g, m, v, a);
+}
+
+// Calls f(weight, gradient) with numbers of their types: both in bf16, both in fp32, or a gradient in fp32 of a weight in bf16.
+template <class F>
+void with_types(const Weights& w, F f) {
+  if (w.type == Number::kFp32)
+    f(float{}, float{});
+  else if (w.grad_type == Number::kFp32)
+    f(bf16{}, float{});
+  else
+    f(bf16{}, bf16{});
 }
 
 }  // namespace tersor::kernels::gpu

@@ -80,14 +80,27 @@ TERSOR_GPU void fill_normal(Number type, void* x, int64_t size, double std, uint
 TERSOR_GPU void fill_uniform(Number type, void* x, int64_t size, double bound, uint64_t key, Stream stream);
 
 // stochastic_round.h.  y: bf16
-TERSOR_GPU void stochastic_round(const float* x, int64_t size, uint64_t key, uint16_t* y, Stream stream);
-
-// adamw.h
-struct AdamNumbers {
-  float keep2, new1, new2, epsilon, grad_scale, decay, rate;
+struct Rounding {
+  uint64_t key;
+  int64_t first;  // the index of the tensor's first number among the draws
 };
+TERSOR_GPU void stochastic_round(const float* x, int64_t size, const Rounding& rounding, uint16_t* y, Stream stream);
+
+// adamw.h.  `corrections`: the gain and ε of this step in the device's memory, or null, and then they are those here.
+struct AdamNumbers {
+  float keep2, new1, new2, epsilon, grad_scale, decay, lr, gain;
+  const float* corrections;
+};
+struct Weights {  // rounded stochastically where they are in bf16
+  Number type;
+  void* w;
+  Number grad_type;
+  const void* grad;
+  Rounding rounding;
+};
+TERSOR_GPU void adam_corrections(float* t, double beta1, double beta2, double epsilon, bool epsilon_corrected, float* corrections, Stream stream);
 TERSOR_GPU void adam_direction(const float* grad, float* m, float* v, float* n, int64_t size, const AdamNumbers& a, Stream stream);
-TERSOR_GPU void adamw_step(float* w, const float* grad, float* m, float* v, int64_t size, const AdamNumbers& a, Stream stream);
+TERSOR_GPU void adamw_step(const Weights& w, float* m, float* v, int64_t size, const AdamNumbers& a, Stream stream);
 
 // quantize_blockwise.h.  A map is two rows of 256: its values, and the boundaries between them.
 struct Map {
@@ -107,8 +120,7 @@ struct Codes {
 };
 TERSOR_GPU void quantize_blockwise(const float* x, const Blocks& blocks, const Codes& out, Stream stream);
 TERSOR_GPU void dequantize_blockwise(const Codes& in, const Blocks& blocks, float* x, Stream stream);
-TERSOR_GPU void adamw_step_int8(float* w, const float* grad, const Codes& m, const Codes& v, const Blocks& blocks, const AdamNumbers& a,
-                                Stream stream);
+TERSOR_GPU void adamw_step_int8(const Weights& w, const Codes& m, const Codes& v, const Blocks& blocks, const AdamNumbers& a, Stream stream);
 
 // quantize_affine.h
 struct Affine {

@@ -93,7 +93,9 @@ __global__ void __launch_bounds__(kThreads) dequantize(Codes in, Blocks blocks, 
   });
 }
 
-__global__ void __launch_bounds__(kThreads) adamw(float* w, const float* grad, Codes m, Codes v, Blocks blocks, AdamNumbers a) {
+template <class W, class G>
+__global__ void __launch_bounds__(kThreads) adamw(W* w, const G* grad, Codes m, Codes v, Blocks blocks, AdamNumbers numbers, Rounding rounding) {
+  const AdamNumbers a = corrected(numbers);
   __shared__ Tables m_tables;
   __shared__ Tables v_tables;
   read_tables(m.map, m_tables);
@@ -104,7 +106,10 @@ __global__ void __launch_bounds__(kThreads) adamw(float* w, const float* grad, C
     m_share.decode(m.codes + first, m.scales[block], size, m_tables);
     v_share.decode(v.codes + first, v.scales[block], size, v_tables);
     __syncwarp();  // all lanes have read the scales that one of them writes
-    for_each_own(size, [&](int e, int i) { w[first + i] = adamw_weight(w[first + i], grad[first + i], m_share.x[e], v_share.x[e], a); });
+    for_each_own(size, [&](int e, int i) {
+      const float stepped = adamw_weight(to_float(w[first + i]), to_float(grad[first + i]), m_share.x[e], v_share.x[e], a);
+      store_rounded(w[first + i], stepped, rounding, first + i);
+    });
     m_share.encode(size, m.map, m_tables, m.codes + first, m.scales + block);
     v_share.encode(size, v.map, v_tables, v.codes + first, v.scales + block);
   });
@@ -116,8 +121,12 @@ Grid grid_of(const Blocks& blocks) { return {.blocks = divide_up(blocks.rows * d
 
 void quantize_blockwise(const float* x, const Blocks& blocks, const Codes& out, Stream stream) { launch(quantize, grid_of(blocks), stream, x, blocks, out); }
 void dequantize_blockwise(const Codes& in, const Blocks& blocks, float* x, Stream stream) { launch(dequantize, grid_of(blocks), stream, in, blocks, x); }
-void adamw_step_int8(float* w, const float* grad, const Codes& m, const Codes& v, const Blocks& blocks, const AdamNumbers& a, Stream stream) {
-  launch(adamw, grid_of(blocks), stream, w, grad, m, v, blocks, a);
+void adamw_step_int8(const Weights& w, const Codes& m, const Codes& v, const Blocks& blocks, const AdamNumbers& a, Stream stream) {
+  with_types(w, [&](auto weight, auto gradient) {
+    using W = decltype(weight);
+    using G = decltype(gradient);
+    launch(adamw<W, G>, grid_of(blocks), stream, static_cast<W*>(w.w), static_cast<const G*>(w.grad), m, v, blocks, a, w.rounding);
+  });
 }
 
 }  // namespace tersor::kernels::gpu

@@ -27,6 +27,21 @@ at::Tensor composed(const at::Tensor& b, const at::Tensor& a, double scale, cons
   return w;
 }
 
+// Whether cuSPARSELt takes the product: it wants whole tiles.
+bool multiplies_by_two_of_four(const at::Tensor& x, const SparsePattern& pattern) {
+  constexpr int64_t kTile = 32;
+  return pattern.two_of_four && !on_host(x) && x.scalar_type() == at::kBFloat16 && pattern.out % kTile == 0 && pattern.in % kTile == 0 &&
+         x.numel() / pattern.in % kTile == 0;
+}
+
+// x·Wᵀ
+at::Tensor product(const at::Tensor& x, const at::Tensor& w, const SparsePattern& pattern) {
+  if (!multiplies_by_two_of_four(x, pattern)) return at::linear(x, w);
+  std::vector<int64_t> sizes = x.sizes().vec();
+  sizes.back() = pattern.out;
+  return at::_cslt_sparse_mm(at::_cslt_compress(w), x.reshape({-1, pattern.in}).t(), {}, {}, std::nullopt, true).view(sizes);
+}
+
 class SparseLowRankLinear : public torch::autograd::Function<SparseLowRankLinear> {
  public:
   static Variable forward(AutogradContext* ctx, const Variable& x, const Variable& b, const Variable& a, double scale,
@@ -34,7 +49,7 @@ class SparseLowRankLinear : public torch::autograd::Function<SparseLowRankLinear
     ctx->save_for_backward({x, b, a, values});
     ctx->saved_data["scale"] = scale;
     ctx->saved_data["pattern"] = c10::IValue::make_capsule(holder);
-    return at::linear(x, composed(b, a, scale, *holder->pattern, values));
+    return product(x, composed(b, a, scale, *holder->pattern, values), *holder->pattern);
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {

@@ -6,7 +6,8 @@
 // x (…, in) · B (out, r) · A (r, in), or both undefined · S: values v (nnz) at a pattern · y (…, out); one dtype
 //
 // W lives in one buffer a dtype (and, on the CPU, thread), shared by all layers, and is composed again for the backward pass; what is saved is
-// x, A, B and v. The gradient of W is never formed. Sums of bf16 are in fp32. Deterministic.
+// x, A, B and v. The gradient of W is never formed. Sums of bf16 are in fp32. Deterministic. Where W has two of every four neighbours in
+// a row, a GPU multiplies by it in bf16 through cuSPARSELt, which compresses it first; the way back, down its columns, is dense.
 #pragma once
 
 #include <memory>

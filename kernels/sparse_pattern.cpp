@@ -105,7 +105,7 @@ gpu::Entries SparsePattern::on_gpu() const {
 }
 
 SparsePattern SparsePattern::to(const at::Device& device) const {
-  return {.out = out, .in = in, .row_starts = row_starts.to(device), .columns = columns.to(device)};
+  return {.out = out, .in = in, .row_starts = row_starts.to(device), .columns = columns.to(device), .two_of_four = two_of_four};
 }
 
 at::Tensor SparsePattern::positions() const {

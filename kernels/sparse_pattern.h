@@ -17,6 +17,7 @@ struct SparsePattern {
   int64_t in = 0;
   at::Tensor row_starts;  // (out + 1) int32
   at::Tensor columns;     // (nnz) int16, to be read as unsigned, or int32
+  bool two_of_four = false;  // whether there are at most two of every four neighbours in a row
 
   [[nodiscard]] int64_t nnz() const { return columns.numel(); }
 

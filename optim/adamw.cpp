@@ -47,13 +47,14 @@ class AdamW final : public UpdateRule {
   }
 
   Direction direction(const at::Tensor& grad, Slots& slots, const StepInfo&) const override {
-    const at::Tensor& t = slots["t"].add_(1);
-    if (t.dim() == 0 && kernels::on_host(grad)) {
-      const kernels::AdamCoefficients c = coefficients(t);
+    const at::Tensor& t = slots["t"];
+    if (t.dim() == 0) {
+      const kernels::AdamCoefficients c = next_coefficients(t);
       at::Tensor step = at::empty_like(grad, at::MemoryFormat::Contiguous);
       kernels::adam_direction(grad.contiguous(), slots["m"], slots["v"], c, step);
-      return {step, at::full({}, c.gain, grad.options())};
+      return {step, c.corrections.defined() ? c.corrections[0] : at::full({}, c.gain, grad.options())};
     }
+    t.add_(1);
     const at::Tensor& m = slots["m"].lerp_(grad, 1 - c_.beta1);
     const at::Tensor& v = slots["v"].mul_(c_.beta2).addcmul_(grad, grad, 1 - c_.beta2);
     // In double: 1 − 0.999 has only 4 digits in fp32.
@@ -73,26 +74,33 @@ class AdamW final : public UpdateRule {
     const RestingSlot& v = *step.find("v");
     const at::Tensor& t = step.find("t")->parts[0];
     const bool plain = m.parts.size() == 1 && m.parts[0].scalar_type() == at::kFloat;
-    if (t.dim() != 0 || !kernels::on_host(step.weight) || (!plain && m.format != "int8")) return false;
-    t.add_(1);
-    const kernels::AdamStep rest{.grad_scale = step.grad_scale, .lr = step.lr, .weight_decay = step.weight_decay};
+    if (t.dim() != 0 || (!plain && m.format != "int8")) return false;
+    const kernels::AdamCoefficients c = next_coefficients(t);
+    const kernels::AdamStep rest{.grad_scale = step.grad_scale, .lr = step.lr, .weight_decay = step.weight_decay, .rounding = step.rounding, .first = step.first};
     if (plain)
-      kernels::adamw_step(step.weight, step.grad, m.parts[0], v.parts[0], coefficients(t), rest);
+      kernels::adamw_step(step.weight, step.grad, m.parts[0], v.parts[0], c, rest);
     else
-      kernels::adamw_step_int8(step.weight, step.grad, m.parts, v.parts, coefficients(t), rest);
+      kernels::adamw_step_int8(step.weight, step.grad, m.parts, v.parts, c, rest);
     return true;
   }
 
   bool elementwise() const override { return true; }
 
  private:
-  // For the kernels of the CPU, in whose memory t is.
-  kernels::AdamCoefficients coefficients(const at::Tensor& t) const {
+  // Of the next step, which t then counts.
+  kernels::AdamCoefficients next_coefficients(const at::Tensor& t) const {
+    const bool corrected = c_.epsilon_at == EpsilonAt::kCorrected;
+    kernels::AdamCoefficients c{.beta1 = c_.beta1, .beta2 = c_.beta2, .epsilon = c_.epsilon};
+    if (!kernels::on_host(t)) {
+      c.corrections = kernels::adam_corrections(t, c_.beta1, c_.beta2, c_.epsilon, corrected);
+      return c;
+    }
+    t.add_(1);
     const double steps = t.is_meta() ? 1 : *t.const_data_ptr<float>();
     const double root2 = std::sqrt(1 - std::pow(c_.beta2, steps));
-    return {.beta1 = c_.beta1, .beta2 = c_.beta2,
-            .epsilon = c_.epsilon_at == EpsilonAt::kCorrected ? root2 * c_.epsilon : c_.epsilon,
-            .gain = root2 / (1 - std::pow(c_.beta1, steps))};
+    if (corrected) c.epsilon *= root2;
+    c.gain = root2 / (1 - std::pow(c_.beta1, steps));
+    return c;
   }
 
   Config c_;

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/base/rng.h"
 #include "optim/slots.h"
 
 namespace tersor {
@@ -21,11 +22,13 @@ struct RestingSlot {
 };
 
 struct FusedStep {
-  at::Tensor weight;             // fp32, contiguous, changed in place
-  at::Tensor grad;               // fp32, contiguous, not clipped yet
+  at::Tensor weight;             // fp32 or bf16, contiguous, changed in place; bf16 is rounded stochastically
+  at::Tensor grad;               // of the weight's type, or fp32; contiguous, not clipped yet
   double grad_scale = 1;         // what clipping multiplies it by
   double lr = 0;
   double weight_decay = 0;       // decoupled: w ← (1 − lr · weight_decay) · w first
+  RandomStream rounding{0};      // of a weight in bf16
+  int64_t first = 0;             // the index of its first number among the draws
   std::vector<RestingSlot> slots;
 
   // nullptr when there is none.

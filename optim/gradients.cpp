@@ -72,8 +72,25 @@ bool Optimizer::measured_at_the_end(const Member& member) const {
 
 void Optimizer::receive_gradient(size_t index) {
   const at::NoGradGuard no_grad;
+  at::Tensor whole = std::exchange(params_[index].value.mutable_grad(), at::Tensor());
+  if (holding_)
+    held_.emplace_back(index, std::move(whole));
+  else
+    receive_whole(index, std::move(whole));
+}
+
+std::vector<std::pair<size_t, at::Tensor>> Optimizer::held_gradients() {
+  holding_ = false;
+  return std::exchange(held_, {});
+}
+
+void Optimizer::receive(size_t param, const at::Tensor& gradient) {
+  const at::NoGradGuard no_grad;
+  receive_whole(param, num_micro_batches_ > 1 ? gradient.clone() : gradient);  // a sum is added up where the first lies
+}
+
+void Optimizer::receive_whole(size_t index, at::Tensor whole) {
   const Param& param = params_[index];
-  at::Tensor whole = std::exchange(param.value.mutable_grad(), at::Tensor());
   if (param.mask.defined()) whole = at::where(param.mask, whole, at::zeros({}, whole.options()));  // selected, not multiplied: what is masked may be anything
   for (size_t i = first_member_[index]; i < first_member_[index + 1]; ++i) {
     const Piece& piece = members_[i].piece;

@@ -93,6 +93,12 @@ class Optimizer {
   void begin_micro_batch();
   // Whether the last micro-batch has to be run once more, now that the norm is known.
   [[nodiscard]] bool begin_second_pass();
+  // For passes that are recorded: gradients that arrive are only put aside until they are asked for, with the place of their parameter
+  // among all, and given as if they had arrived then. Their tensors may be written again once the next come.
+  void hold_gradients() { holding_ = true; }
+  [[nodiscard]] std::vector<std::pair<size_t, at::Tensor>> held_gradients();
+  void receive(size_t param, const at::Tensor& gradient);
+
   // Called once all backward passes of the step are done.
   StepOutcome finish_step();
   // Forgets the gradients of a step that will not be finished. Only before the last micro-batch begins.
@@ -166,6 +172,7 @@ class Optimizer {
 
   // gradients.cpp: from autograd to the sum of the step, and its norm
   void receive_gradient(size_t param);
+  void receive_whole(size_t param, at::Tensor whole);
   void receive_gradient_of(size_t index, const at::Tensor& whole);
   [[nodiscard]] at::Tensor compress(size_t index, at::Tensor gradient) const;
   [[nodiscard]] at::Tensor measure(size_t index, const at::Tensor& whole, const at::Tensor& sum) const;
@@ -182,7 +189,8 @@ class Optimizer {
   void update_here(size_t index, double clip_factor);
   [[nodiscard]] bool update_fused(size_t index, double clip_factor);
   void update_by_rows(size_t index, double clip_factor);
-  void apply(const Param& param, const Member& member, const Direction& direction, const RandomStream& rounding) const;
+  void apply(const Param& param, const Member& member, const Direction& direction, const RandomStream& rounding, int64_t first) const;
+  [[nodiscard]] static int64_t first_number(const Member& member);
   void hand_out(size_t index);
 
   [[nodiscard]] StepInfo step_info(size_t index) const;
@@ -220,6 +228,8 @@ class Optimizer {
   bool measuring_ = false;   // the first of the two
   bool refused_ = false;     // during_backward met a gradient that is not finite
   StepOutcome outcome_;      // of the step under way, once it has been measured
+  bool holding_ = false;
+  std::vector<std::pair<size_t, at::Tensor>> held_;  // gradients that were put aside
   std::vector<size_t> updated_;         // members in this step so far
   std::vector<size_t> updated_before_;  // and in the one before
   std::deque<Parcel> arriving_;

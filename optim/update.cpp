@@ -2,11 +2,20 @@
 
 #include "core/memory/ledger.h"
 #include "kernels/add_scaled.h"
+#include "kernels/on_host.h"
 #include "kernels/stochastic_round.h"
 #include "optim/optimizer.h"
 
 namespace tersor {
 namespace {
+
+constexpr std::string_view kWeightRounding = "weight_rounding";
+
+// Of a matrix that is in fp32 for some rows at a time: on a GPU, where launches cost more than room, more of them.
+int64_t rows_of_a_step(const at::Tensor& weight) {
+  constexpr int64_t kMoreOnGpu = 64;
+  return rows_at_once(weight.size(1)) * (kernels::on_host(weight) ? 1 : kMoreOnGpu);
+}
 
 // In fp32, times the factor; an fp32 gradient is changed itself.
 at::Tensor clipped(const at::Tensor& gradient, double factor) {
@@ -21,9 +30,12 @@ bool Optimizer::update_fused(size_t index, double clip_factor) {
   const Member& member = members_[index];
   const Param& param = member.param;
   const at::Tensor weight = param.value.detach();
-  if (!fused_ || param.packed || param.mask.defined() || member.compressed || weight.scalar_type() != at::kFloat || !weight.is_contiguous()) return false;
-  return rule(member).fused({.weight = weight, .grad = member.gradient.to(at::kFloat).contiguous(), .grad_scale = clip_factor,
-                             .lr = lr_ * member.lr_scale, .weight_decay = member.weight_decay, .slots = state_.resting(param.name)});
+  const at::ScalarType type = weight.scalar_type();
+  if (!fused_ || param.packed || param.mask.defined() || member.compressed || (type != at::kFloat && type != at::kBFloat16) || !weight.is_contiguous()) return false;
+  const at::Tensor grad = member.gradient.scalar_type() == type ? member.gradient : member.gradient.to(at::kFloat);
+  return rule(member).fused({.weight = weight, .grad = grad.contiguous(), .grad_scale = clip_factor, .lr = lr_ * member.lr_scale,
+                             .weight_decay = member.weight_decay, .rounding = step_info(index).random(kWeightRounding), .first = first_number(member),
+                             .slots = state_.resting(param.name)});
 }
 
 // State that is offloaded comes for the update and goes; that of the next, which is the one that came next in the step before, is
@@ -54,11 +66,14 @@ void Optimizer::update_here(size_t index, double clip_factor) {
     const StepInfo step = step_info(index);
     Slots slots = state_.open(param.name);
     apply(param, member, member.compressed ? rule(member).compression()->direction_of(gradient, slots, step)
-                                           : rule(member).direction(gradient, slots, step), step.random("weight_rounding"));
+                                           : rule(member).direction(gradient, slots, step), step.random(kWeightRounding), first_number(member));
     state_.close(param.name, slots, step.random("state_rounding"));
   }
   member.gradient.reset();
 }
+
+// Of a piece among those of its parameter, for draws that are the same however it is cut.
+int64_t Optimizer::first_number(const Member& member) { return member.piece.end == 0 ? 0 : member.piece.begin * member.param.value.size(1); }
 
 // What is in fp32 for the length of a step is then of a few rows.
 void Optimizer::update_by_rows(size_t index, double clip_factor) {
@@ -66,40 +81,74 @@ void Optimizer::update_by_rows(size_t index, double clip_factor) {
   const Param& param = member.param;
   const StepInfo step = step_info(index);
   const int64_t rows = param.value.size(0);
-  const int64_t at_once = rows_at_once(param.value.size(1));
+  const int64_t at_once = rows_of_a_step(param.value);
   for (int64_t begin = 0; begin < rows; begin += at_once) {
     const Rows these{.begin = begin, .end = std::min(rows, begin + at_once), .last = begin + at_once >= rows};
     const auto of_rows = [&](const at::Tensor& x) { return x.dim() == 2 && x.size(0) == rows ? x.slice(0, these.begin, these.end) : x; };
     Param part{.name = param.name, .value = of_rows(param.value.detach()), .role = param.role};
     if (param.mask.defined()) part.mask = of_rows(param.mask);
-    const auto stream = [&](std::string_view purpose) { return step.random(purpose).child(static_cast<uint64_t>(member.piece.begin + begin)); };
     Slots slots = state_.open(param.name, these);
-    apply(part, member, rule(member).direction(clipped(of_rows(member.gradient), clip_factor), slots, step), stream("weight_rounding"));
-    state_.close(param.name, slots, stream("state_rounding"), these);
+    apply(part, member, rule(member).direction(clipped(of_rows(member.gradient), clip_factor), slots, step), step.random(kWeightRounding),
+          first_number(member) + begin * param.value.size(1));
+    state_.close(param.name, slots, step.random("state_rounding").child(static_cast<uint64_t>(member.piece.begin + begin)), these);
   }
 }
 
-// w ← (1 − ηλ)·w − η·gain·leftᵀ·value·right − η·rest_gain·rest
-void Optimizer::apply(const Param& param, const Member& member, const Direction& direction, const RandomStream& rounding) const {
+namespace {
+
+// What a direction is for some rows of its matrix.
+Direction of_rows(const Direction& whole, int64_t rows, int64_t begin, int64_t end) {
+  const auto narrowed = [&](const at::Tensor& x) { return x.defined() && x.dim() == 2 && x.size(0) == rows ? x.slice(0, begin, end) : x; };
+  Direction part = whole;
+  if (whole.left.defined())
+    part.left = whole.left.slice(1, begin, end);
+  else
+    part.value = narrowed(whole.value);
+  part.gain = narrowed(whole.gain);
+  part.rest = narrowed(whole.rest);
+  part.rest_gain = narrowed(whole.rest_gain);
+  return part;
+}
+
+// w ← keep·w − lr·(gain·leftᵀ·value·right + rest_gain·rest), in fp32
+void add_direction(at::Tensor& w, const Direction& d, double keep, double lr) {
+  if (d.left.defined() || d.right.defined())
+    w.addmm_(d.left.defined() ? d.left.t() : d.value, d.left.defined() ? d.value : d.right, keep, -lr);
+  else
+    kernels::add_scaled(w, keep, d.value, d.gain, -lr);
+  if (d.rest.defined()) kernels::add_scaled(w, 1, d.rest, d.rest_gain, -lr);
+}
+
+}  // namespace
+
+// w ← (1 − ηλ)·w − η·gain·leftᵀ·value·right − η·rest_gain·rest.  A weight in bf16 is in fp32 for some rows at a time.
+void Optimizer::apply(const Param& param, const Member& member, const Direction& direction, const RandomStream& rounding, int64_t first) const {
   const double lr = lr_ * member.lr_scale;
-  at::Tensor weight = param.value.detach();
-  at::Tensor exact = param.packed ? param.packed->unpack() : weight.to(at::kFloat);  // the weight itself when it is fp32
-  const at::Tensor still = param.mask.defined() ? exact.clone() : at::Tensor();
   const double keep = 1 - lr * member.weight_decay;
-  if (direction.left.defined() || direction.right.defined()) {
-    const at::Tensor inside = direction.gain.defined() ? direction.value * direction.gain : direction.value;
-    const at::Tensor half = direction.right.defined() && direction.left.defined() ? inside.mm(direction.right) : inside;
-    const at::Tensor& last = direction.left.defined() ? half : direction.right;
-    exact.addmm_(direction.left.defined() ? direction.left.t() : half, last, keep, -lr);
-  } else {
-    kernels::add_scaled(exact, keep, direction.value, direction.gain, -lr);
+  const at::Tensor weight = param.value.detach();
+  Direction d = direction;
+  if (d.left.defined() || d.right.defined()) {
+    if (d.gain.defined()) d.value = d.value * d.gain;
+    d.gain = at::Tensor();
+    if (d.left.defined() && d.right.defined()) d.value = d.value.mm(d.right);
   }
-  if (direction.rest.defined()) kernels::add_scaled(exact, 1, direction.rest, direction.rest_gain, -lr);
-  if (still.defined()) exact.copy_(at::where(param.mask, exact, still));
-  if (param.packed)
-    param.packed->pack(exact, rounding);
-  else if (!exact.is_alias_of(weight))
-    kernels::stochastic_round(exact, weight, rounding);
+  // The weight itself where it is in fp32.
+  const auto step = [&](at::Tensor exact, const Direction& part, const at::Tensor& mask) {
+    const at::Tensor still = mask.defined() ? exact.clone() : at::Tensor();
+    add_direction(exact, part, keep, lr);
+    if (still.defined()) exact.copy_(at::where(mask, exact, still));
+    return exact;
+  };
+  if (param.packed) return param.packed->pack(step(param.packed->unpack(), d, param.mask), rounding);
+  if (weight.scalar_type() == at::kFloat) return (void)step(weight, d, param.mask);
+  const int64_t rows = weight.size(0);
+  const int64_t at_once = weight.dim() == 2 ? rows_of_a_step(weight) : rows;
+  for (int64_t begin = 0; begin < rows; begin += at_once) {
+    const int64_t end = std::min(rows, begin + at_once);
+    at::Tensor part = weight.slice(0, begin, end);
+    const at::Tensor mask = param.mask.defined() && param.mask.size(0) == rows ? param.mask.slice(0, begin, end) : param.mask;
+    kernels::stochastic_round(step(part.to(at::kFloat), of_rows(d, rows, begin, end), mask), part, rounding, first + begin * (weight.numel() / rows));
+  }
 }
 
 // The weight as it rests to all processes that keep it, and after a step that found a basis what compresses gradients, or, where all update,

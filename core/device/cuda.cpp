@@ -1,8 +1,10 @@
 // GPUs of NVIDIA, through LibTorch. Only in builds with TERSOR_CUDA.
 #define USE_C10D_NCCL  // as LibTorch was built
 #include <ATen/cuda/CUDAContext.h>
+#include <ATen/cuda/CUDAGraph.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAFunctions.h>
+#include <c10/cuda/CUDAGuard.h>
 #include <torch/csrc/autograd/profiler.h>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
@@ -22,6 +24,36 @@ namespace allocator = c10::cuda::CUDACachingAllocator;
 void check(cudaError_t error, const char* what) {
   if (error != cudaSuccess) throw user_error("run.device: {}: {}", what, cudaGetErrorString(error));
 }
+
+// A CUDA graph. It is captured on a stream of its own, and its tensors are in a pool of their own.
+class Graph final : public Recorder {
+ public:
+  std::vector<at::Tensor> record(const std::function<std::vector<at::Tensor>()>& work) override {
+    c10::cuda::device_synchronize();
+    allocator::emptyCache();  // the pool takes what it needs anew
+    graph_.emplace();
+    std::vector<at::Tensor> results;
+    {
+      const c10::cuda::CUDAStreamGuard guard(c10::cuda::getStreamFromPool());
+      graph_->capture_begin();
+      try {
+        results = work();
+      } catch (...) {
+        graph_->capture_end();
+        forget();
+        throw;
+      }
+      graph_->capture_end();
+    }
+    replay();  // while it was captured nothing was computed
+    return results;
+  }
+  void replay() override { graph_->replay(); }
+  void forget() override { graph_.reset(); }
+
+ private:
+  std::optional<at::cuda::CUDAGraph> graph_;
+};
 
 class Cuda final : public DeviceKind {
  public:
@@ -76,6 +108,8 @@ class Cuda final : public DeviceKind {
     c10::cuda::set_device(device.index());
     c10::cuda::device_synchronize();
   }
+
+  std::unique_ptr<Recorder> recorder() const override { return c_.graphs ? std::make_unique<Graph>() : nullptr; }
 
   ConnectDevices connector() const override {
     return [](const c10::intrusive_ptr<c10d::Store>& store, int rank, int size, std::chrono::milliseconds timeout) -> c10::intrusive_ptr<c10d::Backend> {

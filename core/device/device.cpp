@@ -47,6 +47,7 @@ class Auto final : public DeviceKind {
   void reset_peak(const at::Device& device) const override { chosen_->reset_peak(device); }
   double peak_flops(int local_rank, at::ScalarType type) const override { return chosen_->peak_flops(local_rank, type); }
   void synchronize(const at::Device& device) const override { chosen_->synchronize(device); }
+  std::unique_ptr<Recorder> recorder() const override { return chosen_->recorder(); }
   ConnectDevices connector() const override { return chosen_->connector(); }
   std::vector<std::pair<std::string, std::string>> details(int local_rank) const override { return chosen_->details(local_rank); }
 

@@ -7,6 +7,7 @@
 
 #include <ATen/ATen.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -15,6 +16,17 @@
 #include "core/memory/ledger.h"
 
 namespace tersor {
+
+// Work that a device is asked for once and then repeats as one thing.
+class Recorder {
+ public:
+  virtual ~Recorder() = default;
+  // Does the work and records it. It must read and write what stays where it is; it may not wait for the device. What it returns
+  // lies where it lay, with new numbers, after every `replay`.
+  [[nodiscard]] virtual std::vector<at::Tensor> record(const std::function<std::vector<at::Tensor>()>& work) = 0;
+  virtual void replay() = 0;
+  virtual void forget() = 0;
+};
 
 class DeviceKind {
  public:
@@ -37,6 +49,8 @@ class DeviceKind {
   [[nodiscard]] virtual double peak_flops(int /*local_rank*/, at::ScalarType) const { return 0; }
   // Returns when all that was asked of the device is done.
   virtual void synchronize(const at::Device&) const {}
+  // Nothing: what is asked of the device is asked every time.
+  [[nodiscard]] virtual std::unique_ptr<Recorder> recorder() const { return nullptr; }
   // How processes reach each other from device to device. Nothing: by way of host memory.
   [[nodiscard]] virtual ConnectDevices connector() const { return {}; }
   // For `tersor doctor`: what there is to know of it, by name.

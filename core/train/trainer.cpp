@@ -54,6 +54,7 @@ Trainer::Trainer(const RunConfig& config, Communicator& comm)
     model_ = build_model(config_, device_, scattered_.get());
     optimizer_ = make_optimizer();
   }
+  prepare_recording();
   if (config_.distill) teachers_ = std::make_unique<Teachers>(config_, data_->tokenizer(), device_);
   // Last: run.resume=overwrite removes the old run, so all else must stand.
   if (!folder_) folder_ = std::make_unique<RunFolder>(config_, leads);
@@ -71,6 +72,20 @@ std::unique_ptr<Optimizer> Trainer::make_optimizer() const {
   if (scattered_) scattered_->attach(*model_);
   return std::make_unique<Optimizer>(model_->params(), config_.optimizer, static_cast<uint64_t>(config_.run.seed),
                                      Processes{.comm = &comm_, .shard = config_.distributed.shard});
+}
+
+void Trainer::prepare_recording() {
+  std::unique_ptr<Recorder> recorder = kind_->recorder();
+  if (!recorder) return;
+  const auto refuse = [](std::string_view why, std::string_view remedy) {
+    throw user_error("run.device.graphs: {}; {}, or leave graphs out", why, remedy);
+  };
+  if (config_.optimizer.update == UpdateMode::kDuringBackward)
+    refuse("what is recorded gives all gradients at once", "set optimizer.update=after_backward");
+  if (config_.distill) refuse("the passes of teachers are not recorded", "train without distill");
+  if (!comm_.alone() && config_.distributed.shard == Shard::kWeights)
+    refuse("weights that come from other processes are not recorded", "set distributed.shard=gradients");
+  recorded_ = std::make_unique<RecordedPasses>(std::move(recorder));
 }
 
 void Trainer::build_sources() {
@@ -199,7 +214,8 @@ bool Trainer::train_step(const Progress& progress, StepReport& report) {
   const auto done = training_step(*model_, *optimizer_, {.progress = progress, .lr = report.lr,
                                                          .num_micro_batches = settings.global_batch_size / settings.micro_batch_size,
                                                          .num_targets = num_targets,
-                                                         .loss_chunk = config_.train.loss_chunk, .teachers = teachers_.get(), .read = read});
+                                                         .loss_chunk = config_.train.loss_chunk, .teachers = teachers_.get(),
+                                                         .recorded = recorded_.get(), .read = read});
   if (!done) return false;
   position_.drawn = std::move(drawn);
   run_timeline(Phase::kAfterUpdate, progress, report.lr);
@@ -255,6 +271,7 @@ void Trainer::run_timeline(Phase phase, const Progress& progress, double lr) {
   const bool touched = timeline_->touches_weights(phase, progress);
   if (touched && scattered_) scattered_->gather();
   const std::vector<ActionReport> all = timeline_->run(phase, context);
+  if (recorded_ && !all.empty()) recorded_->forget();
   if (touched && !all.empty()) share_weights(*model_, comm_);  // an action may compute with other digits on another machine
   if (touched && scattered_) scattered_->attach(*model_);
   for (const ActionReport& done : all) tell([&](RunObserver& o) { o.on_action(progress, done); });

@@ -11,6 +11,7 @@
 #pragma once
 
 #include "core/train/evaluate.h"
+#include "core/train/recorded_passes.h"
 #include "core/train/run_folder.h"
 #include "core/train/scattered_weights.h"
 #include "core/train/teachers.h"
@@ -31,6 +32,7 @@ class Trainer {
   struct Timing;
 
   void build_sources();
+  void prepare_recording();
   [[nodiscard]] std::unique_ptr<Optimizer> make_optimizer() const;
   [[nodiscard]] std::unique_ptr<ScatteredWeights> scatter_weights_of(const Structure& structure) const;
   void resume(const std::filesystem::path& checkpoint);
@@ -51,6 +53,7 @@ class Trainer {
   std::unique_ptr<DeviceKind> kind_;
   at::Device device_ = at::kCPU;
   std::unique_ptr<Teachers> teachers_;
+  std::unique_ptr<RecordedPasses> recorded_;  // none where a device is asked for everything every time
   std::unique_ptr<RunFolder> folder_;
   std::unique_ptr<ScatteredWeights> scattered_;  // none where every process has all weights
   std::shared_ptr<Llama> model_;

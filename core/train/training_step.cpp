@@ -13,7 +13,7 @@ using Clock = std::chrono::steady_clock;
 
 double milliseconds_since(Clock::time_point begin) { return std::chrono::duration<double, std::milli>(Clock::now() - begin).count(); }
 
-// The loss of one micro-batch, its gradients given to the optimizer.
+// The loss of one micro-batch, its gradients left to the hooks.
 at::Tensor forward_and_backward(Llama& model, const Batch& batch, double scale, const StepInput& input) {
   at::Tensor loss;
   {
@@ -30,6 +30,12 @@ at::Tensor forward_and_backward(Llama& model, const Batch& batch, double scale, 
   RECORD_USER_SCOPE("backward");
   loss.backward();
   return loss.detach();
+}
+
+// The same, its gradients given to the optimizer.
+at::Tensor passes(Llama& model, Optimizer& optimizer, const Batch& batch, double scale, const StepInput& input) {
+  const auto once = [&](const Batch& b) { return forward_and_backward(model, b, scale, input); };
+  return input.recorded == nullptr ? once(batch) : input.recorded->run(optimizer, batch, scale, once);
 }
 
 }  // namespace
@@ -52,9 +58,9 @@ std::optional<StepResult> training_step(Llama& model, Optimizer& optimizer, cons
     }
     result.data_ms += milliseconds_since(data_begin);
     optimizer.begin_micro_batch();
-    const at::Tensor loss = forward_and_backward(model, *batch, scale, input);
+    const at::Tensor loss = passes(model, optimizer, *batch, scale, input);
     result.loss = result.loss.defined() ? result.loss.add_(loss) : loss.to(at::kDouble);
-    if (i + processes >= input.num_micro_batches && optimizer.begin_second_pass()) (void)forward_and_backward(model, *batch, scale, input);
+    if (i + processes >= input.num_micro_batches && optimizer.begin_second_pass()) (void)passes(model, optimizer, *batch, scale, input);
   }
   const auto update_begin = Clock::now();
   RECORD_USER_SCOPE("update");

@@ -3,6 +3,7 @@
 
 #include "core/data/mixture.h"
 #include "core/model/llama.h"
+#include "core/train/recorded_passes.h"
 #include "core/train/teachers.h"
 #include "optim/optimizer.h"
 
@@ -15,6 +16,7 @@ struct StepInput {
   int64_t num_targets = 1;        // of all of them, padding left out
   int64_t loss_chunk = 512;
   const Teachers* teachers = nullptr;
+  RecordedPasses* recorded = nullptr;  // where passes are repeated and not asked for again
   // The micro-batch of an index. Nothing: the step is given up.
   std::function<std::optional<Batch>(int64_t)> read;
 };

@@ -125,43 +125,66 @@ TEST_CASE("gpu: stochastic_round gives the CPU's bits", "[gpu]") {
   }
 }
 
-TEST_CASE("gpu: AdamW with state in fp32 and in 8 bits, and its direction", "[gpu]") {
+TEST_CASE("gpu: AdamW with state in fp32 and in 8 bits, of weights in fp32 and bf16, and its direction", "[gpu]") {
   if (!testing::gpu_there()) return;
   const AdamCoefficients c{.beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8, .gain = 0.7};
-  const AdamStep step{.grad_scale = 0.5, .lr = 0.01, .weight_decay = 0.1};
-  for (const auto& shape : {std::vector<int64_t>{1, 1}, {5, 160}, {3, 517}}) {
-    const at::Tensor w = normal(shape, "w");
-    const at::Tensor g = normal(shape, "g");
-    const at::Tensor m = normal(shape, "m");
-    const at::Tensor v = normal(shape, "v").square();
-    const at::Tensor n = at::empty(shape);
-    const auto there = [](const at::Tensor& x) { return x.to(gpu_device()).clone(); };
-    const at::Tensor w2 = there(w), g2 = there(g), m2 = there(m), v2 = there(v);
-    at::Tensor n2 = there(n), n1 = n;
-    adamw_step(w, g, m, v, c, step);
-    adamw_step(w2, g2, m2, v2, c, step);
-    adam_direction(g, m, v, c, n1);
-    adam_direction(g2, m2, v2, c, n2);
-    for (const auto& [a, b] : {std::pair{w2, w}, {m2, m}, {v2, v}, {n2, n}}) check_near(a, b, 1e-6);
+  const AdamStep step{.grad_scale = 0.5, .lr = 0.01, .weight_decay = 0.1, .rounding = random_stream(4, "r"), .first = 30};
+  const auto there = [](const at::Tensor& x) { return x.to(gpu_device()).clone(); };
+  for (const auto& shape : {std::vector<int64_t>{1, 1}, {5, 160}, {3, 517}})
+    for (const auto& [type, grad_type] : {std::pair{at::kFloat, at::kFloat}, {at::kBFloat16, at::kBFloat16}, {at::kBFloat16, at::kFloat}}) {
+      const at::Tensor w = normal(shape, "w", type);
+      const at::Tensor g = normal(shape, "g", grad_type);
+      const at::Tensor m = normal(shape, "m");
+      const at::Tensor v = normal(shape, "v").square();
+      const at::Tensor w2 = there(w), g2 = there(g), m2 = there(m), v2 = there(v);
+      const double bound = type == at::kFloat ? 1e-6 : 1e-3;  // a sum in another order may be rounded to the other side
+      adamw_step(w, g, m, v, c, step);
+      adamw_step(w2, g2, m2, v2, c, step);
+      check_near(w2, w, bound);
+      for (const auto& [a, b] : {std::pair{m2, m}, {v2, v}}) check_near(a, b, 1e-6);
 
-    const auto encoded = [&](const at::Tensor& x, bool with_sign) {
-      std::vector<at::Tensor> parts{at::empty(shape, at::kByte), at::empty(block_scales_shape(shape))};
-      quantize_blockwise(x, dynamic_map(with_sign), parts[0], parts[1]);
-      return parts;
-    };
-    const auto moments = encoded(m, true);
-    const auto variances = encoded(v, false);
-    const std::vector<at::Tensor> moments2{there(moments[0]), there(moments[1])};
-    const std::vector<at::Tensor> variances2{there(variances[0]), there(variances[1])};
-    adamw_step_int8(w, g, moments, variances, c, step);
-    adamw_step_int8(w2, g2, moments2, variances2, c, step);
-    check_near(w2, w, 1e-6);
-    for (const auto& [a, b] : {std::pair{moments2, moments}, {variances2, variances}}) {
-      check_near(a[1], b[1], 1e-6);
-      CHECK((a[0].cpu().to(at::kInt) - b[0].to(at::kInt)).abs().max().item<int>() <= 1);  // sums may be fused on a GPU
-      CHECK(a[0].cpu().ne(b[0]).sum().item<int64_t>() <= w.numel() / 200);
+      const auto encoded = [&](const at::Tensor& x, bool with_sign) {
+        std::vector<at::Tensor> parts{at::empty(shape, at::kByte), at::empty(block_scales_shape(shape))};
+        quantize_blockwise(x, dynamic_map(with_sign), parts[0], parts[1]);
+        return parts;
+      };
+      const auto moments = encoded(m, true);
+      const auto variances = encoded(v, false);
+      const std::vector<at::Tensor> moments2{there(moments[0]), there(moments[1])};
+      const std::vector<at::Tensor> variances2{there(variances[0]), there(variances[1])};
+      adamw_step_int8(w, g, moments, variances, c, step);
+      adamw_step_int8(w2, g2, moments2, variances2, c, step);
+      check_near(w2, w, bound);
+      for (const auto& [a, b] : {std::pair{moments2, moments}, {variances2, variances}}) {
+        check_near(a[1], b[1], 1e-6);
+        CHECK((a[0].cpu().to(at::kInt) - b[0].to(at::kInt)).abs().max().item<int>() <= 1);  // sums may be fused on a GPU
+        CHECK(a[0].cpu().ne(b[0]).sum().item<int64_t>() <= w.numel() / 200);
+      }
+      if (type != at::kFloat) continue;
+      at::Tensor n = at::empty(shape);
+      at::Tensor n2 = there(n);
+      adam_direction(g, m, v, c, n);
+      adam_direction(g2, m2, v2, c, n2);
+      check_near(n2, n, 1e-6);
     }
-  }
+}
+
+TEST_CASE("gpu: AdamW's count of steps stays there, and what follows from it", "[gpu]") {
+  if (!testing::gpu_there()) return;
+  const at::Tensor t = at::full({}, 3.0f, at::TensorOptions().device(gpu_device()));
+  const at::Tensor corrections = adam_corrections(t, 0.9, 0.999, 1e-8, true).cpu();
+  CHECK(t.item<float>() == 4);
+  const double root2 = std::sqrt(1 - std::pow(0.999, 4));
+  CHECK(corrections[0].item<double>() == Approx(root2 / (1 - std::pow(0.9, 4))).epsilon(1e-6));
+  CHECK(corrections[1].item<double>() == Approx(root2 * 1e-8).epsilon(1e-6));
+  CHECK(adam_corrections(t, 0.9, 0.999, 1e-8, false)[1].item<double>() == Approx(1e-8).epsilon(1e-6));
+  const at::Tensor w = normal({64}, "w"), g = normal({64}, "g"), m = at::zeros({64}), v = at::zeros({64});
+  const at::Tensor w2 = w.to(gpu_device()), m2 = m.to(gpu_device()), v2 = v.to(gpu_device());
+  adamw_step(w, g, m, v, {.epsilon = root2 * 1e-8, .gain = root2 / (1 - std::pow(0.9, 4))}, {.lr = 0.1});
+  AdamCoefficients c;
+  c.corrections = corrections.to(gpu_device());
+  adamw_step(w2, g.to(gpu_device()), m2, v2, c, {.lr = 0.1});
+  check_near(w2, w, 1e-6);
 }
 
 TEST_CASE("gpu: drawn numbers, to the bit", "[gpu]") {
@@ -274,6 +297,19 @@ TEST_CASE("gpu: scattered, gathered and sampled entries", "[gpu]") {
       check_near(sampled_product(there, dy.to(gpu_device()), x.to(gpu_device())), sampled_product(pattern, dy, x), 1e-6);
     }
   }
+}
+
+TEST_CASE("gpu: a weight with two of every four neighbours, and its gradients", "[gpu]") {
+  if (!testing::gpu_there()) return;
+  const int64_t out = 64, in = 96;
+  const at::Tensor mask = at::zeros({out * in / 4, 4}, at::kBool);
+  mask.scatter_(1, at::stack({at::arange(out * in / 4).remainder(2), at::arange(out * in / 4).remainder(3).div(2, "floor").add(2)}, 1), true);
+  auto pattern = std::make_shared<SparsePattern>(SparsePattern::of_positions(out, in, mask.flatten().nonzero().squeeze(1)));
+  pattern->two_of_four = true;
+  const auto there = std::make_shared<SparsePattern>(pattern->to(gpu_device()));
+  for (const int64_t tokens : {32, 5})  // of whole tiles and not
+    check_op([&](const auto& t) { return sparse_low_rank_linear(t[0], {}, {}, 1, t[0].device() == gpu_device() ? there : pattern, t[1]); },
+             {{tokens, in}, {pattern->nnz()}});
 }
 
 TEST_CASE("gpu: block_sparse_linear and its gradients", "[gpu]") {

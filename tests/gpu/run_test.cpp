@@ -1,4 +1,5 @@
 // Whole runs on a GPU that is not there: every method's kernels, and nothing that mixes the host's tensors with the device's.
+#include "core/train/run_plan.h"
 #include "core/train/step_memory.h"
 #include "tests/support/catch.h"
 #include "tests/support/methods.h"
@@ -122,6 +123,56 @@ TEST_CASE("gpu: moments that rest in host memory train as those that do not, and
       CHECK(away == here);
       if (bytes_here > 20000) CHECK(bytes_away < 0.6 * bytes_here);
     }
+}
+
+TEST_CASE("gpu: passes that were recorded give the losses of those that were not", "[gpu]") {
+  if (!testing::gpu_there()) return;
+  const testing::UncheckedKernels quick;
+  const testing::TemporaryFolder folder;
+  const auto config = [&](const std::string& name, const std::string& device, std::vector<std::string> words) {
+    words.insert(words.end(), {"run.name=" + name, "run.device={type: " + testing::gpu_name() + device + "}", "evaluation={every: every 2, tokens: 32}"});
+    return testing::tiny_config(folder.path(), words);
+  };
+  int64_t count = 0;
+  for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
+           {"train.global_batch_size=4", "train.micro_batch_size=4"},
+           {"train.global_batch_size=4", "train.micro_batch_size=2", "run.dtype=bf16", "optimizer.groups=[{match: {role: matrix}, rule: galore}, {match: any, rule: adamw}]"},
+           {"train.global_batch_size=4", "train.micro_batch_size=2", "train.recompute=block", "optimizer.clip_norm=0.5",
+            "timeline=[{do: {type: grow, growth: stack}, when: at 3}, {do: {type: resize_batch, global_batch_size: 2}, when: at 5}]"},
+           {"train.global_batch_size=2", "train.micro_batch_size=2", "parameterization={method: {type: sltrain, rank: 8, alpha: 8, density: 0.1}}"}}) {
+    const std::string name = std::to_string(count++);
+    INFO(words.back());
+    const std::vector<double> asked = losses(config(name + "-asked", "", words));
+    const auto before = testing::gpu_replays();
+    CHECK(losses(config(name + "-recorded", ", graphs: true", words)) == asked);
+    if (before) CHECK(*testing::gpu_replays() >= *before + 2);
+  }
+  CHECK_THROWS_WITH(Trainer(config("refused", ", graphs: true", {"optimizer.update=during_backward"})), Catch::Contains("set optimizer.update=after_backward"));
+}
+
+// Attention is another there than on a real one, so activations are not looked at.
+TEST_CASE("gpu: what is planned of weights, gradients and moments there is what they take", "[gpu][plan]") {
+  if (!testing::gpu_there()) return;
+  const testing::UncheckedKernels quick;
+  std::vector<std::pair<std::string, std::vector<std::string>>> all;
+  for (const std::filesystem::path& file : testing::shipped("method")) all.push_back({file.string(), {}});
+  const std::string adamw = (std::filesystem::path(TERSOR_SOURCE_DIR) / "configs/method/adamw.yaml").string();
+  all.push_back({adamw, {"optimizer.groups.0.offload=true"}});
+  all.push_back({adamw, {"optimizer.groups.0.offload=true", "optimizer.groups.0.state={type: int8, min_size: 0}", "optimizer.update=during_backward", "optimizer.clip_norm=~"}});
+  for (const auto& [file, words] : all) {
+    const testing::TemporaryFolder folder;
+    std::vector<std::string> wider{"run.device=" + testing::gpu_name(), "model.hidden_size=64", "model.intermediate_size=172", "model.vocab_size=512",
+                                   "data.sequence_length=64", "train.loss_chunk=64", "optimizer.clip_norm=~", "run.dtype=bf16"};
+    wider.insert(wider.end(), words.begin(), words.end());
+    const RunConfig config = testing::tiny_method(folder, file, wider);
+    INFO(file << " " << fmt::format("{}", fmt::join(words, " ")));
+    const MemoryPeak planned = plan_run(config).stages.front().memory.step.usual;
+    const MemoryPeak taken = step_memory(config, *build_model(config, testing::gpu_device())).usual;
+    for (const Segment segment : {Segment::kWeights, Segment::kGradients, Segment::kOptimizer}) {
+      INFO(kSegmentNames[static_cast<size_t>(segment)]);
+      CHECK(std::abs(planned.most_of(segment) - taken.most_of(segment)) <= taken.most_of(segment) / 20 + 1024);
+    }
+  }
 }
 
 TEST_CASE("gpu: a run goes on where it likes", "[gpu]") {

@@ -23,6 +23,8 @@ namespace tersor::testing {
 // How often something was read from the device so far, or written to it, so that the host waited for all that was under way; where
 // that is counted.
 [[nodiscard]] std::optional<int64_t> gpu_waits();
+// How often work that was recorded was repeated so far, where that is counted.
+[[nodiscard]] std::optional<int64_t> gpu_replays();
 
 // As long as it lives kernels run without checks of memory, and several times as fast.
 class UncheckedKernels {

@@ -23,6 +23,7 @@ namespace tersor::testing {
 namespace {
 
 std::atomic<int64_t> waits = 0;
+std::atomic<int64_t> replays = 0;
 thread_local bool through_host_now = false;  // copies that only stand for an operator on the GPU
 
 at::Device pretend_gpu() { return {at::kPrivateUse1, 0}; }
@@ -120,6 +121,19 @@ at::Tensor copy_from_and_resize(const at::Tensor& from, const at::Tensor& to) {
   return copy_from(from, to, false);
 }
 
+// cuSPARSELt's, which LibTorch has for its GPUs alone. Of a matrix with more than two of four neighbours it makes another.
+at::Tensor compress(const at::Tensor& w) {
+  const at::Tensor counts = (on_host(w) != 0).view({-1, 4}).sum(1);
+  TORCH_CHECK(counts.max().item<int64_t>() <= 2, "more than two of four neighbours");
+  return w.clone();
+}
+at::Tensor sparse_mm(const at::Tensor& a, const at::Tensor& b, const std::optional<at::Tensor>& bias, const std::optional<at::Tensor>& alpha,
+                     std::optional<at::ScalarType> type, bool transposed, int64_t, int64_t, int64_t) {
+  TORCH_CHECK(!bias && !alpha && !type, "not pretended");
+  const at::Tensor result = on_host(a).mm(on_host(b));
+  return (transposed ? result.t() : result).contiguous().to(pretend_gpu());
+}
+
 // Any other operator: by way of the host, where all its tensors are on the device. Numbers may be the host's, as on a GPU.
 void through_host(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   const auto refuse = [&](const at::Tensor& x) {
@@ -149,14 +163,38 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
   m.impl("_copy_from_and_resize", copy_from_and_resize);
   m.impl("_local_scalar_dense", local_scalar);
   m.impl("resize_", resize);
+  m.impl("_cslt_compress", compress);
+  m.impl("_cslt_sparse_mm", sparse_mm);
 }
+
+// Does the work again and puts its results where they lay.
+class Again final : public Recorder {
+ public:
+  std::vector<at::Tensor> record(const std::function<std::vector<at::Tensor>()>& work) override {
+    work_ = work;
+    results_ = work();
+    return results_;
+  }
+  void replay() override {
+    const std::vector<at::Tensor> fresh = work_();
+    for (size_t i = 0; i < fresh.size(); ++i) results_[i].copy_(fresh[i]);
+    ++replays;
+  }
+  void forget() override { work_ = nullptr; }
+
+ private:
+  std::function<std::vector<at::Tensor>()> work_;
+  std::vector<at::Tensor> results_;
+};
 
 class PretendKind final : public DeviceKind {
  public:
   struct Config {
-    void fields(FieldVisitor&) {}
+    bool graphs = false;
+    void fields(FieldVisitor& v) { v("graphs", graphs, "do passes again that were recorded"); }
   };
-  explicit PretendKind(const Config&) {}
+  explicit PretendKind(const Config& config) : c_(config) {}
+  std::unique_ptr<Recorder> recorder() const override { return c_.graphs ? std::make_unique<Again>() : nullptr; }
 
   bool there() const override { return true; }
   at::Device open(int) const override { return pretend_gpu(); }
@@ -164,6 +202,9 @@ class PretendKind final : public DeviceKind {
   int64_t free_memory(int, int) const override { return 0; }
   MemoryPeak peak(const at::Device& device) const override { return memory_peak(device.type()); }
   void reset_peak(const at::Device& device) const override { reset_memory_peak(device.type()); }
+
+ private:
+  Config c_;
 };
 const bool registered = devices().add<PretendKind>("pretend", "a GPU that is not there, for tests");
 
@@ -174,6 +215,7 @@ at::Device gpu_device() { return pretend_gpu(); }
 std::string gpu_name() { return "pretend"; }
 std::optional<int64_t> gpu_launches() { return simt::launches(); }
 std::optional<int64_t> gpu_waits() { return waits; }
+std::optional<int64_t> gpu_replays() { return replays; }
 UncheckedKernels::UncheckedKernels() { simt::set_unchecked(true); }
 UncheckedKernels::~UncheckedKernels() { simt::set_unchecked(false); }
 

@@ -1,0 +1,39 @@
+#include "core/train/recorded_passes.h"
+
+namespace tersor {
+
+void RecordedPasses::forget() {
+  runs_ = 0;
+  results_.clear();
+  recorder_->forget();
+}
+
+at::Tensor RecordedPasses::run(Optimizer& optimizer, const Batch& batch, double scale, const std::function<at::Tensor(const Batch&)>& passes) {
+  if (runs_ > 0 && (scale != scale_ || batch.inputs.sizes() != batch_.inputs.sizes())) forget();
+  scale_ = scale;
+  if (runs_++ == 0) {  // what is made when first used, as libraries' handles and buffers, is made now
+    batch_ = {batch.inputs.clone(), batch.targets.clone()};
+    return passes(batch);
+  }
+  batch_.inputs.copy_(batch.inputs);
+  batch_.targets.copy_(batch.targets);
+  if (results_.empty()) {
+    results_ = recorder_->record([&] {
+      optimizer.hold_gradients();
+      const at::Tensor loss = passes(batch_);
+      std::vector<at::Tensor> results{loss};
+      parameters_.clear();
+      for (auto& [parameter, gradient] : optimizer.held_gradients()) {
+        parameters_.push_back(parameter);
+        results.push_back(std::move(gradient));
+      }
+      return results;
+    });
+  } else {
+    recorder_->replay();
+  }
+  for (size_t i = 0; i < parameters_.size(); ++i) optimizer.receive(parameters_[i], results_[i + 1]);
+  return results_[0].clone();
+}
+
+}  // namespace tersor

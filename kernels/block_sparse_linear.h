@@ -1,6 +1,6 @@
 // A linear layer of whose weight whole blocks alone are there.    Gray et al. 2017 (Block-sparse GPU kernels); masks as in SPDF
 //
-//   y = x·Wᵀ      dx = dy·W      dv = the blocks of dyᵀ·x        what is missing takes no time and no memory
+//   y = x·Wᵀ      dx = dy·W      dv = the blocks of dyᵀ·x        what is missing is skipped and takes no memory
 //
 // x (…, in) · values (nnz) · y (…, out); one dtype
 //

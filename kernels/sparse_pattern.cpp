@@ -62,18 +62,21 @@ at::Tensor tile_of(const at::Tensor& matrix, int64_t begin, at::ScalarType exact
 }  // namespace
 
 // Knuth, The Art of Computer Programming, volume 2, section 3.4.2, Algorithm S: one pass over all positions.
-SparsePattern SparsePattern::random(int64_t out, int64_t in, int64_t nnz, const RandomStream& random) {
-  const int64_t all = out * in;
-  TERSOR_CHECK(nnz >= 0 && nnz <= all, "{} of {} positions", nnz, all);
-  const at::Tensor positions = at::empty({nnz}, at::kLong);
+at::Tensor random_positions(int64_t all, int64_t count, const RandomStream& random) {
+  TERSOR_CHECK(count >= 0 && count <= all, "{} of {} positions", count, all);
+  const at::Tensor positions = at::empty({count}, at::kLong);
   int64_t* next = positions.data_ptr<int64_t>();
-  int64_t wanted = nnz;
+  int64_t wanted = count;
   for (int64_t position = 0; wanted > 0; ++position) {
     if (static_cast<int64_t>(random.below(static_cast<uint64_t>(position), static_cast<uint64_t>(all - position))) >= wanted) continue;
     *next++ = position;
     --wanted;
   }
-  return of_positions(out, in, positions);
+  return positions;
+}
+
+SparsePattern SparsePattern::random(int64_t out, int64_t in, int64_t nnz, const RandomStream& random) {
+  return of_positions(out, in, random_positions(out * in, nnz, random));
 }
 
 SparsePattern SparsePattern::uninitialized(int64_t out, int64_t in, int64_t nnz, at::DeviceType device) {

@@ -34,6 +34,9 @@ struct SparsePattern {
   [[nodiscard]] gpu::Entries on_gpu() const;
 };
 
+// `count` of the numbers below `all`, rising, int64; every set of so many is equally likely.
+[[nodiscard]] at::Tensor random_positions(int64_t all, int64_t count, const RandomStream& random);
+
 // W (out, in) += the values (nnz) at the positions. Contiguous, one dtype. In place; deterministic.
 void scatter_add(const SparsePattern& pattern, const at::Tensor& values, const at::Tensor& w);
 // The entries of W at the positions (nnz).

@@ -11,8 +11,8 @@
 //
 // Two of four are multiplied by through cuSPARSELt on a GPU, forwards and in bf16.
 //
-// Blocks of 64 or more, a power of two, are multiplied by themselves, so that what is missing costs no time, and their positions take
-// no memory to speak of. In all other cases positions take 2 bytes an entry, and W is composed, zeros and all, when it is multiplied by.
+// Of blocks of 64 or more, a power of two, products skip what is missing, and positions take no memory to speak of. In all other cases
+// positions take 2 bytes an entry, and W is composed, zeros and all, when it is multiplied by.
 #include "core/param/operations.h"
 #include "kernels/block_sparse_linear.h"
 #include "kernels/fill_normal.h"
@@ -136,7 +136,7 @@ class Masked final : public Parameterization, public Prunable {
     void fields(FieldVisitor& v) {
       v("sparsity", sparsity, less_than(0, 1), "share of the entries that are not there");
       v("structure", structure, "what can be missing: single entries, blocks, or two of every four neighbours");
-      v("block", block, at_least(1), "side of a block; powers of two from 64 on are multiplied by themselves");
+      v("block", block, at_least(1), "side of a block; with powers of two from 64 on products skip what is missing");
     }
   };
 
@@ -260,10 +260,10 @@ class Masked final : public Parameterization, public Prunable {
 
   [[nodiscard]] BlockPattern random_blocks(const RandomStream& random) const {
     const int64_t all = blocks_down() * blocks_across();
-    return BlockPattern::of_blocks(out_, in_, c_.block, SparsePattern::random(blocks_down(), blocks_across(), share_of(all), random).positions());
+    return BlockPattern::of_blocks(out_, in_, c_.block, kernels::random_positions(all, share_of(all), random));
   }
   [[nodiscard]] at::Tensor random_positions(const RandomStream& random) const {
-    if (c_.structure == MaskStructure::kUnstructured) return SparsePattern::random(out_, in_, expected_nnz(), random).positions();
+    if (c_.structure == MaskStructure::kUnstructured) return kernels::random_positions(out_ * in_, expected_nnz(), random);
     at::Tensor mask = at::zeros({out_, in_}, at::kBool);
     bool* flags = mask.data_ptr<bool>();
     uint64_t draw = 0;

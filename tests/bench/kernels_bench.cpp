@@ -199,7 +199,7 @@ void blocks(Bench& b, const Shapes& s) {
     const int64_t down = (s.inner + side - 1) / side;
     const int64_t across = (s.width + side - 1) / side;
     const auto pattern = std::make_shared<kernels::BlockPattern>(
-        kernels::BlockPattern::of_blocks(s.inner, s.width, side, kernels::SparsePattern::random(down, across, down * across / 4, random_stream(1, "b")).positions()));
+        kernels::BlockPattern::of_blocks(s.inner, s.width, side, kernels::random_positions(down * across, down * across / 4, random_stream(1, "b"))));
     const auto there = std::make_shared<kernels::BlockPattern>(pattern->to(device));
     const at::Tensor values = b.normal({pattern->nnz()}, type).requires_grad_(true);
     const at::Tensor w = at::zeros({s.inner * s.width}, values.options()).index_copy(0, pattern->positions().to(device), values.detach()).view({s.inner, s.width}).requires_grad_(true);

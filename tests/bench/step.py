@@ -23,7 +23,6 @@ import sys
 import tempfile
 import time
 
-
 STEPS, WARM_UP = 10, 4
 RANK = 128
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -265,7 +264,10 @@ def main():
     if unknown or not options.program:
         parser.error(f"TERSOR and methods out of {', '.join(METHODS)}" + (f"; not {unknown[0]}" if unknown else ""))
     methods = options.methods or [m for m in METHODS if not (on_gpu and m.endswith("bf16"))]
-    (compare_on_gpu if on_gpu else compare)(options.program, methods, model, batch, length, options.rounds)
+    try:
+        (compare_on_gpu if on_gpu else compare)(options.program, methods, model, batch, length, options.rounds)
+    except RuntimeError as error:  # of a program that was run
+        sys.exit(str(error).strip().splitlines()[-1])
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ std::shared_ptr<BlockPattern> some_blocks(int64_t out, int64_t in, int64_t block
   const int64_t down = (out + block - 1) / block;
   const int64_t across = (in + block - 1) / block;
   return std::make_shared<BlockPattern>(
-      BlockPattern::of_blocks(out, in, block, SparsePattern::random(down, across, count, random_stream(2, "b")).positions()));
+      BlockPattern::of_blocks(out, in, block, random_positions(down * across, count, random_stream(2, "b"))));
 }
 
 at::Tensor dense_of(const BlockPattern& pattern, const at::Tensor& values) {

@@ -66,6 +66,19 @@ std::vector<Choices> all_choices(const RunConfig& config) {
   return all;
 }
 
+// Moments in host memory, of a run on a GPU. What comes and goes over the bus at some 25 GB/s keeps a GPU from some 400 TFLOP/s, where
+// it takes longer than what is computed meanwhile; for how long a step is, that is the most it can cost.
+Choices offload_choices(const RunConfig& config, const ReadConfig& read) {
+  const std::vector<std::string> words = for_all_groups(config, "offload", "true");
+  const auto& groups = config.optimizer.groups;
+  const bool all = std::all_of(groups.begin(), groups.end(), [](const GroupConfig& g) { return g.offload; });
+  if (all || !read(words).optimizer.groups.front().offload) return {};
+  constexpr double kFlopsOfAByte = 4e14 / 25e9;
+  const double bytes = 2 * static_cast<double>(plan_run(config).largest().memory.state_bytes());
+  const double flops = flops_per_token(config, config.model.num_hidden_layers) * static_cast<double>(config.tokens_per_step());
+  return {{{.words = words, .more_compute = bytes * kFlopsOfAByte / flops, .remark = "which is time on the bus, at most: moments rest in host memory"}}};
+}
+
 // Peaks of configurations, each worked out once.
 class Peaks {
  public:
@@ -90,7 +103,9 @@ class Peaks {
 
 // Those values that go with the run, their peaks filled in.
 std::vector<Choices> possible_choices(const ReadConfig& read, Peaks& peaks) {
-  std::vector<Choices> possible = all_choices(read({}));
+  const RunConfig config = read({});
+  std::vector<Choices> possible = all_choices(config);
+  possible.push_back(offload_choices(config, read));
   for (Choices& choices : possible) {
     std::erase_if(choices.values, [&](Saving& saving) {
       const std::optional<int64_t> peak = peaks.of(saving.words);

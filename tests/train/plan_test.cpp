@@ -283,6 +283,30 @@ TEST_CASE("plan: a 7B model is planned in two seconds, and told whether it fits"
   CHECK(program(folder, words + "--budget much").first == kExitRejected);
 }
 
+TEST_CASE("plan: moments in host memory are planned for a GPU, and what that costs", "[plan]") {
+  const TemporaryFolder folder;
+  const std::string words =
+      "configs/model/llama_1b.yaml configs/data/synthetic.yaml configs/method/adamw.yaml run.dtype=bf16 optimizer.update=during_backward optimizer.clip_norm=~ "
+      "'train={steps: 100, global_batch_size: 512, micro_batch_size: 1, recompute: block}' ";
+  const auto offered = [&](const std::string& more) {
+    const Json json = Json::parse(program(folder, words + more + " --json").second);
+    for (const Json& saving : json["savings"])
+      if (saving["words"].dump().find("offload=true") != std::string::npos) return std::optional(saving);
+    return std::optional<Json>();
+  };
+  CHECK_FALSE(offered("run.device=cpu"));
+  const std::optional<Json> saving = offered("run.device=cuda");
+  REQUIRE(saving);
+  CHECK(saving->at("more_compute").get<double>() > 0.01);
+  CHECK(saving->at("more_compute").get<double>() < 1);
+  CHECK_FALSE(offered("run.device=cuda optimizer.groups.0.offload=true"));
+  // AdamW's moments in fp32 are eight bytes a number, and one group's come and go.
+  const auto peak = [&](const std::string& more) { return Json::parse(program(folder, words + more + " --json").second)["stages"][0]["memory"]["peak_bytes"].get<double>(); };
+  const double parameters = 1.34e9;
+  CHECK(peak("run.device=cuda") - peak("run.device=cuda optimizer.groups.0.offload=true") > 0.85 * 8 * parameters);
+  CHECK(program(folder, words + "run.device=cuda --budget 8.5GiB").first == kExitDone);
+}
+
 TEST_CASE("plan: growth is advised by the guideline", "[plan][growth]") {
   const TemporaryFolder folder;
   const std::string words =

@@ -77,15 +77,15 @@ __global__ void __launch_bounds__(Tile::kThreads) sample(Weight<T> w, Matrix<T> 
   }
 }
 
-// Calls f with the tile for products over tokens of this type and these blocks.
-template <class F>
+// Calls f with the tile for numbers of this type and blocks of this size; of blocks of 64, kRows × 64 in bf16.
+template <int kRows, class F>
 void with_tile(const Blocked& b, F f) {
   if (b.type == Number::kFp32)
     f(Tile<float, 64, 64>{});
   else if (b.shift >= 7)
     f(Tile<bf16, 128, 128>{});
   else
-    f(Tile<bf16, 128, 64>{});
+    f(Tile<bf16, kRows, 64>{});
 }
 
 template <class T>
@@ -96,7 +96,7 @@ bool all_in_packs(const Blocked& b, const void* one, const void* other, const vo
 }  // namespace
 
 void block_sparse(const Blocked& b, const void* x, const void* values, int64_t tokens, void* y, Stream stream) {
-  with_tile(b, [&]<class Tile>(Tile) {
+  with_tile<128>(b, [&]<class Tile>(Tile) {
     using T = typename Tile::Element;
     launch(multiply<Tile>, Tile::grid(Tile::tiles_of(tokens, b.out)), stream, Weight<T>{b, static_cast<const T*>(values)},
            Matrix<T>{static_cast<const T*>(x), tokens, b.in}, all_in_packs<T>(b, x, values, y), static_cast<T*>(y));
@@ -104,7 +104,7 @@ void block_sparse(const Blocked& b, const void* x, const void* values, int64_t t
 }
 
 void block_sparse_transposed(const Blocked& b, const void* dy, const void* values, int64_t tokens, void* dx, Stream stream) {
-  with_tile(b, [&]<class Tile>(Tile) {
+  with_tile<128>(b, [&]<class Tile>(Tile) {
     using T = typename Tile::Element;
     launch(multiply_transposed<Tile>, Tile::grid(Tile::tiles_of(tokens, b.in)), stream, Weight<T>{b, static_cast<const T*>(values)},
            Matrix<T>{static_cast<const T*>(dy), tokens, b.out}, all_in_packs<T>(b, dy, values, dx), static_cast<T*>(dx));
@@ -112,19 +112,13 @@ void block_sparse_transposed(const Blocked& b, const void* dy, const void* value
 }
 
 void block_sparse_sampled(const Blocked& b, const void* dy, const void* x, int64_t tokens, void* d_values, Stream stream) {
-  const auto with = [&]<class Tile>(Tile) {
+  with_tile<64>(b, [&]<class Tile>(Tile) {
     using T = typename Tile::Element;
     const int64_t side = int64_t{1} << b.shift;
     launch(sample<Tile>, Tile::grid(b.blocks * Tile::tiles_of(side, side)), stream, Weight<T>{b, static_cast<const T*>(d_values)},
            Matrix<T>{static_cast<const T*>(dy), tokens, b.out}, Matrix<T>{static_cast<const T*>(x), tokens, b.in}, all_in_packs<T>(b, dy, x, d_values),
            static_cast<T*>(d_values));
-  };
-  if (b.type == Number::kFp32)
-    with(Tile<float, 64, 64>{});
-  else if (b.shift >= 7)
-    with(Tile<bf16, 128, 128>{});
-  else
-    with(Tile<bf16, 64, 64>{});
+  });
 }
 
 }  // namespace tersor::kernels::gpu

@@ -37,23 +37,26 @@ gpu::Blocked on_gpu(const BlockPattern& p, const at::Tensor& like) {
 
 constexpr int64_t kGatheredAtOnce = 1 << 20;  // numbers
 
-const int32_t* ints(const at::Tensor& x) { return x.const_data_ptr<int32_t>(); }
-const int64_t* longs(const at::Tensor& x) { return x.const_data_ptr<int64_t>(); }
+// Blocks of columns of a matrix, `width` columns in all: the last may be cut.
+struct Columns {
+  std::span<const int32_t> blocks;
+  int64_t block;
+  int64_t width;
+};
 
-// Of rows [begin, end) of a matrix the blocks of columns that are named, side by side, in the buffer. The last may be cut.
-at::Tensor brought_together(const at::Tensor& matrix, int64_t begin, int64_t end, std::span<const int32_t> blocks, int64_t block, int64_t width,
-                            const at::Tensor& buffer) {
-  const at::Tensor there = buffer.narrow(0, 0, (end - begin) * width).view({end - begin, width});
+// Of rows [begin, end) of a matrix those columns, side by side, in the buffer.
+at::Tensor brought_together(const at::Tensor& matrix, int64_t begin, int64_t end, const Columns& columns, const at::Tensor& buffer) {
+  const at::Tensor there = buffer.narrow(0, 0, (end - begin) * columns.width).view({end - begin, columns.width});
   const auto size = static_cast<int64_t>(matrix.element_size());
   const int64_t stride = matrix.size(1) * size;
   const char* from = static_cast<const char*>(matrix.const_data_ptr()) + begin * stride;
   char* to = static_cast<char*>(there.data_ptr());
   at::parallel_for(0, end - begin, 16, [&](int64_t first, int64_t last) {
     for (int64_t row = first; row < last; ++row)
-      for (size_t k = 0; k < blocks.size(); ++k) {
-        const int64_t place = static_cast<int64_t>(k) * block;
-        const int64_t count = std::min(block, width - place);
-        std::memcpy(to + (row * width + place) * size, from + row * stride + blocks[k] * block * size, static_cast<size_t>(count * size));
+      for (size_t k = 0; k < columns.blocks.size(); ++k) {
+        const int64_t place = static_cast<int64_t>(k) * columns.block;
+        const int64_t count = std::min(columns.block, columns.width - place);
+        std::memcpy(to + (row * columns.width + place) * size, from + row * stride + columns.blocks[k] * columns.block * size, static_cast<size_t>(count * size));
       }
   });
   return there;
@@ -71,45 +74,24 @@ at::Tensor gathering_buffer(int64_t tokens, int64_t columns, const at::TensorOpt
   return at::empty({std::min(tokens * columns, std::max(kGatheredAtOnce, columns))}, options);
 }
 
-class Blocks {
- public:
-  explicit Blocks(const BlockPattern& p) : p_(p) {}
-
-  // Calls each(i, blocks of the row, rows of the matrix, columns that are there, where its values begin).
-  template <class Each>
-  void for_each_row(Each each) const {
-    const int32_t* starts = ints(p_.row_starts);
-    for (int64_t i = 0; i < p_.blocks_down(); ++i)
-      each(i, std::span(ints(p_.columns) + starts[i], ints(p_.columns) + starts[i + 1]), rows_of(i), int64_t{ints(p_.lengths)[i]}, longs(p_.offsets)[i]);
-  }
-  template <class Each>
-  void for_each_column(Each each) const {
-    const int32_t* starts = ints(p_.column_starts);
-    for (int64_t j = 0; j < p_.blocks_across(); ++j)
-      each(j, std::span(ints(p_.rows) + starts[j], ints(p_.rows) + starts[j + 1]), ints(p_.places) + starts[j], std::min(p_.block, p_.in - j * p_.block));
-  }
-  // The values of a block.
-  [[nodiscard]] at::Tensor block(const at::Tensor& values, int64_t i, int64_t place, int64_t width) const {
-    const int64_t length = ints(p_.lengths)[i];
-    return values.narrow(0, longs(p_.offsets)[i], rows_of(i) * length).view({rows_of(i), length}).narrow(1, (place - ints(p_.row_starts)[i]) * p_.block, width);
-  }
-  [[nodiscard]] int64_t rows_of(int64_t i) const { return std::min(p_.block, p_.out - i * p_.block); }
-
- private:
-  const BlockPattern& p_;
-};
+// The values of a block, the `place`th of all.
+at::Tensor values_of(const BlockPattern& p, const at::Tensor& values, int64_t i, int64_t place, int64_t width) {
+  const int64_t length = p.lengths.const_data_ptr<int32_t>()[i];
+  const at::Tensor row = values.narrow(0, p.offsets.const_data_ptr<int64_t>()[i], p.height_of(i) * length).view({p.height_of(i), length});
+  return row.narrow(1, (place - p.row_starts.const_data_ptr<int32_t>()[i]) * p.block, width);
+}
 
 void multiply(const BlockPattern& p, const at::Tensor& x, const at::Tensor& values, const at::Tensor& y) {
   const at::Tensor buffer = gathering_buffer(x.size(0), p.in, x.options());
   if (x.is_meta()) return;
-  Blocks(p).for_each_row([&](int64_t i, std::span<const int32_t> columns, int64_t rows, int64_t length, int64_t offset) {
+  p.for_each_row([&](int64_t i, std::span<const int32_t> columns, int64_t rows, int64_t length, int64_t offset) {
     const at::Tensor w = values.narrow(0, offset, rows * length).view({rows, length}).t();
     for_each_stretch(x.size(0), length, [&](int64_t begin, int64_t end) {
       at::Tensor part = y.slice(0, begin, end).narrow(1, i * p.block, rows);
       if (length == 0)
         part.zero_();
       else
-        at::mm_out(part, brought_together(x, begin, end, columns, p.block, length, buffer), w);
+        at::mm_out(part, brought_together(x, begin, end, {columns, p.block, length}, buffer), w);
     });
   });
 }
@@ -118,12 +100,11 @@ void multiply_transposed(const BlockPattern& p, const at::Tensor& dy, const at::
   const at::Tensor buffer = gathering_buffer(dy.size(0), p.out, dy.options());
   const at::Tensor column = at::empty({p.out * std::min(p.block, p.in)}, dy.options());
   if (dy.is_meta()) return;
-  const Blocks blocks(p);
-  blocks.for_each_column([&](int64_t j, std::span<const int32_t> rows, const int32_t* places, int64_t width) {
+  p.for_each_column([&](int64_t j, std::span<const int32_t> rows, std::span<const int32_t> places, int64_t width) {
     int64_t depth = 0;
     for (size_t k = 0; k < rows.size(); ++k) {
-      const int64_t height = blocks.rows_of(rows[k]);
-      column.narrow(0, depth * width, height * width).view({height, width}).copy_(blocks.block(values, rows[k], places[k], width));
+      const int64_t height = p.height_of(rows[k]);
+      column.narrow(0, depth * width, height * width).view({height, width}).copy_(values_of(p, values, rows[k], places[k], width));
       depth += height;
     }
     const at::Tensor w = column.narrow(0, 0, depth * width).view({depth, width});
@@ -132,7 +113,7 @@ void multiply_transposed(const BlockPattern& p, const at::Tensor& dy, const at::
       if (depth == 0)
         part.zero_();
       else
-        at::mm_out(part, brought_together(dy, begin, end, rows, p.block, depth, buffer), w);
+        at::mm_out(part, brought_together(dy, begin, end, {rows, p.block, depth}, buffer), w);
     });
   });
 }
@@ -144,13 +125,13 @@ void sample(const BlockPattern& p, const at::Tensor& dy, const at::Tensor& x, co
   const at::Tensor products = at::empty({rounds ? most : 0}, x.options());
   const at::Tensor sums = at::empty({rounds ? most : 0}, x.options().dtype(at::kFloat));
   if (x.is_meta()) return;
-  Blocks(p).for_each_row([&](int64_t i, std::span<const int32_t> columns, int64_t rows, int64_t length, int64_t offset) {
+  p.for_each_row([&](int64_t i, std::span<const int32_t> columns, int64_t rows, int64_t length, int64_t offset) {
     if (length == 0) return;
     at::Tensor whole = dv.narrow(0, offset, rows * length).view({rows, length});
     const auto of = [&](const at::Tensor& memory) { return memory.narrow(0, 0, rows * length).view({rows, length}); };
     for_each_stretch(x.size(0), length, [&](int64_t begin, int64_t end) {
       const at::Tensor left = dy.slice(0, begin, end).narrow(1, i * p.block, rows).t();
-      const at::Tensor right = brought_together(x, begin, end, columns, p.block, length, buffer);
+      const at::Tensor right = brought_together(x, begin, end, {columns, p.block, length}, buffer);
       if (!rounds || end - begin == x.size(0)) {
         at::addmm_out(whole, whole, left, right, begin == 0 ? 0 : 1);  // with a factor of 0 what was there is not read
         return;
@@ -211,83 +192,6 @@ class BlockSparseLinear : public torch::autograd::Function<BlockSparseLinear> {
 };
 
 }  // namespace
-
-BlockPattern BlockPattern::uninitialized(int64_t out, int64_t in, int64_t block, int64_t blocks, const at::Device& device) {
-  BlockPattern p{.out = out, .in = in, .block = block};
-  const auto ints_of = [&](int64_t count, at::ScalarType type = at::kInt) { return at::empty({count}, at::TensorOptions(type).device(device)); };
-  p.row_starts = ints_of(p.blocks_down() + 1);
-  p.columns = ints_of(blocks);
-  p.offsets = ints_of(p.blocks_down(), at::kLong);
-  p.lengths = ints_of(p.blocks_down());
-  p.column_starts = ints_of(p.blocks_across() + 1);
-  p.rows = ints_of(blocks);
-  p.places = ints_of(blocks);
-  return p;
-}
-
-BlockPattern BlockPattern::of_blocks(int64_t out, int64_t in, int64_t block, const at::Tensor& blocks) {
-  BlockPattern p = uninitialized(out, in, block, blocks.numel(), at::kCPU);
-  const int64_t across = p.blocks_across();
-  const int64_t* block_at = blocks.const_data_ptr<int64_t>();
-  int32_t* row_starts = p.row_starts.zero_().data_ptr<int32_t>();
-  int32_t* column_starts = p.column_starts.zero_().data_ptr<int32_t>();
-  int32_t* columns = p.columns.data_ptr<int32_t>();
-  int32_t* lengths = p.lengths.zero_().data_ptr<int32_t>();
-  for (int64_t k = 0; k < blocks.numel(); ++k) {
-    const int64_t i = block_at[k] / across;
-    const int64_t j = block_at[k] % across;
-    columns[k] = static_cast<int32_t>(j);
-    ++row_starts[i + 1];
-    ++column_starts[j + 1];
-    lengths[i] += static_cast<int32_t>(std::min(block, in - j * block));
-  }
-  int64_t begin = 0;
-  for (int64_t i = 0; i < p.blocks_down(); ++i) {
-    row_starts[i + 1] += row_starts[i];
-    p.offsets.data_ptr<int64_t>()[i] = begin;
-    begin += std::min(block, out - i * block) * lengths[i];
-  }
-  for (int64_t j = 0; j < across; ++j) column_starts[j + 1] += column_starts[j];
-  std::vector<int32_t> next(column_starts, column_starts + across);
-  for (int64_t k = 0; k < blocks.numel(); ++k) {
-    const int32_t place = next[static_cast<size_t>(columns[k])]++;
-    p.rows.data_ptr<int32_t>()[place] = static_cast<int32_t>(block_at[k] / across);
-    p.places.data_ptr<int32_t>()[place] = static_cast<int32_t>(k);
-  }
-  return p;
-}
-
-int64_t BlockPattern::nnz() const {
-  int64_t count = 0;
-  Blocks(*this).for_each_row([&](int64_t, auto, int64_t height, int64_t length, int64_t) { count += height * length; });
-  return count;
-}
-
-at::Tensor BlockPattern::blocks() const {
-  const BlockPattern here = to(at::kCPU);
-  const at::Tensor all = at::empty({num_blocks()}, at::kLong);
-  for (int64_t i = 0; i < blocks_down(); ++i)
-    for (int32_t k = ints(here.row_starts)[i]; k < ints(here.row_starts)[i + 1]; ++k) all.data_ptr<int64_t>()[k] = i * blocks_across() + ints(here.columns)[k];
-  return all;
-}
-
-at::Tensor BlockPattern::positions() const {
-  const BlockPattern here = to(at::kCPU);
-  const at::Tensor all = at::empty({here.nnz()}, at::kLong);
-  int64_t* next = all.data_ptr<int64_t>();
-  Blocks(here).for_each_row([&](int64_t i, std::span<const int32_t> there, int64_t height, int64_t, int64_t) {
-    for (int64_t row = i * block; row < i * block + height; ++row)
-      for (const int32_t j : there)
-        for (int64_t column = j * block; column < std::min(in, (j + 1) * block); ++column) *next++ = row * in + column;
-  });
-  return all;
-}
-
-BlockPattern BlockPattern::to(const at::Device& device) const {
-  BlockPattern p = *this;
-  for (at::Tensor* x : {&p.row_starts, &p.columns, &p.offsets, &p.lengths, &p.column_starts, &p.rows, &p.places}) *x = x->to(device);
-  return p;
-}
 
 at::Tensor block_sparse_linear(const at::Tensor& x, const std::shared_ptr<const BlockPattern>& pattern, const at::Tensor& values) {
   TERSOR_CHECK(x.size(-1) == pattern->in && x.scalar_type() == values.scalar_type(), "x (…, {}) of {}", pattern->in, c10::toString(values.scalar_type()));

@@ -48,7 +48,8 @@ void StateStore::bring(const std::string& param) {
 }
 
 void StateStore::use(const std::string& param) {
-  if (!transfers_) return;
+  const std::vector<Record>& own = records(param);
+  if (std::none_of(own.begin(), own.end(), [](const Record& record) { return record.away; })) return;
   bring(param);
   transfers_->wait_for_all();
 }

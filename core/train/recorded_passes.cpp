@@ -1,5 +1,7 @@
 #include "core/train/recorded_passes.h"
 
+#include "core/base/error.h"
+
 namespace tersor {
 
 void RecordedPasses::forget() {
@@ -34,6 +36,20 @@ at::Tensor RecordedPasses::run(Optimizer& optimizer, const Batch& batch, double 
   }
   for (size_t i = 0; i < parameters_.size(); ++i) optimizer.receive(parameters_[i], results_[i + 1]);
   return results_[0].clone();
+}
+
+std::unique_ptr<RecordedPasses> record_passes(const RunConfig& config, const DeviceKind& kind, const Communicator& comm) {
+  std::unique_ptr<Recorder> recorder = kind.recorder();
+  if (!recorder) return nullptr;
+  const auto refuse = [](std::string_view why, std::string_view remedy) {
+    throw user_error("run.device.graphs: {}; {}, or leave graphs out", why, remedy);
+  };
+  if (config.optimizer.update == UpdateMode::kDuringBackward)
+    refuse("what is recorded gives all gradients at once", "set optimizer.update=after_backward");
+  if (config.distill) refuse("the passes of teachers are not recorded", "train without distill");
+  if (!comm.alone() && config.distributed.shard == Shard::kWeights)
+    refuse("weights that come from other processes are not recorded", "set distributed.shard=gradients");
+  return std::make_unique<RecordedPasses>(std::move(recorder));
 }
 
 }  // namespace tersor

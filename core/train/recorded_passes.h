@@ -1,16 +1,15 @@
 // The passes of a micro-batch, recorded once and repeated as one thing, so that a GPU does not wait for the host to ask for each of
 // their parts (CUDA graphs; run.device.graphs).
 //
-//   RecordedPasses passes(kind->recorder(device));
-//   loss = passes.run(optimizer, batch, scale, [&](const Batch& b) { … return loss; });   // the first time as it is, then recorded
+//   const auto passes = record_passes(config, *kind, comm);
+//   loss = passes->run(optimizer, batch, scale, [&](const Batch& b) { … return loss; });   // the first time as it is, then recorded
 //
 // What is recorded is of one shape of batch, one scale, and of tensors that stay where they are: `forget` after anything has changed
 // weights otherwise than an update does. Gradients of a recording lie where they lay before, and all of them at once.
 #pragma once
 
 #include "core/data/batch.h"
-#include "core/device/device.h"
-#include "optim/optimizer.h"
+#include "core/train/run_config.h"
 
 namespace tersor {
 
@@ -30,5 +29,8 @@ class RecordedPasses {
   std::vector<at::Tensor> results_;   // the loss, then gradients
   std::vector<size_t> parameters_;    // that those are of
 };
+
+// Of a run: none where its device is asked for everything every time. UserError where what the run does cannot be recorded.
+[[nodiscard]] std::unique_ptr<RecordedPasses> record_passes(const RunConfig& config, const DeviceKind& kind, const Communicator& comm);
 
 }  // namespace tersor

@@ -54,7 +54,7 @@ Trainer::Trainer(const RunConfig& config, Communicator& comm)
     model_ = build_model(config_, device_, scattered_.get());
     optimizer_ = make_optimizer();
   }
-  prepare_recording();
+  recorded_ = record_passes(config_, *kind_, comm_);
   if (config_.distill) teachers_ = std::make_unique<Teachers>(config_, data_->tokenizer(), device_);
   // Last: run.resume=overwrite removes the old run, so all else must stand.
   if (!folder_) folder_ = std::make_unique<RunFolder>(config_, leads);
@@ -72,20 +72,6 @@ std::unique_ptr<Optimizer> Trainer::make_optimizer() const {
   if (scattered_) scattered_->attach(*model_);
   return std::make_unique<Optimizer>(model_->params(), config_.optimizer, static_cast<uint64_t>(config_.run.seed),
                                      Processes{.comm = &comm_, .shard = config_.distributed.shard});
-}
-
-void Trainer::prepare_recording() {
-  std::unique_ptr<Recorder> recorder = kind_->recorder();
-  if (!recorder) return;
-  const auto refuse = [](std::string_view why, std::string_view remedy) {
-    throw user_error("run.device.graphs: {}; {}, or leave graphs out", why, remedy);
-  };
-  if (config_.optimizer.update == UpdateMode::kDuringBackward)
-    refuse("what is recorded gives all gradients at once", "set optimizer.update=after_backward");
-  if (config_.distill) refuse("the passes of teachers are not recorded", "train without distill");
-  if (!comm_.alone() && config_.distributed.shard == Shard::kWeights)
-    refuse("weights that come from other processes are not recorded", "set distributed.shard=gradients");
-  recorded_ = std::make_unique<RecordedPasses>(std::move(recorder));
 }
 
 void Trainer::build_sources() {

@@ -32,7 +32,6 @@ class Trainer {
   struct Timing;
 
   void build_sources();
-  void prepare_recording();
   [[nodiscard]] std::unique_ptr<Optimizer> make_optimizer() const;
   [[nodiscard]] std::unique_ptr<ScatteredWeights> scatter_weights_of(const Structure& structure) const;
   void resume(const std::filesystem::path& checkpoint);

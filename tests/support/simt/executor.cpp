@@ -2,13 +2,12 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstring>
-#include <deque>
 #include <memory>
 #include <optional>
 #include <utility>
 #include <vector>
 
+#include "tests/support/simt/copies.h"
 #include "tests/support/simt/fiber.h"
 #include "tests/support/simt/memory_watch.h"
 
@@ -20,13 +19,6 @@ namespace simt {
 namespace {
 
 using Values = std::array<uint64_t, kWarp>;
-
-struct Copy {
-  void* to;
-  const void* from;
-  size_t bytes;
-  size_t zeros;
-};
 
 struct Thread {
   enum class State : uint8_t { kNew, kReady, kAtBarrier, kMeeting, kDone };
@@ -41,7 +33,7 @@ struct Thread {
   uint64_t value = 0;
   bool orders_memory = false;
   Values met{};
-  std::deque<std::vector<Copy>> copies;  // by group, the last still open
+  Copies copies;
 };
 
 std::string at(const std::source_location& where) { return std::string(where.file_name()) + ":" + std::to_string(where.line()); }
@@ -137,7 +129,7 @@ class Grid {
           t.in_block = i;
           t.in_grid = index * static_cast<uint32_t>(threads_.size()) + i;
           t.state = Thread::State::kNew;
-          t.copies.clear();
+          t.copies = {};
         }
     host_.stack = reinterpret_cast<const void*>(own_stack().begin);
     host_.stack_size = own_stack().end - own_stack().begin;
@@ -274,29 +266,16 @@ void copy_later(void* to, const void* from, size_t bytes, size_t zeros, const st
   if (bytes != 4 && bytes != 8 && bytes != 16) fail("a copy of " + std::to_string(bytes) + " bytes; 4, 8 or 16 can be", where);
   if (reinterpret_cast<uintptr_t>(to) % bytes != 0 || reinterpret_cast<uintptr_t>(from) % bytes != 0)
     fail("a copy of " + std::to_string(bytes) + " bytes from or to an address that is not aligned to them", where);
-  auto& copies = running->current().copies;
-  if (copies.empty()) copies.emplace_back();
-  copies.back().push_back({to, from, bytes, zeros});
+  running->current().copies.add({to, from, bytes, zeros});
 }
 
-void commit_copies() {
-  auto& copies = running->current().copies;
-  if (copies.empty()) copies.emplace_back();
-  copies.emplace_back();
-}
+void commit_copies() { running->current().copies.commit(); }
 
 void finish_copies(size_t groups_left) {
-  auto& copies = running->current().copies;
-  while (copies.size() > groups_left + 1) {
-    for (const Copy& copy : copies.front()) {
-      const size_t there = copy.bytes - copy.zeros;
-      note_access(copy.from, there, false);
-      note_access(copy.to, copy.bytes, true);
-      std::memcpy(copy.to, copy.from, there);
-      std::memset(static_cast<char*>(copy.to) + there, 0, copy.zeros);
-    }
-    copies.pop_front();
-  }
+  running->current().copies.finish(groups_left, [](const Copies::Copy& copy) {
+    note_access(copy.from, copy.bytes - copy.zeros, false);
+    note_access(copy.to, copy.bytes, true);
+  });
 }
 
 void set_unchecked(bool value) { unchecked = value; }

@@ -1,0 +1,63 @@
+// Which blocks of a matrix (out, in) are there: `block` × `block`, at the lower and right edge what is left. 12 bytes a block.
+//
+// Their values lie a row of blocks after the other, each a matrix of its rows and of the columns that are there. They rise with the
+// position row · in + column.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <span>
+
+namespace tersor::kernels {
+
+struct BlockPattern {
+  int64_t out = 0;
+  int64_t in = 0;
+  int64_t block = 1;
+  at::Tensor row_starts;     // (rows of blocks + 1) int32: the blocks of a row are columns[row_starts[i]], …
+  at::Tensor columns;        // (blocks) int32, rising within a row
+  at::Tensor offsets;        // (rows of blocks) int64: where their values begin
+  at::Tensor lengths;        // (rows of blocks) int32: columns of the matrix that their values are
+  at::Tensor column_starts;  // (columns of blocks + 1) int32: the blocks of a column are rows[column_starts[j]], …
+  at::Tensor rows;           // (blocks) int32, rising within a column
+  at::Tensor places;         // (blocks) int32: where in `columns` these are
+
+  // `blocks`: which are there, rising, int64: row of blocks · columns of blocks + column of blocks.
+  [[nodiscard]] static BlockPattern of_blocks(int64_t out, int64_t in, int64_t block, const at::Tensor& blocks);
+  // Room for so many.
+  [[nodiscard]] static BlockPattern uninitialized(int64_t out, int64_t in, int64_t block, int64_t blocks, const at::Device& device);
+
+  [[nodiscard]] int64_t blocks_down() const { return (out + block - 1) / block; }
+  [[nodiscard]] int64_t blocks_across() const { return (in + block - 1) / block; }
+  [[nodiscard]] int64_t num_blocks() const { return columns.numel(); }
+  [[nodiscard]] int64_t nnz() const;           // of a pattern in host memory
+  [[nodiscard]] at::Tensor blocks() const;     // as of_blocks takes them, in host memory
+  [[nodiscard]] at::Tensor positions() const;  // of the values, rising, int64, in host memory
+  [[nodiscard]] BlockPattern to(const at::Device& device) const;
+
+  // Of a pattern in host memory: its rows of blocks, where `columns` are those of a row, `height` and `length` the sides of the matrix of
+  // its values, and `offset` where they begin;
+  template <class Each>
+  void for_each_row(Each each) const {  // each(i, columns, height, length, offset)
+    const int32_t* starts = row_starts.const_data_ptr<int32_t>();
+    for (int64_t i = 0; i < blocks_down(); ++i)
+      each(i, named(columns, starts[i], starts[i + 1]), height_of(i), int64_t{lengths.const_data_ptr<int32_t>()[i]}, offsets.const_data_ptr<int64_t>()[i]);
+  }
+  // and its columns of blocks, with the rows that have one, and the places of those.
+  template <class Each>
+  void for_each_column(Each each) const {  // each(j, rows, places, width)
+    const int32_t* starts = column_starts.const_data_ptr<int32_t>();
+    for (int64_t j = 0; j < blocks_across(); ++j)
+      each(j, named(rows, starts[j], starts[j + 1]), named(places, starts[j], starts[j + 1]), std::min(block, in - j * block));
+  }
+  // Of a row of blocks, in the matrix.
+  [[nodiscard]] int64_t height_of(int64_t i) const { return std::min(block, out - i * block); }
+
+ private:
+  [[nodiscard]] static std::span<const int32_t> named(const at::Tensor& all, int32_t begin, int32_t end) {
+    return {all.const_data_ptr<int32_t>() + begin, all.const_data_ptr<int32_t>() + end};
+  }
+};
+
+}  // namespace tersor::kernels

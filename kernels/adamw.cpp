@@ -3,7 +3,6 @@
 #include <ATen/Parallel.h>
 
 #include <array>
-#include <bit>
 #include <cmath>
 
 #include "core/base/error.h"
@@ -11,6 +10,7 @@
 #include "kernels/on_host.h"
 #include "kernels/quantize_blockwise.h"
 #include "kernels/rounding.h"
+#include "kernels/scalar_math.h"
 #include "kernels/vectorize.h"
 
 namespace tersor::kernels {
@@ -61,16 +61,16 @@ TERSOR_VECTORIZED void step_loop(float* w, const float* grad, float* m, float* v
   }
 }
 
-TERSOR_VECTORIZED void widen(const uint16_t* from, int64_t size, float* to) {
-  for (int64_t i = 0; i < size; ++i) to[i] = std::bit_cast<float>(static_cast<uint32_t>(from[i]) << 16);
+TERSOR_VECTORIZED void widen(const c10::BFloat16* from, int64_t size, float* to) {
+  for (int64_t i = 0; i < size; ++i) to[i] = to_exact(from[i]);
 }
 
 // A stretch of weights and its gradients, whatever their types, as fp32 for the length of a step.
 class Stretch {
  public:
   Stretch(const at::Tensor& weight, const at::Tensor& grad, const AdamStep& step)
-      : exact_(weight.scalar_type() == at::kFloat ? weight.data_ptr<float>() : nullptr), half_(exact_ ? nullptr : bits(weight.data_ptr())),
-        grad_(grad.scalar_type() == at::kFloat ? grad.const_data_ptr<float>() : nullptr), half_grad_(grad_ ? nullptr : bits(grad.data_ptr())),
+      : exact_(weight.scalar_type() == at::kFloat ? weight.data_ptr<float>() : nullptr), half_(exact_ ? nullptr : weight.data_ptr<at::BFloat16>()),
+        grad_(grad.scalar_type() == at::kFloat ? grad.const_data_ptr<float>() : nullptr), half_grad_(grad_ ? nullptr : grad.const_data_ptr<at::BFloat16>()),
         first_(step.first), draws_(step.rounding) {}
 
   // At most RoundingDraws::kMost numbers. Calls step(weights, gradients), both fp32.
@@ -84,16 +84,14 @@ class Stretch {
     if (exact_ != nullptr) return step(exact_ + begin, g);
     widen(half_ + begin, size, wide_.data());
     step(wide_.data(), g);
-    round_by(wide_.data(), draws_.from(first_ + begin), size, half_ + begin);
+    round_by(wide_.data(), draws_.from(first_ + begin, size), size, reinterpret_cast<uint16_t*>(half_ + begin));
   }
 
  private:
-  static uint16_t* bits(void* bf16) { return static_cast<uint16_t*>(bf16); }
-
   float* exact_;
-  uint16_t* half_;
+  c10::BFloat16* half_;
   const float* grad_;
-  const uint16_t* half_grad_;
+  const c10::BFloat16* half_grad_;
   int64_t first_;
   RoundingDraws draws_;
   std::array<float, RoundingDraws::kMost> wide_;

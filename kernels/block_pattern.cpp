@@ -4,27 +4,25 @@
 
 namespace tersor::kernels {
 
-BlockPattern BlockPattern::uninitialized(int64_t out, int64_t in, int64_t block, int64_t blocks, const at::Device& device) {
-  BlockPattern p{.out = out, .in = in, .block = block};
-  const auto ints_of = [&](int64_t count, at::ScalarType type = at::kInt) { return at::empty({count}, at::TensorOptions(type).device(device)); };
-  p.row_starts = ints_of(p.blocks_down() + 1);
-  p.columns = ints_of(blocks);
-  p.offsets = ints_of(p.blocks_down(), at::kLong);
-  p.lengths = ints_of(p.blocks_down());
-  p.column_starts = ints_of(p.blocks_across() + 1);
-  p.rows = ints_of(blocks);
-  p.places = ints_of(blocks);
-  return p;
+at::Tensor BlockPattern::blocks_at(int64_t in, int64_t block, const at::Tensor& positions) {
+  const at::Tensor row = at::floor_divide(positions, in);
+  const at::Tensor column = positions - row * in;
+  return at::floor_divide(row, block) * ((in + block - 1) / block) + at::floor_divide(column, block);
 }
 
 BlockPattern BlockPattern::of_blocks(int64_t out, int64_t in, int64_t block, const at::Tensor& blocks) {
-  BlockPattern p = uninitialized(out, in, block, blocks.numel(), at::kCPU);
+  BlockPattern p{.out = out, .in = in, .block = block};
+  for (at::Tensor* of_each : {&p.columns, &p.rows, &p.places}) *of_each = at::empty({blocks.numel()}, at::kInt);
+  p.row_starts = at::zeros({p.blocks_down() + 1}, at::kInt);
+  p.offsets = at::empty({p.blocks_down()}, at::kLong);
+  p.lengths = at::zeros({p.blocks_down()}, at::kInt);
+  p.column_starts = at::zeros({p.blocks_across() + 1}, at::kInt);
   const int64_t across = p.blocks_across();
   const int64_t* block_at = blocks.const_data_ptr<int64_t>();
-  int32_t* row_starts = p.row_starts.zero_().data_ptr<int32_t>();
-  int32_t* column_starts = p.column_starts.zero_().data_ptr<int32_t>();
+  int32_t* row_starts = p.row_starts.data_ptr<int32_t>();
+  int32_t* column_starts = p.column_starts.data_ptr<int32_t>();
   int32_t* columns = p.columns.data_ptr<int32_t>();
-  int32_t* lengths = p.lengths.zero_().data_ptr<int32_t>();
+  int32_t* lengths = p.lengths.data_ptr<int32_t>();
   for (int64_t k = 0; k < blocks.numel(); ++k) {
     const int64_t i = block_at[k] / across;
     const int64_t j = block_at[k] % across;
@@ -58,8 +56,10 @@ int64_t BlockPattern::nnz() const {
 at::Tensor BlockPattern::blocks() const {
   const BlockPattern here = to(at::kCPU);
   const at::Tensor all = at::empty({num_blocks()}, at::kLong);
-  for (int64_t i = 0; i < blocks_down(); ++i)
-    for (int32_t k = here.row_starts.const_data_ptr<int32_t>()[i]; k < here.row_starts.const_data_ptr<int32_t>()[i + 1]; ++k) all.data_ptr<int64_t>()[k] = i * blocks_across() + here.columns.const_data_ptr<int32_t>()[k];
+  int64_t* next = all.data_ptr<int64_t>();
+  here.for_each_row([&](int64_t i, std::span<const int32_t> there, int64_t, int64_t, int64_t) {
+    for (const int32_t j : there) *next++ = i * blocks_across() + j;
+  });
   return all;
 }
 

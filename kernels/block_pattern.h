@@ -25,8 +25,8 @@ struct BlockPattern {
 
   // `blocks`: which are there, rising, int64: row of blocks · columns of blocks + column of blocks.
   [[nodiscard]] static BlockPattern of_blocks(int64_t out, int64_t in, int64_t block, const at::Tensor& blocks);
-  // Room for so many.
-  [[nodiscard]] static BlockPattern uninitialized(int64_t out, int64_t in, int64_t block, int64_t blocks, const at::Device& device);
+  // The block of each position row · in + column of a matrix, counted as there.
+  [[nodiscard]] static at::Tensor blocks_at(int64_t in, int64_t block, const at::Tensor& positions);
 
   [[nodiscard]] int64_t blocks_down() const { return (out + block - 1) / block; }
   [[nodiscard]] int64_t blocks_across() const { return (in + block - 1) / block; }

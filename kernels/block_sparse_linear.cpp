@@ -1,14 +1,13 @@
 #include "kernels/block_sparse_linear.h"
 
 #include <ATen/Parallel.h>
-#include <torch/csrc/autograd/custom_function.h>
-#include <torch/custom_class.h>
 
 #include <bit>
 #include <cstring>
 #include <span>
 
 #include "core/base/error.h"
+#include "kernels/held_pattern.h"
 #include "kernels/on_gpu.h"
 #include "kernels/on_host.h"
 
@@ -19,10 +18,7 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Variable;
 using torch::autograd::variable_list;
 
-struct Held : torch::CustomClassHolder {
-  explicit Held(std::shared_ptr<const BlockPattern> p) : pattern(std::move(p)) {}
-  std::shared_ptr<const BlockPattern> pattern;
-};
+using Held = HeldPattern<BlockPattern>;
 
 gpu::Blocked on_gpu(const BlockPattern& p, const at::Tensor& like) {
   TERSOR_CHECK(multiplies_blocks_of(p.block), "blocks of {}", p.block);
@@ -81,18 +77,23 @@ at::Tensor values_of(const BlockPattern& p, const at::Tensor& values, int64_t i,
   return row.narrow(1, (place - p.row_starts.const_data_ptr<int32_t>()[i]) * p.block, width);
 }
 
+// The columns that are named, by w, into the columns of `to` from `place` on; zero where there are none.
+void multiply_columns(const at::Tensor& from, const Columns& columns, const at::Tensor& w, const at::Tensor& to, int64_t place, const at::Tensor& buffer) {
+  for_each_stretch(from.size(0), columns.width, [&](int64_t begin, int64_t end) {
+    at::Tensor part = to.slice(0, begin, end).narrow(1, place, w.size(1));
+    if (columns.width == 0)
+      part.zero_();
+    else
+      at::mm_out(part, brought_together(from, begin, end, columns, buffer), w);
+  });
+}
+
 void multiply(const BlockPattern& p, const at::Tensor& x, const at::Tensor& values, const at::Tensor& y) {
   const at::Tensor buffer = gathering_buffer(x.size(0), p.in, x.options());
   if (x.is_meta()) return;
   p.for_each_row([&](int64_t i, std::span<const int32_t> columns, int64_t rows, int64_t length, int64_t offset) {
     const at::Tensor w = values.narrow(0, offset, rows * length).view({rows, length}).t();
-    for_each_stretch(x.size(0), length, [&](int64_t begin, int64_t end) {
-      at::Tensor part = y.slice(0, begin, end).narrow(1, i * p.block, rows);
-      if (length == 0)
-        part.zero_();
-      else
-        at::mm_out(part, brought_together(x, begin, end, {columns, p.block, length}, buffer), w);
-    });
+    multiply_columns(x, {columns, p.block, length}, w, y, i * p.block, buffer);
   });
 }
 
@@ -108,13 +109,7 @@ void multiply_transposed(const BlockPattern& p, const at::Tensor& dy, const at::
       depth += height;
     }
     const at::Tensor w = column.narrow(0, 0, depth * width).view({depth, width});
-    for_each_stretch(dy.size(0), depth, [&](int64_t begin, int64_t end) {
-      at::Tensor part = dx.slice(0, begin, end).narrow(1, j * p.block, width);
-      if (depth == 0)
-        part.zero_();
-      else
-        at::mm_out(part, brought_together(dy, begin, end, {rows, p.block, depth}, buffer), w);
-    });
+    multiply_columns(dy, {rows, p.block, depth}, w, dx, j * p.block, buffer);
   });
 }
 
@@ -151,7 +146,7 @@ class BlockSparseLinear : public torch::autograd::Function<BlockSparseLinear> {
  public:
   static Variable forward(AutogradContext* ctx, const Variable& x, const c10::intrusive_ptr<Held>& held, const Variable& values) {
     ctx->save_for_backward({x, values});
-    ctx->saved_data["pattern"] = c10::IValue::make_capsule(held);
+    held->save(ctx);
     const BlockPattern& p = *held->pattern;
     const at::Tensor rows = x.reshape({-1, p.in}).contiguous();
     std::vector<int64_t> sizes = x.sizes().vec();
@@ -167,7 +162,7 @@ class BlockSparseLinear : public torch::autograd::Function<BlockSparseLinear> {
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const variable_list saved = ctx->get_saved_variables();
     const at::Tensor &x = saved[0], &values = saved[1];
-    const BlockPattern& p = *c10::static_intrusive_pointer_cast<Held>(ctx->saved_data["pattern"].toCapsule())->pattern;
+    const BlockPattern& p = Held::of(ctx);
     const at::Tensor dy = grads[0].reshape({-1, p.out}).contiguous();
     variable_list result(3);
     if (ctx->needs_input_grad(0)) {

@@ -32,9 +32,7 @@ TERSOR_VECTORIZED void draw_chunk(uint64_t key, uint64_t first, double std, floa
 void fill_normal(const at::Tensor& x, double std, const RandomStream& random) {
   const at::NoGradGuard no_grad;
   if (!on_host(x)) {
-    const at::Tensor there = x.is_contiguous() ? x : at::empty_like(x, at::MemoryFormat::Contiguous);
-    gpu::fill_normal(gpu::number_of(x), there.data_ptr(), x.numel(), std, random.key(), gpu::stream_of(x));
-    if (!x.is_contiguous()) x.copy_(there);
+    gpu::write_in_a_row(x, [&](const at::Tensor& y) { gpu::fill_normal(gpu::number_of(y), y.data_ptr(), y.numel(), std, random.key(), gpu::stream_of(y)); });
     return;
   }
   const bool direct = x.is_contiguous() && x.scalar_type() == at::kFloat;

@@ -10,9 +10,7 @@ namespace tersor::kernels {
 void fill_uniform(const at::Tensor& x, double bound, const RandomStream& random) {
   const at::NoGradGuard no_grad;
   if (!on_host(x)) {
-    const at::Tensor there = x.is_contiguous() ? x : at::empty_like(x, at::MemoryFormat::Contiguous);
-    gpu::fill_uniform(gpu::number_of(x), there.data_ptr(), x.numel(), bound, random.key(), gpu::stream_of(x));
-    if (!x.is_contiguous()) x.copy_(there);
+    gpu::write_in_a_row(x, [&](const at::Tensor& y) { gpu::fill_uniform(gpu::number_of(y), y.data_ptr(), y.numel(), bound, random.key(), gpu::stream_of(y)); });
     return;
   }
   at::Tensor draws = at::empty(x.sizes(), at::TensorOptions(at::kFloat).device(x.is_meta() ? at::kMeta : at::kCPU));

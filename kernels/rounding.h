@@ -1,12 +1,24 @@
-// Stochastic rounding for loops on the CPU that do more than round: see stochastic_round.h.
+// What stochastic rounding is made of, alike on the CPU and on a GPU, for loops that do more than round: see stochastic_round.h.
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstdint>
 
 #include "core/base/rng.h"
 
 namespace tersor::kernels {
+
+inline constexpr int64_t kRoundingDraws = 4;  // of 16 bits, that one number of 64 bits gives, the lowest first
+
+constexpr uint16_t rounded_up_or_down(float x, uint32_t draw) {
+  constexpr uint32_t kInfinity = 0x7f800000;
+  const auto bits = std::bit_cast<uint32_t>(x);
+  const uint32_t magnitude = bits & 0x7fffffff;
+  const uint32_t rounded = bits + (magnitude < kInfinity ? draw : 0U);
+  // A NaN whose payload sits in the low half must not become infinity.
+  return static_cast<uint16_t>((rounded | (magnitude > kInfinity ? 0x00400000U : 0U)) >> 16);
+}
 
 // 16-bit draws for stretches of up to kMost numbers, as stochastic_round has them for a tensor that begins at number 0.
 class RoundingDraws {
@@ -14,17 +26,15 @@ class RoundingDraws {
   static constexpr int64_t kMost = 1024;
 
   explicit RoundingDraws(const RandomStream& random) : key_(random.key()) {}
-  // Those of the numbers from `first` on.
-  const uint16_t* from(int64_t first);
+  // Those of `size` numbers from `first` on.
+  const uint16_t* from(int64_t first, int64_t size);
 
  private:
-  static constexpr int64_t kDraws = 4;  // that one 64-bit number gives
-
   uint64_t key_;
-  std::array<uint16_t, kMost + kDraws> draws_;
+  std::array<uint16_t, kMost + kRoundingDraws> draws_;
 };
 
-// out[i]: x[i] rounded up or down.
+// out[i]: x[i] rounded up or down, in host memory.
 void round_by(const float* x, const uint16_t* draws, int64_t size, uint16_t* out);
 
 }  // namespace tersor::kernels

@@ -1,11 +1,9 @@
 #include "kernels/sparse_low_rank_linear.h"
 
-#include <torch/csrc/autograd/custom_function.h>
-#include <torch/custom_class.h>
-
 #include <map>
 
 #include "core/base/error.h"
+#include "kernels/held_pattern.h"
 #include "kernels/on_gpu.h"
 #include "kernels/on_host.h"
 
@@ -16,10 +14,7 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Variable;
 using torch::autograd::variable_list;
 
-struct Pattern : torch::CustomClassHolder {
-  explicit Pattern(std::shared_ptr<const SparsePattern> p) : pattern(std::move(p)) {}
-  std::shared_ptr<const SparsePattern> pattern;
-};
+using Pattern = HeldPattern<SparsePattern>;
 
 at::Tensor composed(const at::Tensor& b, const at::Tensor& a, double scale, const SparsePattern& pattern, const at::Tensor& values) {
   const at::Tensor w = workspace_matrix(pattern.out, pattern.in, values.options());
@@ -48,7 +43,7 @@ class SparseLowRankLinear : public torch::autograd::Function<SparseLowRankLinear
                           const c10::intrusive_ptr<Pattern>& holder, const Variable& values) {
     ctx->save_for_backward({x, b, a, values});
     ctx->saved_data["scale"] = scale;
-    ctx->saved_data["pattern"] = c10::IValue::make_capsule(holder);
+    holder->save(ctx);
     return product(x, composed(b, a, scale, *holder->pattern, values), *holder->pattern);
   }
 
@@ -56,7 +51,7 @@ class SparseLowRankLinear : public torch::autograd::Function<SparseLowRankLinear
     const variable_list saved = ctx->get_saved_variables();
     const at::Tensor &x = saved[0], &b = saved[1], &a = saved[2], &values = saved[3];
     const double scale = ctx->saved_data["scale"].toDouble();
-    const SparsePattern& pattern = *c10::static_intrusive_pointer_cast<Pattern>(ctx->saved_data["pattern"].toCapsule())->pattern;
+    const SparsePattern& pattern = Pattern::of(ctx);
     const at::Tensor dy = grads[0].reshape({-1, pattern.out});
     const at::Tensor rows = x.reshape({-1, pattern.in});
     variable_list result(6);  // one an argument; needs_input_grad counts tensors alone

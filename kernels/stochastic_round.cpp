@@ -15,33 +15,26 @@
 namespace tersor::kernels {
 namespace {
 
-constexpr uint64_t kGroups = RoundingDraws::kMost / 4 + 1;  // numbers of 64 bits at a time
-
-TERSOR_VECTORIZED void draw(uint64_t key, uint64_t first, uint64_t* draws) {
+TERSOR_VECTORIZED void draw(uint64_t key, uint64_t first, uint64_t count, uint64_t* draws) {
   const RandomStream random(key);
-  for (uint64_t g = 0; g < kGroups; ++g) draws[g] = random.bits(first + g);
+  for (uint64_t g = 0; g < count; ++g) draws[g] = random.bits(first + g);
 }
 
 }  // namespace
 
-const uint16_t* RoundingDraws::from(int64_t first) {
+const uint16_t* RoundingDraws::from(int64_t first, int64_t size) {
   static_assert(std::endian::native == std::endian::little, "the first draw of a number is its lowest 16 bits");
-  uint64_t draws[kGroups];
-  draw(key_, static_cast<uint64_t>(first / kDraws), draws);
-  static_assert(sizeof(draws) == sizeof(draws_));
-  std::memcpy(draws_.data(), draws, sizeof(draws));
-  return draws_.data() + first % kDraws;
+  constexpr int64_t kNumbers = kMost / kRoundingDraws + 1;
+  uint64_t draws[kNumbers];
+  const int64_t count = (first % kRoundingDraws + size + kRoundingDraws - 1) / kRoundingDraws;
+  TERSOR_CHECK(count <= kNumbers, "draws for {} numbers", size);
+  draw(key_, static_cast<uint64_t>(first / kRoundingDraws), static_cast<uint64_t>(count), draws);
+  std::memcpy(draws_.data(), draws, static_cast<size_t>(count) * sizeof(uint64_t));
+  return draws_.data() + first % kRoundingDraws;
 }
 
 TERSOR_VECTORIZED void round_by(const float* x, const uint16_t* draws, int64_t size, uint16_t* out) {
-  constexpr uint32_t kInfinity = 0x7f800000;
-  for (int64_t i = 0; i < size; ++i) {
-    const auto bits = std::bit_cast<uint32_t>(x[i]);
-    const uint32_t magnitude = bits & 0x7fffffff;
-    const uint32_t rounded = bits + (magnitude < kInfinity ? draws[i] : 0U);
-    // A NaN whose payload sits in the low half must not become infinity.
-    out[i] = static_cast<uint16_t>((rounded | (magnitude > kInfinity ? 0x00400000U : 0U)) >> 16);
-  }
+  for (int64_t i = 0; i < size; ++i) out[i] = rounded_up_or_down(x[i], draws[i]);
 }
 
 void stochastic_round(const at::Tensor& x, at::Tensor& y, const RandomStream& random, int64_t first) {
@@ -55,7 +48,10 @@ void stochastic_round(const at::Tensor& x, at::Tensor& y, const RandomStream& ra
   constexpr int64_t kChunk = RoundingDraws::kMost;
   at::parallel_for(0, (n + kChunk - 1) / kChunk, 16, [&](int64_t begin, int64_t end) {
     RoundingDraws draws(random);
-    for (int64_t i = begin * kChunk; i < std::min(n, end * kChunk); i += kChunk) round_by(in + i, draws.from(first + i), std::min(kChunk, n - i), out + i);
+    for (int64_t i = begin * kChunk; i < std::min(n, end * kChunk); i += kChunk) {
+      const int64_t size = std::min(kChunk, n - i);
+      round_by(in + i, draws.from(first + i, size), size, out + i);
+    }
   });
 }
 

@@ -100,21 +100,18 @@ class Blocks final : public Support {
   at::Tensor forward(const at::Tensor& x, const at::Tensor& values) const override { return kernels::block_sparse_linear(x, pattern_, values); }
   at::Tensor positions() const override { return pattern_->positions(); }
   void take(const at::Tensor& positions) override {
-    const at::Tensor row = at::floor_divide(positions, pattern_->in);
-    const at::Tensor column = positions - row * pattern_->in;
-    const at::Tensor blocks = at::floor_divide(row, pattern_->block) * pattern_->blocks_across() + at::floor_divide(column, pattern_->block);
-    take(BlockPattern::of_blocks(pattern_->out, pattern_->in, pattern_->block, std::get<0>(at::_unique(blocks, true))), false);
+    take_blocks(std::get<0>(at::_unique(BlockPattern::blocks_at(pattern_->in, pattern_->block, positions), true)));
   }
   void take(const BlockPattern& blocks, bool) override {
     there_ = blocks.blocks().to(device_, at::kInt);
     *pattern_ = blocks.to(device_);
   }
-  void clear() override { take(BlockPattern::of_blocks(pattern_->out, pattern_->in, pattern_->block, at::empty({0}, at::kLong)), false); }
+  void clear() override { take_blocks(at::empty({0}, at::kLong)); }
   void resize(int64_t, const SavedSizes& saved) override {
     const auto blocks = saved("blocks");
     if (blocks && blocks->size() == 1) there_ = at::zeros({blocks->front()}, there_.options());
   }
-  void restored() override { take(BlockPattern::of_blocks(pattern_->out, pattern_->in, pattern_->block, there_.to(at::kCPU, at::kLong)), false); }
+  void restored() override { take_blocks(there_.to(at::kCPU, at::kLong)); }
   std::vector<PackedPart> kept() const override { return {{"blocks", there_}}; }
   std::vector<PackedPart> derived() const override {
     return {{"row_starts", pattern_->row_starts}, {"columns", pattern_->columns}, {"offsets", pattern_->offsets}, {"lengths", pattern_->lengths},
@@ -122,6 +119,8 @@ class Blocks final : public Support {
   }
 
  private:
+  void take_blocks(const at::Tensor& blocks) { take(BlockPattern::of_blocks(pattern_->out, pattern_->in, pattern_->block, blocks), device_.is_meta()); }
+
   at::Device device_;
   at::Tensor there_;  // (blocks) int32: row of blocks · columns of blocks + column of blocks
   std::shared_ptr<BlockPattern> pattern_;
@@ -242,13 +241,7 @@ class Masked final : public Parameterization, public Prunable {
     if (is_full()) return at::arange(values_.numel(), values_.options().dtype(at::kLong).requires_grad(false));
     return support_->positions().to(values_.device());
   }
-  [[nodiscard]] int64_t blocks_across() const { return (in_ + c_.block - 1) / c_.block; }
-  [[nodiscard]] int64_t blocks_down() const { return (out_ + c_.block - 1) / c_.block; }
-  [[nodiscard]] at::Tensor block_of(const at::Tensor& positions) const {
-    const at::Tensor row = at::floor_divide(positions, in_);
-    const at::Tensor column = positions - row * in_;
-    return at::floor_divide(row, c_.block) * blocks_across() + at::floor_divide(column, c_.block);
-  }
+  [[nodiscard]] at::Tensor block_of(const at::Tensor& positions) const { return BlockPattern::blocks_at(in_, c_.block, positions); }
 
   [[nodiscard]] int64_t share_of(int64_t all) const {
     return std::max<int64_t>(1, static_cast<int64_t>((1 - c_.sparsity) * static_cast<double>(all) + 1e-9));
@@ -259,7 +252,8 @@ class Masked final : public Parameterization, public Prunable {
   }
 
   [[nodiscard]] BlockPattern random_blocks(const RandomStream& random) const {
-    const int64_t all = blocks_down() * blocks_across();
+    const BlockPattern shape{.out = out_, .in = in_, .block = c_.block};
+    const int64_t all = shape.blocks_down() * shape.blocks_across();
     return BlockPattern::of_blocks(out_, in_, c_.block, kernels::random_positions(all, share_of(all), random));
   }
   [[nodiscard]] at::Tensor random_positions(const RandomStream& random) const {

@@ -1,17 +1,13 @@
 #include "kernels/block_sparse_linear.h"
-#include "kernels/fill_normal.h"
 #include "kernels/sparse_pattern.h"
 #include "tests/support/catch.h"
 #include "tests/support/gradcheck.h"
+#include "tests/support/normal.h"
 
 namespace tersor::kernels {
 namespace {
 
-at::Tensor normal(at::IntArrayRef shape, const std::string& name, at::ScalarType type = at::kDouble) {
-  const at::Tensor x = at::empty(shape, type);
-  fill_normal(x, 1, random_stream(1, name));
-  return x;
-}
+using testing::normal_of;
 
 std::shared_ptr<BlockPattern> some_blocks(int64_t out, int64_t in, int64_t block, int64_t count) {
   const int64_t down = (out + block - 1) / block;
@@ -52,9 +48,9 @@ TEST_CASE("block_sparse_linear: it is the product with the dense weight, and so 
     const auto pattern = some_blocks(out, in, block, count);
     for (const at::ScalarType type : {at::kDouble, at::kFloat, at::kBFloat16}) {
       const double bound = type == at::kDouble ? 1e-12 : type == at::kFloat ? 1e-5 : 1e-2;
-      const at::Tensor x = normal({tokens, 1, in}, "x", type).requires_grad_(true);
-      const at::Tensor values = normal({pattern->nnz()}, "v", type).requires_grad_(true);
-      const at::Tensor dy = normal({tokens, 1, out}, "dy", type);
+      const at::Tensor x = normal_of({tokens, 1, in}, "x", type).requires_grad_(true);
+      const at::Tensor values = normal_of({pattern->nnz()}, "v", type).requires_grad_(true);
+      const at::Tensor dy = normal_of({tokens, 1, out}, "dy", type);
       const at::Tensor y = block_sparse_linear(x, pattern, values);
       const at::Tensor exact_x = x.detach().to(at::kDouble).requires_grad_(true);
       const at::Tensor exact_values = values.detach().to(at::kDouble).requires_grad_(true);
@@ -75,9 +71,9 @@ TEST_CASE("block_sparse_linear: it is the product with the dense weight, and so 
 TEST_CASE("block_sparse_linear: many tokens go through in stretches, and their sums stay exact", "[kernels]") {
   const auto pattern = some_blocks(64, 4096, 64, 60);
   const int64_t tokens = 700;  // 3840 columns at 273 a time
-  const at::Tensor x = normal({tokens, 4096}, "x", at::kBFloat16).requires_grad_(true);
-  const at::Tensor values = normal({pattern->nnz()}, "v", at::kBFloat16).requires_grad_(true);
-  const at::Tensor dy = normal({tokens, 64}, "dy", at::kBFloat16);
+  const at::Tensor x = normal_of({tokens, 4096}, "x", at::kBFloat16).requires_grad_(true);
+  const at::Tensor values = normal_of({pattern->nnz()}, "v", at::kBFloat16).requires_grad_(true);
+  const at::Tensor dy = normal_of({tokens, 64}, "dy", at::kBFloat16);
   const auto grads = torch::autograd::grad({block_sparse_linear(x, pattern, values)}, {x, values}, {dy});
   const at::Tensor exact = dy.to(at::kFloat).t().mm(x.detach().to(at::kFloat)).flatten().index_select(0, pattern->positions());
   CHECK((grads[1].to(at::kFloat) - exact).norm().item<double>() <= 4e-3 * exact.norm().item<double>());

@@ -1,16 +1,12 @@
 #include "core/memory/ledger.h"
-#include "kernels/fill_normal.h"
 #include "kernels/sparse_low_rank_linear.h"
 #include "tests/support/catch.h"
+#include "tests/support/normal.h"
 
 namespace tersor::kernels {
 namespace {
 
-at::Tensor normal(at::IntArrayRef shape, const std::string& name, at::ScalarType type = at::kDouble) {
-  const at::Tensor x = at::empty(shape, type);
-  fill_normal(x, 1, random_stream(1, name));
-  return x;
-}
+using testing::normal_of;
 
 TEST_CASE("sparse_pattern: every position is as likely as any other, and none comes twice", "[kernels]") {
   const int64_t out = 6, in = 10, nnz = 13;
@@ -44,8 +40,8 @@ TEST_CASE("sparse_pattern: positions are kept in 16 bits where they fit, and com
 TEST_CASE("sampled_product: it is the product at the positions", "[kernels]") {
   for (const auto& [tokens, out, in] : {std::tuple{1, 1, 1}, {255, 7, 33}, {256, 16, 5}, {700, 21, 40}}) {
     for (const at::ScalarType type : {at::kDouble, at::kFloat, at::kBFloat16}) {
-      const at::Tensor dy = normal({tokens, out}, "dy", type);
-      const at::Tensor x = normal({tokens, in}, "x", type);
+      const at::Tensor dy = normal_of({tokens, out}, "dy", type);
+      const at::Tensor x = normal_of({tokens, in}, "x", type);
       const SparsePattern pattern = SparsePattern::random(out, in, (out * in + 2) / 3, random_stream(2, "p"));
       const at::Tensor dense = dy.to(at::kDouble).t().mm(x.to(at::kDouble)).contiguous();
       const at::Tensor sampled = sampled_product(pattern, dy, x);
@@ -59,10 +55,10 @@ TEST_CASE("sampled_product: it is the product at the positions", "[kernels]") {
 TEST_CASE("sparse_low_rank_linear: nothing of the weight's size is saved", "[kernels]") {
   const int64_t out = 96, in = 64, tokens = 8, rank = 3;
   const auto pattern = std::make_shared<SparsePattern>(SparsePattern::random(out, in, 50, random_stream(2, "p")));
-  const at::Tensor b = normal({out, rank}, "b").requires_grad_(true);
-  const at::Tensor a = normal({rank, in}, "a").requires_grad_(true);
-  const at::Tensor v = normal({50}, "v").requires_grad_(true);
-  const at::Tensor x = normal({tokens, in}, "x").requires_grad_(true);
+  const at::Tensor b = normal_of({out, rank}, "b").requires_grad_(true);
+  const at::Tensor a = normal_of({rank, in}, "a").requires_grad_(true);
+  const at::Tensor v = normal_of({50}, "v").requires_grad_(true);
+  const at::Tensor x = normal_of({tokens, in}, "x").requires_grad_(true);
   (void)workspace_matrix(out, in, at::TensorOptions(at::kDouble));  // the buffer is there before
   const MemoryUse before = memory_now();
   const at::Tensor y = sparse_low_rank_linear(x, b, a, 0.5, pattern, v);

@@ -34,9 +34,8 @@ __global__ void __launch_bounds__(kThreadsByPack) step(W* w, const G* grad, floa
     load_pack(grad + i, g);
     load_pack(m + i, first);
     load_pack(v + i, second);
-    Pack<W, N> rounded;
-    for (int j = 0; j < N; ++j) store_rounded(rounded.x[j], adamw_weight(weight[j], g[j], first[j], second[j], a), rounding, i + j);
-    *reinterpret_cast<Pack<W, N>*>(w + i) = rounded;
+    for (int j = 0; j < N; ++j) weight[j] = adamw_weight(weight[j], g[j], first[j], second[j], a);
+    store_rounded(w + i, weight, rounding, i);
     store_pack(m + i, first);
     store_pack(v + i, second);
   });

@@ -31,7 +31,8 @@ void plain(at::Tensor& w, double keep, const at::Tensor& x, const at::Tensor& ga
 }  // namespace
 
 void add_scaled(at::Tensor& w, double keep, const at::Tensor& x, const at::Tensor& gain, double rate) {
-  TERSOR_CHECK(w.sizes() == x.sizes(), "a weight and its step of one shape");
+  TERSOR_CHECK(w.sizes() == x.sizes() && w.device() == x.device() && (!gain.defined() || gain.device() == w.device()),
+               "a weight and its step of one shape, and a gain, on one device");
   const bool one = !gain.defined() || gain.numel() == 1;
   const bool by_row = !one && w.dim() == 2 && gain.dim() == 2 && gain.size(0) == w.size(0) && gain.size(1) == 1;
   const bool by_column = !one && w.dim() == 2 && gain.dim() == 2 && gain.size(0) == 1 && gain.size(1) == w.size(1);
@@ -39,15 +40,16 @@ void add_scaled(at::Tensor& w, double keep, const at::Tensor& x, const at::Tenso
     if (!t->is_contiguous() || t->scalar_type() != at::kFloat) return plain(w, keep, x, gain, rate);
   if (!one && !by_row && !by_column) return plain(w, keep, x, gain, rate);
   // In double first: the product of rate and gain is rounded once.
-  const at::Tensor factors = gain.defined() ? (gain.to(at::kDouble) * rate).to(at::kFloat).contiguous() : at::full({}, rate, w.options());
+  const at::Tensor factors = gain.defined() ? (gain.to(at::kDouble) * rate).to(at::kFloat).contiguous() : at::Tensor();
   if (w.is_meta()) return;
-  const float* factor = factors.const_data_ptr<float>();
+  const auto same = static_cast<float>(rate);
+  const float* factor = factors.defined() ? factors.const_data_ptr<float>() : &same;
   const auto kept = static_cast<float>(keep);
   float* out = w.data_ptr<float>();
   if (!on_host(w)) {
     const int64_t columns = w.dim() == 0 ? 1 : w.size(-1);
-    gpu::add_scaled({.w = out, .x = x.const_data_ptr<float>(), .gain = factor, .rows = columns == 0 ? 0 : w.numel() / columns, .columns = columns,
-                     .keep = kept, .form = one ? gpu::Gain::kOne : by_row ? gpu::Gain::kByRow : gpu::Gain::kByColumn}, gpu::stream_of(w));
+    gpu::add_scaled({.w = out, .x = x.const_data_ptr<float>(), .gain = factors.defined() ? factor : nullptr, .rows = columns == 0 ? 0 : w.numel() / columns,
+                     .columns = columns, .keep = kept, .rate = same, .form = one ? gpu::Gain::kOne : by_row ? gpu::Gain::kByRow : gpu::Gain::kByColumn}, gpu::stream_of(w));
     return;
   }
   const float* in = x.const_data_ptr<float>();

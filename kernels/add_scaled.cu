@@ -12,7 +12,7 @@ __global__ void __launch_bounds__(kThreadsByPack) add(AddScaled a) {
     load_pack(a.w + i, w);
     load_pack(a.x + i, x);
     const float* gain = a.form == Gain::kOne ? a.gain : a.form == Gain::kByRow ? a.gain + i / a.columns : a.gain + i % a.columns;
-    for (int j = 0; j < N; ++j) w[j] = a.keep * w[j] + gain[a.form == Gain::kByColumn ? j : 0] * x[j];
+    for (int j = 0; j < N; ++j) w[j] = a.keep * w[j] + (gain == nullptr ? a.rate : gain[a.form == Gain::kByColumn ? j : 0]) * x[j];
     store_pack(a.w + i, w);
   });
 }

@@ -3,7 +3,8 @@
 namespace tersor::kernels::gpu {
 namespace {
 
-// Where the blocks are and what is in them. A tile never reaches over a block's edge, so each has one row, or column, of blocks.
+// Where the blocks are and what is in them. A tile never reaches over a block's edge, so each has one row, or column, of blocks; nor
+// does a step along k.
 template <class T>
 struct Weight {
   Blocked b;
@@ -28,7 +29,7 @@ __global__ void __launch_bounds__(Tile::kThreads) multiply(Weight<T> w, Matrix<T
     const Matrix<T> v = w.row(i);
     const int64_t first = row - (i << w.b.shift);
     tile_product<Tile, true, true>(
-        v.columns, packed, [&](int t, int64_t k) { return x.from(token + t, w.column(i, k)); }, [&](int j, int64_t k) { return v.from(first + j, k); }, memory);
+        v.columns, packed, [&](int64_t k) { return x.from(token, w.column(i, k)); }, [&](int64_t k) { return v.from(first, k); }, memory);
     write_tile<Tile>(memory, y + token * w.b.out + row, w.b.out, x.rows - token, w.b.out - row, packed);
   });
 }
@@ -44,11 +45,11 @@ __global__ void __launch_bounds__(Tile::kThreads) multiply_transposed(Weight<T> 
     const int64_t mask = w.side() - 1;
     tile_product<Tile, true, false>(
         int64_t{w.b.column_starts[j + 1] - start} << w.b.shift, packed,
-        [&](int t, int64_t k) { return dy.from(token + t, (int64_t{w.b.rows[start + (k >> w.b.shift)]} << w.b.shift) + (k & mask)); },
-        [&](int64_t k, int at) {
+        [&](int64_t k) { return dy.from(token, (int64_t{w.b.rows[start + (k >> w.b.shift)]} << w.b.shift) + (k & mask)); },
+        [&](int64_t k) {
           const int64_t block = start + (k >> w.b.shift);
           const int64_t i = w.b.rows[block];
-          return w.row(i).from(k & mask, (int64_t{w.b.places[block] - w.b.row_starts[i]} << w.b.shift) + first + at);
+          return w.row(i).from(k & mask, (int64_t{w.b.places[block] - w.b.row_starts[i]} << w.b.shift) + first);
         },
         memory);
     write_tile<Tile>(memory, dx + token * w.b.in + column, w.b.in, dy.rows - token, w.b.in - column, packed);
@@ -70,7 +71,7 @@ __global__ void __launch_bounds__(Tile::kThreads) sample(Weight<T> w, Matrix<T> 
     const int64_t dy_column = (i << w.b.shift) + row;
     const int64_t x_column = (int64_t{w.b.columns[place]} << w.b.shift) + column;
     tile_product<Tile, false, false>(
-        dy.rows, packed, [&](int64_t t, int at) { return dy.from(t, dy_column + at); }, [&](int64_t t, int at) { return x.from(t, x_column + at); }, memory);
+        dy.rows, packed, [&](int64_t t) { return dy.from(t, dy_column); }, [&](int64_t t) { return x.from(t, x_column); }, memory);
     const Matrix<T> v = w.row(i);
     const int64_t v_column = (int64_t{place - w.b.row_starts[i]} << w.b.shift) + column;
     write_tile<Tile>(memory, dv + w.b.offsets[i] + row * v.columns + v_column, v.columns, v.rows - row, v.columns - v_column, packed);

@@ -36,9 +36,9 @@ struct RmsNormBackward {
   int64_t rows;
   int64_t width;
   void* dx;
-  float* d_gains;  // (⌈rows / 32⌉, width): the shares of 32 rows each
+  float* d_gains;  // (⌈rows / 8⌉, width): the shares of 8 rows each
 };
-inline constexpr int64_t kNormRowsAtOnce = 32;
+inline constexpr int64_t kNormRowsAtOnce = 8;
 TERSOR_GPU void rms_norm(const RmsNorm& n, Stream stream);
 TERSOR_GPU void rms_norm_backward(const RmsNormBackward& n, Stream stream);
 
@@ -102,12 +102,12 @@ TERSOR_GPU void adam_corrections(float* t, double beta1, double beta2, double ep
 TERSOR_GPU void adam_direction(const float* grad, float* m, float* v, float* n, int64_t size, const AdamNumbers& a, Stream stream);
 TERSOR_GPU void adamw_step(const Weights& w, float* m, float* v, int64_t size, const AdamNumbers& a, Stream stream);
 
-// quantize_blockwise.h.  A map is two rows of 256: its values, and the boundaries between them.
+// quantize_blockwise.h.  A map is two rows of 256, its values and the boundaries between them, and the lowest code by key.
 struct Map {
   const float* values;
   const float* boundaries;
-  int zero;           // the entry that is 0
-  int last_negative;  // the last one that a negative number may have
+  const uint8_t* lowest;  // dynamic_key.h
+  int zero;               // the entry that is 0
 };
 struct Blocks {  // of 256 numbers in a row
   int64_t rows;
@@ -133,17 +133,18 @@ struct Affine {
   int bits;  // 4 or 8
 };
 TERSOR_GPU void quantize_affine(const float* x, const Affine& out, bool stochastic, uint64_t key, Stream stream);
-TERSOR_GPU void dequantize_affine(const Affine& in, float* x, Stream stream);
+TERSOR_GPU void dequantize_affine(const Affine& in, Number type, void* x, Stream stream);
 
 // add_scaled.h.  gain: one, (rows) or (columns)
 enum class Gain : uint8_t { kOne, kByRow, kByColumn };
 struct AddScaled {
   float* w;
   const float* x;
-  const float* gain;
+  const float* gain;  // or null, and then it is `rate`
   int64_t rows;
   int64_t columns;
   float keep;
+  float rate;
   Gain form;
 };
 TERSOR_GPU void add_scaled(const AddScaled& a, Stream stream);
@@ -158,6 +159,10 @@ struct ManyTensors {
   int64_t blocks[kMost + 1];  // of those before it
 };
 TERSOR_GPU void square_sums(Number type, const ManyTensors& x, double* sums, Stream stream);
+// x (rows, columns). sums: (rows), or (⌈rows / 64⌉, columns), the shares of 64 rows each
+inline constexpr int64_t kSquaresOfRows = 64;
+TERSOR_GPU void row_square_sums(Number type, const void* x, int64_t rows, int64_t columns, double* sums, Stream stream);
+TERSOR_GPU void column_square_sums(Number type, const void* x, int64_t rows, int64_t columns, double* sums, Stream stream);
 
 // sparse_pattern.h.  Entries of a matrix (out, in)
 struct Entries {

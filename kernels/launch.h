@@ -64,25 +64,31 @@ __device__ __forceinline__ float rounded(float x) {  // as T holds it
   return to_float(out);
 }
 
-// N numbers that are read and written at once.
+template <class T>
+inline constexpr int kPack = 16 / static_cast<int>(sizeof(T));
+
+// N numbers that are read and written at once, or kPack of them at a time.
 template <class T, int N>
 struct alignas(sizeof(T) * N) Pack {
   T x[N];
 };
 template <int N, class T>
 __device__ __forceinline__ void load_pack(const T* from, float (&to)[N]) {
-  const Pack<T, N> pack = *reinterpret_cast<const Pack<T, N>*>(from);
-  for (int i = 0; i < N; ++i) to[i] = to_float(pack.x[i]);
+  constexpr int kAtOnce = N < kPack<T> ? N : kPack<T>;
+  for (int first = 0; first < N; first += kAtOnce) {
+    const auto pack = *reinterpret_cast<const Pack<T, kAtOnce>*>(from + first);
+    for (int i = 0; i < kAtOnce; ++i) to[first + i] = to_float(pack.x[i]);
+  }
 }
 template <int N, class T>
 __device__ __forceinline__ void store_pack(T* to, const float (&from)[N]) {
-  Pack<T, N> pack;
-  for (int i = 0; i < N; ++i) store(pack.x[i], from[i]);
-  *reinterpret_cast<Pack<T, N>*>(to) = pack;
+  constexpr int kAtOnce = N < kPack<T> ? N : kPack<T>;
+  for (int first = 0; first < N; first += kAtOnce) {
+    Pack<T, kAtOnce> pack;
+    for (int i = 0; i < kAtOnce; ++i) store(pack.x[i], from[first + i]);
+    *reinterpret_cast<Pack<T, kAtOnce>*>(to + first) = pack;
+  }
 }
-
-template <class T>
-inline constexpr int kPack = 16 / static_cast<int>(sizeof(T));
 
 // Whether rows of `width` numbers at these addresses may be read in packs.
 template <class T, class... Pointers>
@@ -103,6 +109,63 @@ __device__ __forceinline__ void for_each_pack(int64_t size, Each each) {
   for (int64_t i = (int64_t{blockIdx.x} * kThreadsByPack + threadIdx.x) * N; i < size; i += stride) each(i);
 }
 
+// The same for what goes over all in strides of 256 numbers of a row, a warp each. Blocks stay for more than one, for whatever they
+// prepare for them.
+struct WarpPlace {
+  int64_t block;   // the place of what is kept once for 256 numbers
+  int64_t row;
+  int64_t column;  // of the lane's first number
+  int there;       // how many of its numbers are in the row
+};
+inline constexpr int kEachOfWarp = 8;
+inline constexpr int64_t kWarpBlock = int64_t{kEachOfWarp} * kLanes;
+
+inline Grid by_warp(int64_t rows, int64_t columns) {
+  constexpr int64_t kStaying = 2048;
+  const int64_t blocks = divide_up(rows * divide_up(columns, kWarpBlock), kThreadsByPack / kLanes);
+  return {.blocks = blocks < kStaying ? blocks : kStaying, .threads = kThreadsByPack};
+}
+template <class Each>
+__device__ __forceinline__ void for_each_warp_block(int64_t rows, int64_t columns, Each each) {
+  constexpr int64_t kWarps = kThreadsByPack / kLanes;
+  const int64_t in_row = divide_up(columns, kWarpBlock);
+  for (int64_t block = int64_t{blockIdx.x} * kWarps + threadIdx.x / kLanes; block < rows * in_row; block += int64_t{gridDim.x} * kWarps) {
+    const int64_t column = block % in_row * kWarpBlock + int64_t{threadIdx.x % kLanes} * kEachOfWarp;
+    const int64_t left = columns - column;
+    each(WarpPlace{block, block / in_row, column, left < 0 ? 0 : left < kEachOfWarp ? static_cast<int>(left) : kEachOfWarp});
+  }
+}
+// The lane's numbers, zeros for those that are not there. `packed`: all or none are, and they may be read in packs.
+template <class T>
+__device__ __forceinline__ void load_own(const T* from, int there, bool packed, float (&to)[kEachOfWarp]) {
+  if (packed && there > 0) return load_pack(from, to);
+  for (int i = 0; i < kEachOfWarp; ++i) to[i] = i < there ? to_float(from[i]) : 0;
+}
+template <class T>
+__device__ __forceinline__ void store_own(T* to, int there, bool packed, const float (&from)[kEachOfWarp]) {
+  if (packed && there > 0) return store_pack(to, from);
+  for (int i = 0; i < kEachOfWarp; ++i)
+    if (i < there) store(to[i], from[i]);
+}
+__device__ __forceinline__ void load_own(const uint8_t* from, int there, bool packed, uint8_t (&to)[kEachOfWarp]) {
+  Pack<uint8_t, kEachOfWarp> codes{};
+  if (packed && there > 0)
+    codes = *reinterpret_cast<const Pack<uint8_t, kEachOfWarp>*>(from);
+  else
+    for (int i = 0; i < kEachOfWarp; ++i)
+      if (i < there) codes.x[i] = from[i];
+  for (int i = 0; i < kEachOfWarp; ++i) to[i] = codes.x[i];
+}
+__device__ __forceinline__ void store_own(uint8_t* to, int there, bool packed, const uint8_t (&from)[kEachOfWarp]) {
+  Pack<uint8_t, kEachOfWarp> codes;
+  for (int i = 0; i < kEachOfWarp; ++i) codes.x[i] = from[i];
+  if (packed && there > 0)
+    *reinterpret_cast<Pack<uint8_t, kEachOfWarp>*>(to) = codes;
+  else
+    for (int i = 0; i < kEachOfWarp; ++i)
+      if (i < there) to[i] = codes.x[i];
+}
+
 // Calls f with a number of the type.
 template <class F>
 void dispatch(Number type, F f) {
@@ -121,6 +184,13 @@ __device__ __forceinline__ T warp_sum(T x) {
 }
 __device__ __forceinline__ float warp_max(float x) {
   for (int other = kLanes / 2; other > 0; other /= 2) x = fmaxf(x, __shfl_xor_sync(kAllLanes, x, other));
+  return x;
+}
+__device__ __forceinline__ int32_t warp_max(int32_t x) {
+  for (int lanes = kLanes / 2; lanes > 0; lanes /= 2) {
+    const int32_t other = __shfl_xor_sync(kAllLanes, x, lanes);
+    if (other > x) x = other;
+  }
   return x;
 }
 

@@ -116,7 +116,7 @@ void add_product(const at::Tensor& logits, const at::Tensor& h, bool first, at::
     const int64_t end = std::min(d_weight.size(0), row + kPart);
     at::Tensor part = d_weight.slice(0, row, end);
     const at::Tensor product = at::mm(logits.slice(1, row, end).t(), h);
-    first ? part.copy_(product) : part.add_(product.to(part.scalar_type()));
+    first ? part.copy_(product) : part.add_(product);
   }
 }
 

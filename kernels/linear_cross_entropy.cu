@@ -5,20 +5,23 @@
 namespace tersor::kernels::gpu {
 namespace {
 
-constexpr int kThreads = 512;
+constexpr int kThreads = 256;
 
 // The largest logit and Σ exp(logit − largest), of some of them.
 struct Softmax {
   float largest = -INFINITY;
   float sum = 0;
 
-  __device__ void add(float logit) {
-    if (logit > largest) {  // the first one always is, and exp(−∞) is 0
-      sum = sum * expf(largest - logit) + 1;
-      largest = logit;
-    } else {
-      sum += expf(logit - largest);
+  template <int N>
+  __device__ void add(const float (&logits)[N]) {
+    float most = logits[0];
+    for (int j = 1; j < N; ++j) most = fmaxf(most, logits[j]);
+    if (most == -INFINITY) return;
+    if (most > largest) {
+      sum *= expf(largest - most);  // 0 the first time
+      largest = most;
     }
+    for (int j = 0; j < N; ++j) sum += expf(logits[j] - largest);
   }
 };
 
@@ -38,7 +41,7 @@ __global__ void __launch_bounds__(kThreads) row_losses(CrossEntropy c) {
     for (int64_t i = threadIdx.x * int64_t{N}; i < c.classes; i += kThreads * N) {
       float values[N];
       load_pack(logits + i, values);
-      for (int j = 0; j < N; ++j) mine.add(values[j]);
+      mine.add(values);
     }
     const float largest = block_max<kThreads>(mine.largest);
     const float sum = block_sum<kThreads>(mine.sum == 0 ? 0.0f : mine.sum * expf(mine.largest - largest));

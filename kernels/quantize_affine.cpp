@@ -3,17 +3,21 @@
 #include <ATen/Parallel.h>
 #include <c10/util/accumulate.h>
 
+#include <array>
 #include <cmath>
 
 #include "core/base/error.h"
 #include "kernels/on_gpu.h"
 #include "kernels/on_host.h"
 #include "kernels/quantize_blockwise.h"
+#include "kernels/scalar_math.h"
+#include "kernels/vectorize.h"
 
 namespace tersor::kernels {
 namespace {
 
 constexpr float kSmallestRange = 1e-5f;
+constexpr int64_t kGrainBlocks = 64;
 
 struct Layout {
   int64_t rows;
@@ -38,10 +42,20 @@ void put(uint8_t* row, int64_t column, int bits, uint8_t code) {
   }
 }
 
-uint8_t get(const uint8_t* row, int64_t column, int bits) {
-  if (bits == 8) return row[column];
-  return column % 2 == 0 ? row[column / 2] & 0xf : row[column / 2] >> 4;
+// 4-bit codes to one a byte.
+const uint8_t* unpacked(const uint8_t* pairs, int64_t size, uint8_t* out) {
+  for (int64_t i = 0; i < size; ++i) out[i] = i % 2 == 0 ? pairs[i / 2] & 0xf : pairs[i / 2] >> 4;
+  return out;
 }
+
+// One function a type and not a template: clones for several processors have none.
+#define TERSOR_DECODE(T, CLONES)                                                             \
+  CLONES void decode(const uint8_t* codes, float scale, int zero, int64_t size, T* out) {    \
+    for (int64_t i = 0; i < size; ++i) store(out[i], scale * static_cast<float>(codes[i] - zero)); \
+  }
+TERSOR_DECODE(float, TERSOR_VECTORIZED)
+TERSOR_DECODE(c10::BFloat16, TERSOR_VECTORIZED)
+#undef TERSOR_DECODE
 
 struct BlockRange {
   float scale;
@@ -122,26 +136,32 @@ void quantize_affine(const at::Tensor& x, const AffineQuantized& out, const std:
   });
 }
 
-at::Tensor dequantize_affine(const AffineQuantized& q) {
+at::Tensor dequantize_affine(const AffineQuantized& q, at::ScalarType type) {
+  if (type != at::kFloat && type != at::kBFloat16) return dequantize_affine(q).to(type);
   const Layout l(q.shape, q.bits);
-  at::Tensor x = at::empty(q.shape, q.codes.options().dtype(at::kFloat));
+  at::Tensor x = at::empty(q.shape, q.codes.options().dtype(type));
   if (x.is_meta()) return x;
   if (!on_host(x)) {
-    gpu::dequantize_affine(on_gpu(q), x.data_ptr<float>(), gpu::stream_of(x));
+    gpu::dequantize_affine(on_gpu(q), gpu::number_of(x), x.data_ptr(), gpu::stream_of(x));
     return x;
   }
-  float* out = x.data_ptr<float>();
   const auto* codes = q.codes.const_data_ptr<uint8_t>();
   const auto* scales = q.scales.const_data_ptr<float>();
   const auto* zeros = q.zeros_.const_data_ptr<uint8_t>();
-  at::parallel_for(0, l.rows, std::max<int64_t>(1, 16384 / std::max<int64_t>(1, l.columns)), [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row)
-      for (int64_t column = 0; column < l.columns; ++column) {
-        const int64_t block = row * l.blocks + column / kQuantizationBlock;
-        const int code = get(codes + row * l.row_bytes, column, q.bits);
-        out[row * l.columns + column] = scales[block] * static_cast<float>(code - zeros[block]);
+  const auto write = [&](auto* out) {
+    at::parallel_for(0, l.rows * l.blocks, kGrainBlocks, [=, bits = q.bits](int64_t begin, int64_t end) {
+      for (int64_t block = begin; block < end; ++block) {
+        const int64_t row = block / l.blocks;
+        const int64_t column = block % l.blocks * kQuantizationBlock;
+        const int64_t size = std::min(kQuantizationBlock, l.columns - column);
+        std::array<uint8_t, kQuantizationBlock> wide;
+        const uint8_t* these = codes + row * l.row_bytes + column * bits / 8;
+        if (bits == 4) these = unpacked(these, size, wide.data());
+        decode(these, scales[block], zeros[block], size, out + row * l.columns + column);
       }
-  });
+    });
+  };
+  type == at::kFloat ? write(x.data_ptr<float>()) : write(x.data_ptr<c10::BFloat16>());
   return x;
 }
 

@@ -4,82 +4,105 @@
 namespace tersor::kernels::gpu {
 namespace {
 
-constexpr int64_t kBlock = 256;  // numbers that share a scale and a zero: one warp's work, 8 neighbours a lane
-constexpr int kEach = static_cast<int>(kBlock / kLanes);
-constexpr unsigned kThreads = 256;
-constexpr unsigned kWarps = kThreads / kLanes;
+constexpr unsigned kThreads = kThreadsByPack;
 constexpr float kSmallestRange = 1e-5f;
 
-struct Place {
-  int64_t block;
-  int64_t row;
-  int64_t column;  // of the lane's first number
+// A lane's codes, as they lie in a row: 8 bits each, or two of 4 bits a byte, the lower half first. `packed`: its bytes are aligned.
+template <int kBits>
+struct OwnCodes {
+  uint8_t x[kEachOfWarp];
+
+  __device__ void load(const uint8_t* row, const WarpPlace& at, bool packed) {
+    if constexpr (kBits == 8) return load_own(row + at.column, at.there, packed, x);
+    const uint8_t* from = row + at.column / 2;
+    Pack<uint8_t, kEachOfWarp / 2> pairs{};
+    if (packed && at.there > 0)
+      pairs = *reinterpret_cast<const Pack<uint8_t, kEachOfWarp / 2>*>(from);
+    else
+      for (int i = 0; i < kEachOfWarp / 2; ++i)
+        if (2 * i < at.there) pairs.x[i] = from[i];
+    for (int i = 0; i < kEachOfWarp; ++i) x[i] = pairs.x[i / 2] >> (i % 2 * 4) & 0xf;
+  }
+  __device__ void store(uint8_t* row, const WarpPlace& at, bool packed) const {
+    if constexpr (kBits == 8) return store_own(row + at.column, at.there, packed, x);
+    uint8_t* to = row + at.column / 2;
+    Pack<uint8_t, kEachOfWarp / 2> pairs;
+    for (int i = 0; i < kEachOfWarp / 2; ++i) pairs.x[i] = static_cast<uint8_t>(x[2 * i] | x[2 * i + 1] << 4);
+    if (packed && at.there > 0)
+      *reinterpret_cast<Pack<uint8_t, kEachOfWarp / 2>*>(to) = pairs;
+    else
+      for (int i = 0; i < kEachOfWarp / 2; ++i)
+        if (2 * i < at.there) to[i] = pairs.x[i];
+  }
 };
 
-template <class Each>
-__device__ void for_each_block(const Affine& all, Each each) {
-  const int64_t in_row = divide_up(all.columns, kBlock);
-  const int64_t stride = int64_t{gridDim.x} * kWarps;
-  for (int64_t block = int64_t{blockIdx.x} * kWarps + threadIdx.x / kLanes; block < all.rows * in_row; block += stride)
-    each(Place{block, block / in_row, block % in_row * kBlock + int64_t{threadIdx.x % kLanes} * kEach});
+// RandomStream::uniform in fp32, without fp64.
+__device__ __forceinline__ float uniform(const RandomStream& random, int64_t i) {
+  return static_cast<float>(random.bits(static_cast<uint64_t>(i)) >> 11) * 0x1p-53f;
 }
 
-__global__ void __launch_bounds__(kThreads) quantize(const float* x, Affine out, bool stochastic, uint64_t key) {
+template <int kBits>
+__global__ void __launch_bounds__(kThreads) quantize(const float* x, Affine out, bool stochastic, uint64_t key, bool packed) {
+  constexpr float kLevels = (1 << kBits) - 1;
   const RandomStream random(key);
-  const auto levels = static_cast<float>((1 << out.bits) - 1);
-  for_each_block(out, [&](const Place& place) {
-    float values[kEach];
+  for_each_warp_block(out.rows, out.columns, [&](const WarpPlace& at) {
+    const int64_t first = at.row * out.columns + at.column;
+    float values[kEachOfWarp];
+    load_own(x + first, at.there, packed, values);
     float low = 0;
     float high = 0;
-    for (int e = 0; e < kEach; ++e) {
-      values[e] = place.column + e < out.columns ? x[place.row * out.columns + place.column + e] : 0;
+    for (int e = 0; e < kEachOfWarp; ++e) {
       low = fminf(low, values[e]);
       high = fmaxf(high, values[e]);
     }
     low = -warp_max(-low);
     high = warp_max(high);
     // Zero is a code, and both ends of the range are at most the largest and smallest one away from it: nothing saturates.
-    const float even = fmaxf(high - low, kSmallestRange) / levels;
-    const float zero = fminf(fmaxf(rintf(-low / even), low < 0 ? 1.0f : 0.0f), high > 0 ? levels - 1 : levels);
-    const float scale = fmaxf(fmaxf(low < 0 ? -low / zero : 0.0f, high > 0 ? high / (levels - zero) : 0.0f), kSmallestRange / levels);
+    const float even = fmaxf(high - low, kSmallestRange) / kLevels;
+    const float zero = fminf(fmaxf(rintf(-low / even), low < 0 ? 1.0f : 0.0f), high > 0 ? kLevels - 1 : kLevels);
+    const float scale = fmaxf(fmaxf(low < 0 ? -low / zero : 0.0f, high > 0 ? high / (kLevels - zero) : 0.0f), kSmallestRange / kLevels);
     if (threadIdx.x % kLanes == 0) {
-      out.scales[place.block] = scale;
-      out.zeros[place.block] = static_cast<uint8_t>(zero);
+      out.scales[at.block] = scale;
+      out.zeros[at.block] = static_cast<uint8_t>(zero);
     }
-    unsigned codes[kEach];
-    for (int e = 0; e < kEach; ++e) {
+    OwnCodes<kBits> codes;
+    for (int e = 0; e < kEachOfWarp; ++e) {
       const float exact = values[e] / scale;
-      const auto index = static_cast<uint64_t>(place.row * out.columns + place.column + e);
-      const float rounded = stochastic ? floorf(exact + static_cast<float>(random.uniform(index))) : rintf(exact);
-      codes[e] = place.column + e < out.columns ? static_cast<unsigned>(fminf(fmaxf(rounded + zero, 0.0f), levels)) : 0;
+      const float rounded = stochastic ? floorf(exact + uniform(random, first + e)) : rintf(exact);
+      codes.x[e] = e < at.there ? static_cast<uint8_t>(fminf(fmaxf(rounded + zero, 0.0f), kLevels)) : 0;
     }
-    const int step = out.bits == 4 ? 2 : 1;
-    uint8_t* row = out.codes + place.row * out.row_bytes;
-    for (int e = 0; e < kEach && place.column + e < out.columns; e += step)
-      row[(place.column + e) / step] = static_cast<uint8_t>(step == 1 ? codes[e] : codes[e] | codes[e + 1] << 4);
+    codes.store(out.codes + at.row * out.row_bytes, at, packed);
   });
 }
 
-__global__ void __launch_bounds__(kThreads) dequantize(Affine in, float* x) {
-  for_each_block(in, [&](const Place& place) {
-    const uint8_t* row = in.codes + place.row * in.row_bytes;
-    const float scale = in.scales[place.block];
-    const int zero = in.zeros[place.block];
-    for (int e = 0; e < kEach && place.column + e < in.columns; ++e) {
-      const int64_t column = place.column + e;
-      const int code = in.bits == 8 ? row[column] : row[column / 2] >> (column % 2 * 4) & 0xf;
-      x[place.row * in.columns + column] = scale * static_cast<float>(code - zero);
-    }
+template <int kBits, class T>
+__global__ void __launch_bounds__(kThreads) dequantize(Affine in, T* x, bool packed) {
+  for_each_warp_block(in.rows, in.columns, [&](const WarpPlace& at) {
+    OwnCodes<kBits> codes;
+    codes.load(in.codes + at.row * in.row_bytes, at, packed);
+    const float scale = in.scales[at.block];
+    const int zero = in.zeros[at.block];
+    float values[kEachOfWarp];
+    for (int e = 0; e < kEachOfWarp; ++e) values[e] = scale * static_cast<float>(codes.x[e] - zero);
+    store_own(x + at.row * in.columns + at.column, at.there, packed, values);
   });
 }
 
-Grid grid_of(const Affine& a) { return {.blocks = divide_up(a.rows * divide_up(a.columns, kBlock), kWarps), .threads = kThreads}; }
+bool packs(const Affine& a, const void* x) {
+  return a.columns % kEachOfWarp == 0 && in_packs<float>(a.columns, x) && reinterpret_cast<uintptr_t>(a.codes) % kEachOfWarp == 0;
+}
 
 }  // namespace
 
 void quantize_affine(const float* x, const Affine& out, bool stochastic, uint64_t key, Stream stream) {
-  launch(quantize, grid_of(out), stream, x, out, stochastic, key);
+  launch(out.bits == 8 ? quantize<8> : quantize<4>, by_warp(out.rows, out.columns), stream, x, out, stochastic, key, packs(out, x));
 }
-void dequantize_affine(const Affine& in, float* x, Stream stream) { launch(dequantize, grid_of(in), stream, in, x); }
+
+void dequantize_affine(const Affine& in, Number type, void* x, Stream stream) {
+  dispatch(type, [&](auto number) {
+    using T = decltype(number);
+    launch(in.bits == 8 ? dequantize<8, T> : dequantize<4, T>, by_warp(in.rows, in.columns), stream, in, static_cast<T*>(x), packs(in, x));
+  });
+}
 
 }  // namespace tersor::kernels::gpu

@@ -37,6 +37,7 @@ struct AffineQuantized {
 };
 
 void quantize_affine(const at::Tensor& x, const AffineQuantized& out, const std::optional<RandomStream>& random);
-[[nodiscard]] at::Tensor dequantize_affine(const AffineQuantized& quantized);
+// In fp32, or what `.to` would make of that; bf16 at once.
+[[nodiscard]] at::Tensor dequantize_affine(const AffineQuantized& quantized, at::ScalarType type = at::kFloat);
 
 }  // namespace tersor::kernels

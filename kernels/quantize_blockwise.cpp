@@ -49,7 +49,7 @@ TERSOR_VECTORIZED float largest_magnitude(const float* x, int64_t size) {
 TERSOR_VECTORIZED void scale_and_key(const float* x, float scale, int64_t size, float* scaled, int32_t* keys) {
   for (int64_t i = 0; i < size; ++i) {
     scaled[i] = x[i] / scale;
-    keys[i] = DynamicMap::key(scaled[i]);
+    keys[i] = dynamic_key(scaled[i]);
   }
 }
 
@@ -72,17 +72,17 @@ DynamicMap::DynamicMap(bool with_sign) {
   boundaries_.back() = std::numeric_limits<float>::infinity();
   // The last entry that a negative number may have: one that is not zero, where there is one.
   zero_ = static_cast<uint8_t>(std::find(values_.begin(), values_.end(), 0.0f) - values_.begin());
-  last_negative_ = with_sign ? zero_ - 1 : zero_;
-  for (int32_t key = 0; key < kKeys; ++key) {
-    const auto upper = static_cast<uint32_t>(key + kLowestKey) << 16;
+  const auto last_negative = static_cast<uint8_t>(with_sign ? zero_ - 1 : zero_);
+  for (int32_t key = 0; key < kDynamicKeys; ++key) {
+    const auto upper = static_cast<uint32_t>(key + kLowestDynamicKey) << 16;
     const auto entry = [&](float x) {
       return static_cast<uint8_t>(std::lower_bound(boundaries_.begin(), boundaries_.end(), x) - boundaries_.begin());
     };
     lowest_[static_cast<size_t>(key)] = key == 0 ? zero_ : entry(std::bit_cast<float>(upper));
     // The smallest of the negative numbers of a key is the one with the largest magnitude.
-    lowest_[static_cast<size_t>(kKeys + key)] = std::min(last_negative_, entry(-std::bit_cast<float>(upper | 0xffffu)));
+    lowest_[static_cast<size_t>(kDynamicKeys + key)] = std::min(last_negative, entry(-std::bit_cast<float>(upper | 0xffffu)));
   }
-  if (with_sign) boundaries_[last_negative_] = std::numeric_limits<float>::infinity();
+  if (with_sign) boundaries_[last_negative] = std::numeric_limits<float>::infinity();
 }
 
 const DynamicMap& dynamic_map(bool with_sign) {
@@ -92,16 +92,22 @@ const DynamicMap& dynamic_map(bool with_sign) {
 }
 
 gpu::Map DynamicMap::on_gpu(const at::Tensor& codes) const {
-  static std::map<std::pair<const DynamicMap*, c10::DeviceIndex>, at::Tensor> tables;  // (2, 256), once a map and device
-  at::Tensor& table = tables[{this, codes.device().index()}];
-  if (!table.defined()) {
-    const at::Tensor host = at::empty({2, 256}, at::kFloat);
-    std::copy(values_.begin(), values_.end(), host.data_ptr<float>());
-    std::copy(boundaries_.begin(), boundaries_.end(), host.data_ptr<float>() + 256);
-    table = host.to(codes.device());
+  struct Tables {
+    at::Tensor numbers;  // (2, 256)
+    at::Tensor lowest;
+  };
+  static std::map<std::pair<const DynamicMap*, c10::DeviceIndex>, Tables> all;  // once a map and device
+  Tables& tables = all[{this, codes.device().index()}];
+  if (!tables.numbers.defined()) {
+    const at::Tensor numbers = at::empty({2, 256}, at::kFloat);
+    std::copy(values_.begin(), values_.end(), numbers.data_ptr<float>());
+    std::copy(boundaries_.begin(), boundaries_.end(), numbers.data_ptr<float>() + 256);
+    const at::Tensor lowest = at::empty({static_cast<int64_t>(lowest_.size())}, at::kByte);
+    std::copy(lowest_.begin(), lowest_.end(), lowest.data_ptr<uint8_t>());
+    tables = {numbers.to(codes.device()), lowest.to(codes.device())};
   }
-  const float* values = table.const_data_ptr<float>();
-  return {.values = values, .boundaries = values + 256, .zero = zero_, .last_negative = last_negative_};
+  const float* values = tables.numbers.const_data_ptr<float>();
+  return {.values = values, .boundaries = values + 256, .lowest = tables.lowest.const_data_ptr<uint8_t>(), .zero = zero_};
 }
 
 std::vector<int64_t> block_scales_shape(at::IntArrayRef shape) {

@@ -1,16 +1,15 @@
 #include "kernels/adamw_math.h"
+#include "kernels/dynamic_key.h"
 
 namespace tersor::kernels::gpu {
 namespace {
 
-constexpr int kBlock = 256;                     // numbers that share a scale: one warp's work
-constexpr int kEach = kBlock / static_cast<int>(kLanes);
-constexpr unsigned kThreads = 256;
-constexpr unsigned kWarps = kThreads / kLanes;
+constexpr unsigned kThreads = kThreadsByPack;
 
 struct Tables {
   float values[256];
   float boundaries[256];
+  uint8_t lowest[2 * kDynamicKeys];
 };
 
 // All threads of the block.
@@ -19,113 +18,109 @@ __device__ void read_tables(const Map& map, Tables& tables) {
     tables.values[i] = map.values[i];
     tables.boundaries[i] = map.boundaries[i];
   }
+  for (unsigned i = threadIdx.x; i < 2 * kDynamicKeys; i += kThreads) tables.lowest[i] = map.lowest[i];
   __syncthreads();
 }
 
-// The first entry whose upper boundary is not below x, among those that have x's sign.
-__device__ uint8_t nearest(float x, const Map& map, const Tables& tables) {
-  int low = x < 0 ? 0 : map.zero;
-  int high = x < 0 ? map.last_negative : 255;
-  while (low < high) {
-    const int middle = (low + high) / 2;
-    if (x <= tables.boundaries[middle])
-      high = middle;
-    else
-      low = middle + 1;
-  }
-  return static_cast<uint8_t>(low);
+__device__ __forceinline__ uint8_t nearest(float x, const Tables& tables) {
+  const unsigned code = tables.lowest[dynamic_key(x)];
+  return static_cast<uint8_t>(code + (x > tables.boundaries[code] ? 1 : 0));
 }
 
-// Calls each(block, first number, how many there are), the numbers of lane i being i, i + 32, …
-template <class Each>
-__device__ void for_each_block(const Blocks& all, Each each) {
-  const int64_t in_row = divide_up(all.columns, kBlock);
-  const int64_t stride = int64_t{gridDim.x} * kWarps;
-  for (int64_t block = int64_t{blockIdx.x} * kWarps + threadIdx.x / kLanes; block < all.rows * in_row; block += stride) {
-    const int64_t inside = block % in_row * kBlock;
-    const int64_t left = all.columns - inside;
-    each(block, block / in_row * all.columns + inside, static_cast<int>(left < kBlock ? left : kBlock));
-  }
-}
-
-// Calls each(e, i) for the e-th number of this lane, the i-th of a block of `size`.
-template <class Each>
-__device__ void for_each_own(int size, Each each) {
-  for (int e = 0; e < kEach; ++e) {
-    const int i = e * static_cast<int>(kLanes) + static_cast<int>(threadIdx.x % kLanes);
-    if (i < size) each(e, i);
-  }
-}
-
-// The lane's share of a block, with zeros beyond the block's end.
+// The lane's share of 256 numbers, whose scale is their largest magnitude, with zeros beyond a row's end.
 struct Share {
-  float x[kEach] = {};
+  float x[kEachOfWarp];
 
-  __device__ void decode(const uint8_t* codes, float scale, int size, const Tables& tables) {
-    for_each_own(size, [&](int e, int i) { x[e] = tables.values[codes[i]] * scale; });
+  __device__ void decode(const Codes& from, const WarpPlace& at, int64_t first, bool packed, const Tables& tables) {
+    uint8_t codes[kEachOfWarp];
+    load_own(from.codes + first, at.there, packed, codes);
+    const float scale = from.scales[at.block];
+    for (int e = 0; e < kEachOfWarp; ++e) x[e] = e < at.there ? tables.values[codes[e]] * scale : 0;
   }
-  __device__ void encode(int size, const Map& map, const Tables& tables, uint8_t* codes, float* scale) const {
-    float largest = 0;
-    for (int e = 0; e < kEach; ++e) largest = x[e] != x[e] ? INFINITY : fmaxf(largest, fabsf(x[e]));
+  // All lanes have read the scale by then.
+  __device__ void encode(const Codes& to, const WarpPlace& at, int64_t first, bool packed, const Tables& tables) const {
+    int32_t largest = 0;  // as integers magnitudes are in the same order, a NaN above all
+    for (int e = 0; e < kEachOfWarp; ++e) {
+      const int32_t magnitude = std::bit_cast<int32_t>(x[e]) & 0x7fffffff;
+      if (magnitude > largest) largest = magnitude;
+    }
     largest = warp_max(largest);
-    for_each_own(size, [&](int e, int i) { codes[i] = largest == 0 ? static_cast<uint8_t>(map.zero) : nearest(x[e] / largest, map, tables); });
-    if (threadIdx.x % kLanes == 0) *scale = largest;
+    const float scale = std::bit_cast<float>(largest);
+    uint8_t codes[kEachOfWarp];
+    for (int e = 0; e < kEachOfWarp; ++e) codes[e] = largest == 0 ? static_cast<uint8_t>(to.map.zero) : nearest(x[e] / scale, tables);
+    store_own(to.codes + first, at.there, packed, codes);
+    if (threadIdx.x % kLanes == 0) to.scales[at.block] = scale;
   }
 };
 
-__global__ void __launch_bounds__(kThreads) quantize(const float* x, Blocks blocks, Codes out) {
+__global__ void __launch_bounds__(kThreads) quantize(const float* x, Blocks blocks, Codes out, bool packed) {
   __shared__ Tables tables;
   read_tables(out.map, tables);
-  for_each_block(blocks, [&](int64_t block, int64_t first, int size) {
+  for_each_warp_block(blocks.rows, blocks.columns, [&](const WarpPlace& at) {
+    const int64_t first = at.row * blocks.columns + at.column;
     Share share;
-    for_each_own(size, [&](int e, int i) { share.x[e] = x[first + i]; });
-    share.encode(size, out.map, tables, out.codes + first, out.scales + block);
+    load_own(x + first, at.there, packed, share.x);
+    share.encode(out, at, first, packed, tables);
   });
 }
 
-__global__ void __launch_bounds__(kThreads) dequantize(Codes in, Blocks blocks, float* x) {
+__global__ void __launch_bounds__(kThreads) dequantize(Codes in, Blocks blocks, float* x, bool packed) {
   __shared__ Tables tables;
   read_tables(in.map, tables);
-  for_each_block(blocks, [&](int64_t block, int64_t first, int size) {
+  for_each_warp_block(blocks.rows, blocks.columns, [&](const WarpPlace& at) {
+    const int64_t first = at.row * blocks.columns + at.column;
     Share share;
-    share.decode(in.codes + first, in.scales[block], size, tables);
-    for_each_own(size, [&](int e, int i) { x[first + i] = share.x[e]; });
+    share.decode(in, at, first, packed, tables);
+    store_own(x + first, at.there, packed, share.x);
   });
 }
 
 template <class W, class G>
-__global__ void __launch_bounds__(kThreads) adamw(W* w, const G* grad, Codes m, Codes v, Blocks blocks, AdamNumbers numbers, Rounding rounding) {
+__global__ void __launch_bounds__(kThreads) adamw(W* w, const G* grad, Codes m, Codes v, Blocks blocks, AdamNumbers numbers, Rounding rounding, bool packed) {
   const AdamNumbers a = corrected(numbers);
   __shared__ Tables m_tables;
   __shared__ Tables v_tables;
   read_tables(m.map, m_tables);
   read_tables(v.map, v_tables);
-  for_each_block(blocks, [&](int64_t block, int64_t first, int size) {
+  for_each_warp_block(blocks.rows, blocks.columns, [&](const WarpPlace& at) {
+    const int64_t first = at.row * blocks.columns + at.column;
+    float weight[kEachOfWarp];
+    float g[kEachOfWarp];
     Share m_share;
     Share v_share;
-    m_share.decode(m.codes + first, m.scales[block], size, m_tables);
-    v_share.decode(v.codes + first, v.scales[block], size, v_tables);
+    load_own(w + first, at.there, packed, weight);
+    load_own(grad + first, at.there, packed, g);
+    m_share.decode(m, at, first, packed, m_tables);
+    v_share.decode(v, at, first, packed, v_tables);
     __syncwarp();  // all lanes have read the scales that one of them writes
-    for_each_own(size, [&](int e, int i) {
-      const float stepped = adamw_weight(to_float(w[first + i]), to_float(grad[first + i]), m_share.x[e], v_share.x[e], a);
-      store_rounded(w[first + i], stepped, rounding, first + i);
-    });
-    m_share.encode(size, m.map, m_tables, m.codes + first, m.scales + block);
-    v_share.encode(size, v.map, v_tables, v.codes + first, v.scales + block);
+    for (int e = 0; e < kEachOfWarp; ++e)
+      if (e < at.there) weight[e] = adamw_weight(weight[e], g[e], m_share.x[e], v_share.x[e], a);
+    if (packed && at.there > 0)
+      store_rounded(w + first, weight, rounding, first);
+    else
+      for (int e = 0; e < kEachOfWarp; ++e)
+        if (e < at.there) store_rounded(w + first + e, {weight[e]}, rounding, first + e);
+    m_share.encode(m, at, first, packed, m_tables);
+    v_share.encode(v, at, first, packed, v_tables);
   });
 }
 
-Grid grid_of(const Blocks& blocks) { return {.blocks = divide_up(blocks.rows * divide_up(blocks.columns, kBlock), kWarps), .threads = kThreads}; }
+bool packs(const Blocks& b, const Codes& codes) { return b.columns % kEachOfWarp == 0 && reinterpret_cast<uintptr_t>(codes.codes) % kEachOfWarp == 0; }
 
 }  // namespace
 
-void quantize_blockwise(const float* x, const Blocks& blocks, const Codes& out, Stream stream) { launch(quantize, grid_of(blocks), stream, x, blocks, out); }
-void dequantize_blockwise(const Codes& in, const Blocks& blocks, float* x, Stream stream) { launch(dequantize, grid_of(blocks), stream, in, blocks, x); }
+void quantize_blockwise(const float* x, const Blocks& blocks, const Codes& out, Stream stream) {
+  launch(quantize, by_warp(blocks.rows, blocks.columns), stream, x, blocks, out, packs(blocks, out) && in_packs<float>(blocks.columns, x));
+}
+void dequantize_blockwise(const Codes& in, const Blocks& blocks, float* x, Stream stream) {
+  launch(dequantize, by_warp(blocks.rows, blocks.columns), stream, in, blocks, x, packs(blocks, in) && in_packs<float>(blocks.columns, x));
+}
 void adamw_step_int8(const Weights& w, const Codes& m, const Codes& v, const Blocks& blocks, const AdamNumbers& a, Stream stream) {
   with_types(w, [&](auto weight, auto gradient) {
     using W = decltype(weight);
     using G = decltype(gradient);
-    launch(adamw<W, G>, grid_of(blocks), stream, static_cast<W*>(w.w), static_cast<const G*>(w.grad), m, v, blocks, a, w.rounding);
+    launch(adamw<W, G>, by_warp(blocks.rows, blocks.columns), stream, static_cast<W*>(w.w), static_cast<const G*>(w.grad), m, v, blocks, a, w.rounding,
+           packs(blocks, m) && packs(blocks, v) && in_packs<float>(blocks.columns, w.w, w.grad));
   });
 }
 

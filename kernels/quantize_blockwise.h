@@ -9,11 +9,10 @@
 
 #include <ATen/ATen.h>
 
-#include <algorithm>
 #include <array>
-#include <bit>
 #include <span>
 
+#include "kernels/dynamic_key.h"
 #include "kernels/gpu.h"
 
 namespace tersor::kernels {
@@ -27,31 +26,22 @@ class DynamicMap {
 
   [[nodiscard]] float decode(uint8_t code) const { return values_[code]; }
   // The nearest entry to x in [−1, 1]: without a branch, so that loops over it keep the processor busy.
-  [[nodiscard]] uint8_t encode(float x) const { return look_up(x, key(x)); }
+  [[nodiscard]] uint8_t encode(float x) const { return look_up(x, dynamic_key(x)); }
   [[nodiscard]] const std::array<float, 256>& values() const { return values_; }
   // What the codes of a tensor mean to kernels on its GPU.
   [[nodiscard]] gpu::Map on_gpu(const at::Tensor& codes) const;
 
-  // The two halves of `encode`. A key is sign, exponent and 7 bits of mantissa; entries lie further apart than the numbers
-  // of one key, so at most one boundary is in between.
-  [[nodiscard]] static int32_t key(float x) {
-    const int32_t magnitude = std::bit_cast<int32_t>(x) & 0x7fffffff;
-    return std::clamp((magnitude >> 16) - kLowestKey, 0, kKeys - 1) + (x < 0 ? kKeys : 0);
-  }
+  // The second half of `encode`. Entries lie further apart than the numbers of one key, so at most one boundary is in between.
   [[nodiscard]] uint8_t look_up(float x, int32_t key) const {
     const uint32_t code = lowest_[static_cast<uint32_t>(key)];
     return static_cast<uint8_t>(code + (x > boundaries_[code] ? 1U : 0U));
   }
 
  private:
-  static constexpr int32_t kLowestKey = (127 - 23) << 7;  // of 2⁻²³, below every boundary
-  static constexpr int32_t kKeys = (23 << 7) + 1;         // up to that of 1
-
   uint8_t zero_ = 0;
-  uint8_t last_negative_ = 0;
-  std::array<float, 256> values_;           // rising
-  std::array<float, 256> boundaries_;       // between entry i and i + 1; infinite where nothing may go on to i + 1
-  std::array<uint8_t, 2 * kKeys> lowest_;   // by key, negative numbers second: the entry nearest to the smallest such x
+  std::array<float, 256> values_;                 // rising
+  std::array<float, 256> boundaries_;             // between entry i and i + 1; infinite where nothing may go on to i + 1
+  std::array<uint8_t, 2 * kDynamicKeys> lowest_;  // by key, negative numbers second: the entry nearest to the smallest such x
 };
 
 [[nodiscard]] const DynamicMap& dynamic_map(bool with_sign);

@@ -17,7 +17,7 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Variable;
 using torch::autograd::variable_list;
 
-constexpr int64_t kRowsAtOnce = gpu::kNormRowsAtOnce;  // whose shares of d gain are added up together, whatever the number of threads
+constexpr int64_t kRowsAtOnce = 32;  // whose shares of d gain are added up together, whatever the number of threads
 
 template <class T>
 TERSOR_INLINE void norm_row(const T* x, const T* gain, int64_t width, Exact<T> eps, T* y, Exact<T>* scale) {
@@ -143,7 +143,9 @@ class RmsNormFunction : public torch::autograd::Function<RmsNormFunction> {
     if (!grads[0].defined()) return {around, Variable(), Variable(), Variable()};
     const at::Tensor dy = grads[0].contiguous();
     at::Tensor dx = at::empty(x.sizes(), x.options().requires_grad(false));
-    at::Tensor d_gains = at::zeros({(scale.numel() + kRowsAtOnce - 1) / kRowsAtOnce, x.size(-1)}, scale.options());
+    const int64_t at_once = on_host(x) ? kRowsAtOnce : gpu::kNormRowsAtOnce;
+    at::Tensor d_gains = at::empty({(scale.numel() + at_once - 1) / at_once, x.size(-1)}, scale.options());
+    if (on_host(x)) d_gains.zero_();
     norm_backward_anywhere(x, gain, scale, dy, around, dx, d_gains);
     return {dx, d_gains.sum(0).to(gain.scalar_type()), Variable(), Variable()};
   }

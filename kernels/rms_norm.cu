@@ -4,23 +4,24 @@ namespace tersor::kernels::gpu {
 namespace {
 
 constexpr int kThreads = 256;
+constexpr int kFewThreads = 128;  // for short rows
 
 // A block takes a row. N numbers are read at once.
-template <class T, int N>
-__global__ void __launch_bounds__(kThreads) forward(RmsNorm n) {
+template <class T, int N, int kBlock>
+__global__ void __launch_bounds__(kBlock) forward(RmsNorm n) {
   const T* gain = static_cast<const T*>(n.gain);
   for (int64_t row = blockIdx.x; row < n.rows; row += gridDim.x) {
     const T* x = static_cast<const T*>(n.x) + row * n.width;
     T* y = static_cast<T*>(n.y) + row * n.width;
     float sum = 0;
-    for (int64_t i = threadIdx.x * int64_t{N}; i < n.width; i += kThreads * N) {
+    for (int64_t i = threadIdx.x * int64_t{N}; i < n.width; i += kBlock * N) {
       float values[N];
       load_pack(x + i, values);
       for (int j = 0; j < N; ++j) sum += values[j] * values[j];
     }
-    sum = block_sum<kThreads>(sum);
+    sum = block_sum<kBlock>(sum);
     const float s = 1 / sqrtf(sum / static_cast<float>(n.width) + n.eps);
-    for (int64_t i = threadIdx.x * int64_t{N}; i < n.width; i += kThreads * N) {
+    for (int64_t i = threadIdx.x * int64_t{N}; i < n.width; i += kBlock * N) {
       float values[N];
       float gains[N];
       load_pack(x + i, values);
@@ -47,7 +48,7 @@ struct Numbers {
   }
 };
 
-// A block takes 32 rows, one after another, and keeps their share of d gain; each of its columns belongs to one thread.
+// A block takes 8 rows, one after another, and keeps their share of d gain; each of its columns belongs to one thread.
 template <class T, int N>
 __global__ void __launch_bounds__(kThreads) backward(RmsNormBackward n) {
   const T* gain = static_cast<const T*>(n.gain);
@@ -93,7 +94,9 @@ void rms_norm(const RmsNorm& n, Stream stream) {
   dispatch(n.type, [&](auto number) {
     using T = decltype(number);
     const bool packs = in_packs<T>(n.width, n.x, n.gain, n.y);
-    launch(packs ? forward<T, kPack<T>> : forward<T, 1>, {.blocks = n.rows, .threads = kThreads}, stream, n);
+    const bool few = n.width <= kFewThreads * kPack<T>;
+    launch(!packs ? forward<T, 1, kThreads> : few ? forward<T, kPack<T>, kFewThreads> : forward<T, kPack<T>, kThreads>,
+           {.blocks = n.rows, .threads = static_cast<unsigned>(packs && few ? kFewThreads : kThreads)}, stream, n);
   });
 }
 

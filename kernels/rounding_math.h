@@ -13,10 +13,23 @@ __device__ __forceinline__ uint32_t draw_of(const Rounding& rounding, int64_t i)
   return static_cast<uint32_t>(draws >> (16 * (index % kRoundingDraws)) & 0xffff);
 }
 
-// A weight as it rests: fp32 as it is.
-__device__ __forceinline__ void store_rounded(float& to, float x, const Rounding&, int64_t) { to = x; }
-__device__ __forceinline__ void store_rounded(bf16& to, float x, const Rounding& rounding, int64_t i) {
-  to = __ushort_as_bfloat16(rounded_up_or_down(x, draw_of(rounding, i)));
+// Weights as they rest, from number i of a tensor on: fp32 as it is.
+template <int N>
+__device__ __forceinline__ void store_rounded(float* to, const float (&x)[N], const Rounding&, int64_t) {
+  store_pack(to, x);
+}
+template <int N>
+__device__ __forceinline__ void store_rounded(bf16* to, const float (&x)[N], const Rounding& rounding, int64_t i) {
+  Pack<uint16_t, N> pack;
+  if (N % kRoundingDraws == 0 && (rounding.first + i) % kRoundingDraws == 0) {  // one number of 64 bits is enough for four
+    for (int j = 0; j < N; j += kRoundingDraws) {
+      const uint64_t draws = RandomStream(rounding.key).bits(static_cast<uint64_t>((rounding.first + i + j) / kRoundingDraws));
+      for (int n = 0; n < kRoundingDraws && n < N; ++n) pack.x[j + n] = rounded_up_or_down(x[j + n], static_cast<uint32_t>(draws >> (16 * n) & 0xffff));
+    }
+  } else {
+    for (int j = 0; j < N; ++j) pack.x[j] = rounded_up_or_down(x[j], draw_of(rounding, i + j));
+  }
+  *reinterpret_cast<Pack<uint16_t, N>*>(to) = pack;
 }
 
 }  // namespace tersor::kernels::gpu

@@ -23,19 +23,28 @@ __device__ __forceinline__ int64_t first_entry(const Entries& at, int64_t row, i
   return low;
 }
 
-// The tiles that entries are looked for in.
-template <class T>
-using EntryTile = Tile<T, 64, 64>;
+// Calls f with the tile that entries of a matrix of this size are looked for in: where there are enough of them to keep a GPU busy, a
+// larger one, which reads less.
+template <class T, class F>
+void with_entry_tile(const Entries& at, F f) {
+  constexpr int64_t kEnough = 264;  // two for each of an H100's processors
+  using Large = Tile<T, 128, 128>;
+  if constexpr (std::is_same_v<T, bf16>)
+    if (Large::tiles_of(at.out, at.in) >= kEnough) return f(Large{});
+  f(Tile<T, 64, 64>{});
+}
 
-// Calls each(entry, place of its number in the tile's product) for the entries in the tile that begins there: two threads a row, in
-// steps of two.
+// Calls each(entry, place of its number in the tile's product) for the entries in the tile that begins there: two threads a row, each of
+// which looks for one end, in steps of two.
 template <class Tile, class Each>
 __device__ void for_each_entry(const Entries& at, int64_t row, int64_t column, Each each) {
   static_assert(Tile::kThreads == 2 * Tile::kRows);
   const int i = static_cast<int>(threadIdx.x) / 2;
-  if (row + i >= at.out) return;
-  const int64_t end = first_entry(at, row + i, column + Tile::kColumns);
-  for (int64_t entry = first_entry(at, row + i, column) + static_cast<int64_t>(threadIdx.x % 2); entry < end; entry += 2)
+  const bool second = threadIdx.x % 2 == 1;
+  const int64_t mine = row + i < at.out ? first_entry(at, row + i, second ? column + Tile::kColumns : column) : 0;
+  const int64_t other = __shfl_xor_sync(kAllLanes, mine, 1);
+  const int64_t end = second ? mine : other;
+  for (int64_t entry = second ? other + 1 : mine; entry < end; entry += 2)
     each(entry, i * Tile::kProductRow + static_cast<int>(column_of(at, entry) - column));
 }
 

@@ -4,9 +4,8 @@ namespace tersor::kernels::gpu {
 namespace {
 
 // A block computes a tile of b·a, adds the entries that lie in it, and writes W once.
-template <class T>
-__global__ void __launch_bounds__(EntryTile<T>::kThreads) compose_tiles(Compose c, bool packed) {
-  using Tile = EntryTile<T>;
+template <class Tile, class T = typename Tile::Element>
+__global__ void __launch_bounds__(Tile::kThreads) compose_tiles(Compose c, bool packed) {
   auto& memory = Tile::memory();
   const Entries& at = c.at;
   const Matrix<T> b{static_cast<const T*>(c.b), at.out, c.rank};
@@ -15,7 +14,7 @@ __global__ void __launch_bounds__(EntryTile<T>::kThreads) compose_tiles(Compose 
   T* w = static_cast<T*>(c.w);
   for_each_tile<Tile>(at.out, at.in, [&](int64_t row, int64_t column) {
     tile_product<Tile, true, false>(
-        c.rank, packed, [&](int i, int64_t k) { return b.from(row + i, k); }, [&](int64_t k, int j) { return a.from(k, column + j); }, memory);
+        c.rank, packed, [&](int64_t k) { return b.from(row, k); }, [&](int64_t k) { return a.from(k, column); }, memory);
     // Rounded before an entry is added, as where both are done one after the other.
     for_each_number<Tile>(memory, [&](int, int, float& sum) { sum = rounded<T>(c.scale * sum); });
     __syncthreads();
@@ -30,9 +29,9 @@ __global__ void __launch_bounds__(EntryTile<T>::kThreads) compose_tiles(Compose 
 void compose(const Compose& c, Stream stream) {
   dispatch(c.type, [&](auto number) {
     using T = decltype(number);
-    using Tile = EntryTile<T>;
-    launch(compose_tiles<T>, Tile::grid(Tile::tiles_of(c.at.out, c.at.in)), stream, c,
-           in_packs<T>(c.rank, c.b) && in_packs<T>(c.at.in, c.a, c.w));
+    with_entry_tile<T>(c.at, [&]<class Tile>(Tile) {
+      launch(compose_tiles<Tile>, Tile::grid(Tile::tiles_of(c.at.out, c.at.in)), stream, c, in_packs<T>(c.rank, c.b) && in_packs<T>(c.at.in, c.a, c.w));
+    });
   });
 }
 

@@ -11,7 +11,7 @@ template <class T, bool kScatter>
 __global__ void __launch_bounds__(kThreads) move(Entries at, const T* from, T* to) {
   const int64_t stride = int64_t{gridDim.x} * kWarps;
   for (int64_t row = int64_t{blockIdx.x} * kWarps + threadIdx.x / kLanes; row < at.out; row += stride)
-    for (int64_t k = at.row_starts[row] + static_cast<int64_t>(threadIdx.x % kLanes); k < at.row_starts[row + 1]; k += kLanes) {
+    for (int64_t k = at.row_starts[row] + static_cast<int64_t>(threadIdx.x % kLanes), end = at.row_starts[row + 1]; k < end; k += kLanes) {
       const int64_t place = row * at.in + column_of(at, k);
       if (kScatter)
         store(to[place], to_float(to[place]) + to_float(from[k]));
@@ -21,13 +21,12 @@ __global__ void __launch_bounds__(kThreads) move(Entries at, const T* from, T* t
 }
 
 // A block computes a tile of dyᵀ·x and keeps of it what the pattern has.
-template <class T>
-__global__ void __launch_bounds__(EntryTile<T>::kThreads) sample(Entries at, Matrix<T> dy, Matrix<T> x, bool packed, float* values) {
-  using Tile = EntryTile<T>;
+template <class Tile, class T = typename Tile::Element>
+__global__ void __launch_bounds__(Tile::kThreads) sample(Entries at, Matrix<T> dy, Matrix<T> x, bool packed, float* values) {
   auto& memory = Tile::memory();
   for_each_tile<Tile>(at.out, at.in, [&](int64_t row, int64_t column) {
     tile_product<Tile, false, false>(
-        dy.rows, packed, [&](int64_t t, int i) { return dy.from(t, row + i); }, [&](int64_t t, int j) { return x.from(t, column + j); }, memory);
+        dy.rows, packed, [&](int64_t t) { return dy.from(t, row); }, [&](int64_t t) { return x.from(t, column); }, memory);
     for_each_entry<Tile>(at, row, column, [&](int64_t entry, int place) { values[entry] = memory.product[place]; });
   });
 }
@@ -53,10 +52,11 @@ void gather(Number type, const Entries& at, const void* w, void* values, Stream 
 void sampled_product(Number type, const Entries& at, const void* dy, const void* x, int64_t tokens, float* values, Stream stream) {
   dispatch(type, [&](auto number) {
     using T = decltype(number);
-    using Tile = EntryTile<T>;
     const Matrix<T> left{static_cast<const T*>(dy), tokens, at.out};
     const Matrix<T> right{static_cast<const T*>(x), tokens, at.in};
-    launch(sample<T>, Tile::grid(Tile::tiles_of(at.out, at.in)), stream, at, left, right, in_packs<T>(at.out, dy) && in_packs<T>(at.in, x), values);
+    with_entry_tile<T>(at, [&]<class Tile>(Tile) {
+      launch(sample<Tile>, Tile::grid(Tile::tiles_of(at.out, at.in)), stream, at, left, right, in_packs<T>(at.out, dy) && in_packs<T>(at.in, x), values);
+    });
   });
 }
 

@@ -149,8 +149,27 @@ at::Tensor square_norm(const at::Tensor& x) {
   return result;
 }
 
+namespace {
+
+at::Tensor square_norms_on_gpu(const at::Tensor& x, int64_t axis) {
+  const int64_t rows = x.size(0);
+  const int64_t columns = x.size(1);
+  const at::TensorOptions exact = x.options().dtype(at::kDouble).requires_grad(false);
+  if (axis == 1) {
+    at::Tensor sums = at::empty({rows, 1}, exact);
+    gpu::row_square_sums(gpu::number_of(x), x.const_data_ptr(), rows, columns, sums.data_ptr<double>(), gpu::stream_of(x));
+    return sums;
+  }
+  const at::Tensor shares = at::empty({(rows + gpu::kSquaresOfRows - 1) / gpu::kSquaresOfRows, columns}, exact);
+  gpu::column_square_sums(gpu::number_of(x), x.const_data_ptr(), rows, columns, shares.data_ptr<double>(), gpu::stream_of(x));
+  return shares.sum(0, true);
+}
+
+}  // namespace
+
 at::Tensor square_norms(const at::Tensor& x, int64_t axis) {
   TERSOR_CHECK(x.dim() == 2 && (axis == 0 || axis == 1), "norms of the rows or the columns of a matrix");
+  if (!on_host(x) && has_kernel(x)) return square_norms_on_gpu(x, axis);
   if (!on_host(x) || !x.is_contiguous() || x.scalar_type() != at::kFloat)
     return at::linalg_vector_norm(x, 2, {axis}, true, at::kDouble).square();
   const int64_t rows = x.size(0);

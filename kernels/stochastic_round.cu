@@ -3,16 +3,21 @@
 namespace tersor::kernels::gpu {
 namespace {
 
-__global__ void __launch_bounds__(kThreadsByPack) round_all(const float* x, int64_t size, Rounding rounding, uint16_t* y) {
-  for_each_pack<kRoundingDraws>(size, [&](int64_t first) {
-    for (int64_t i = first; i < first + kRoundingDraws && i < size; ++i) y[i] = rounded_up_or_down(x[i], draw_of(rounding, i));
+template <int N>
+__global__ void __launch_bounds__(kThreadsByPack) round_all(const float* x, int64_t size, Rounding rounding, bf16* y) {
+  for_each_pack<N>(size, [&](int64_t i) {
+    float values[N];
+    load_pack(x + i, values);
+    store_rounded(y + i, values, rounding, i);
   });
 }
 
 }  // namespace
 
 void stochastic_round(const float* x, int64_t size, const Rounding& rounding, uint16_t* y, Stream stream) {
-  launch(round_all, by_pack(size, kRoundingDraws), stream, x, size, rounding, y);
+  constexpr int kN = 8;
+  const bool packs = size % kN == 0 && in_packs<float>(size, x, y);
+  launch(packs ? round_all<kN> : round_all<1>, by_pack(size, packs ? kN : 1), stream, x, size, rounding, reinterpret_cast<bf16*>(y));
 }
 
 }  // namespace tersor::kernels::gpu

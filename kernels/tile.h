@@ -1,7 +1,7 @@
 // Products of matrices that are needed a tile at a time: a block of threads computes kRows × kColumns numbers of a product and
 // leaves them in shared memory in fp32, for whatever the kernel does with them there.
 //
-//   C[i, j] = Σ_k A(i, k) · B(k, j)         A and B anywhere, given by functions that say where a few neighbours lie
+//   C[i, j] = Σ_k A(i, k) · B(k, j)         A and B anywhere, given by functions that say where the part for a step along k lies
 //
 // bf16 goes through tensor cores, with sums in fp32; fp32 stays fp32. The order of sums depends on the sizes alone. What comes next
 // along k is on its way from memory while what is there is multiplied.
@@ -16,24 +16,25 @@
 
 namespace tersor::kernels::gpu {
 
-// Numbers that follow each other in memory, at most kPack of them: the first `count` are there, the others are zero.
+// Part of a matrix in memory, row by row. Beyond what is there all is zero.
 template <class T>
-struct Source {
+struct Window {
   const T* at;
-  int count;
+  int64_t stride;  // from row to row
+  int rows;
+  int columns;
 };
 
-// A matrix in memory, row by row; beyond its edges all is zero.
 template <class T>
 struct Matrix {
   const T* at;
   int64_t rows;
   int64_t columns;
-  __device__ Source<T> from(int64_t row, int64_t column) const {
-    const int64_t left = columns - column;
-    if (row >= rows || left <= 0) return {at, 0};
-    return {at + row * columns + column, static_cast<int>(left < kPack<T> ? left : kPack<T>)};
-  }
+  // All from there on, or as much of it as any tile has.
+  __device__ Window<T> from(int64_t row, int64_t column) const { return {at + row * columns + column, columns, some_of(rows - row), some_of(columns - column)}; }
+
+ private:
+  __device__ static int some_of(int64_t left) { return left < kLanes * kLanes ? static_cast<int>(left) : static_cast<int>(kLanes * kLanes); }
 };
 
 template <class T, int kRows_, int kColumns_>
@@ -66,6 +67,33 @@ struct Tile {
   __device__ static Memory& memory() { return *shared_memory<Memory>(); }
 };
 
+// load_matrix_sync for bf16 in shared memory, for which nvcc takes the slower way to any memory.
+template <class Use, class Layout>
+__device__ __forceinline__ void load_operand(nvcuda::wmma::fragment<Use, 16, 16, 16, bf16, Layout>& to, const bf16* from, unsigned stride) {
+#ifdef __CUDA_ARCH__
+#define TERSOR_LOAD(use, layout)                                                                                            \
+  asm volatile("wmma.load." use ".sync.aligned." layout ".m16n16k16.shared.bf16 {%0, %1, %2, %3}, [%4], %5;"                \
+               : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])                                                             \
+               : "r"(static_cast<unsigned>(__cvta_generic_to_shared(from))), "r"(stride)                                    \
+               : "memory")
+  static_assert(sizeof(to.x) == 16);
+  auto* x = reinterpret_cast<unsigned*>(to.x);
+  constexpr bool kLeft = std::is_same_v<Use, nvcuda::wmma::matrix_a>;
+  constexpr bool kByRow = std::is_same_v<Layout, nvcuda::wmma::row_major>;
+  if constexpr (kLeft && kByRow)
+    TERSOR_LOAD("a", "row");
+  else if constexpr (kLeft)
+    TERSOR_LOAD("a", "col");
+  else if constexpr (kByRow)
+    TERSOR_LOAD("b", "row");
+  else
+    TERSOR_LOAD("b", "col");
+#undef TERSOR_LOAD
+#else
+  load_matrix_sync(to, from, stride);
+#endif
+}
+
 // What one thread, or one warp, keeps of C while it is summed up. Along k means that neighbours in memory are neighbours along k.
 template <class Tile, bool kLeftAlongK, bool kRightAlongK, class T = typename Tile::Element>
 class TileSums;
@@ -87,11 +115,11 @@ class TileSums<Tile, kLeftAlongK, kRightAlongK, bf16> {
       fragment<matrix_b, 16, 16, 16, bf16, std::conditional_t<kRightAlongK, col_major, row_major>> b[2];
       for (int i = 0; i < kDown / 16; ++i) {
         const int at = row() + 16 * i;
-        load_matrix_sync(a[i], left + (kLeftAlongK ? at * kLeft + k : k * kLeft + at), kLeft);
+        load_operand(a[i], left + (kLeftAlongK ? at * kLeft + k : k * kLeft + at), kLeft);
       }
       for (int j = 0; j < 2; ++j) {
         const int at = column() + 16 * j;
-        load_matrix_sync(b[j], right + (kRightAlongK ? at * kRight + k : k * kRight + at), kRight);
+        load_operand(b[j], right + (kRightAlongK ? at * kRight + k : k * kRight + at), kRight);
       }
       for (int i = 0; i < kDown / 16; ++i)
         for (int j = 0; j < 2; ++j) mma_sync(sums_[i][j], a[i], b[j], sums_[i][j]);
@@ -124,50 +152,52 @@ class TileSums<Tile, kLeftAlongK, kRightAlongK, float> {
       for (int i = 0; i < kDown; ++i)
         for (int j = 0; j < 4; ++j)
           sums_[i][j] += left[kLeftAlongK ? (row() + i) * kLeft + k : k * kLeft + row() + i] *
-                         right[kRightAlongK ? (column() + j) * kRight + k : k * kRight + column() + j];
+                         right[kRightAlongK ? column(j) * kRight + k : k * kRight + column(j)];
   }
   __device__ void write(float* product) const {
     for (int i = 0; i < kDown; ++i)
-      for (int j = 0; j < 4; ++j) product[(row() + i) * Tile::kProductRow + column() + j] = sums_[i][j];
+      for (int j = 0; j < 4; ++j) product[(row() + i) * Tile::kProductRow + column(j)] = sums_[i][j];
   }
 
  private:
   static constexpr int kAcross = Tile::kColumns / 4;
   static constexpr int kDown = Tile::kRows / (static_cast<int>(Tile::kThreads) / kAcross);
   __device__ static int row() { return static_cast<int>(threadIdx.x) / kAcross * kDown; }
-  __device__ static int column() { return static_cast<int>(threadIdx.x) % kAcross * 4; }
+  // Neighbours take neighbouring columns, so that they read different banks.
+  __device__ static int column(int j) { return static_cast<int>(threadIdx.x) % kAcross + kAcross * j; }
 
   float sums_[kDown][4] = {};
 };
 
-// Asks for one step along k of an operand of kLines lines. `source(line, k)`, or `source(k, line)` where neighbours lie across k.
-template <class Tile, bool kAlongK, int kLines, class From>
-__device__ void fetch(typename Tile::Element* to, int64_t begin, int64_t depth, bool packed, From source) {
-  using T = typename Tile::Element;
+// Asks for one step along k of an operand of kLines lines, of which `deep` numbers along k are there.
+template <class Tile, bool kAlongK, int kLines, class T = typename Tile::Element>
+__device__ void fetch(T* to, const Window<T>& from, int deep, bool packed) {
   constexpr int kN = kPack<T>;
   constexpr int kPacks = (kAlongK ? Tile::kDepth : kLines) / kN;
   constexpr int kRowsThere = kAlongK ? kLines : Tile::kDepth;
-  for (int place = static_cast<int>(threadIdx.x); place < kRowsThere * kPacks; place += static_cast<int>(Tile::kThreads)) {
-    const int row = place / kPacks;
-    const int first = place % kPacks * kN;
-    const int64_t k = begin + (kAlongK ? first : row);
-    const Source<T> from = k >= depth ? Source<T>{nullptr, 0} : kAlongK ? source(row, k) : source(k, first);
-    T* there = to + row * Tile::row_length(kAlongK, kLines) + first;
-    if (packed && from.count == kN) {
-      __pipeline_memcpy_async(there, from.at, sizeof(T) * kN);
+  constexpr int kRowsAtOnce = static_cast<int>(Tile::kThreads) / kPacks;
+  static_assert(Tile::kThreads % kPacks == 0, "a thread stays in its column");
+  const int rows = !kAlongK && deep < from.rows ? deep : from.rows;
+  const int columns = kAlongK && deep < from.columns ? deep : from.columns;
+  const int column = static_cast<int>(threadIdx.x) % kPacks * kN;
+  for (int row = static_cast<int>(threadIdx.x) / kPacks; row < kRowsThere; row += kRowsAtOnce) {
+    const T* source = from.at + row * from.stride + column;
+    T* there = to + row * Tile::row_length(kAlongK, kLines) + column;
+    if (packed && row < rows && column + kN <= columns) {
+      __pipeline_memcpy_async(there, source, sizeof(T) * kN);
       continue;
     }
     for (int i = 0; i < kN; ++i)
-      if (i < from.count)
-        there[i] = from.at[i];
+      if (row < rows && column + i < columns)
+        there[i] = source[i];
       else
         store(there[i], 0);
   }
 }
 
-// Leaves the tile in memory.product, which all threads of the block may read afterwards. `left(i, k)` and `right(j, k)`, where
-// neighbours lie along k, or `left(k, i)` and `right(k, j)`, give a Source; i and j are counted within the tile. `packed`: every
-// Source that is full is aligned to its size.
+// Leaves the tile in memory.product, which all threads of the block may read afterwards. `left(k)` and `right(k)` give the Window of a
+// step that begins at k: the tile's lines × along k where neighbours lie along k, else along k × lines. `packed`: all its packs are
+// aligned.
 template <class Tile, bool kLeftAlongK, bool kRightAlongK, class Left, class Right>
 __device__ void tile_product(int64_t depth, bool packed, Left left, Right right, typename Tile::Memory& memory) {
   auto& operands = memory.operands;
@@ -175,8 +205,10 @@ __device__ void tile_product(int64_t depth, bool packed, Left left, Right right,
   const auto ask = [&](int64_t step) {
     if (step < steps) {
       const int64_t stage = step % Tile::kStages;
-      fetch<Tile, kLeftAlongK, Tile::kRows>(operands.left[stage], step * Tile::kDepth, depth, packed, left);
-      fetch<Tile, kRightAlongK, Tile::kColumns>(operands.right[stage], step * Tile::kDepth, depth, packed, right);
+      const int64_t k = step * Tile::kDepth;
+      const int deep = depth - k < Tile::kDepth ? static_cast<int>(depth - k) : Tile::kDepth;
+      fetch<Tile, kLeftAlongK, Tile::kRows>(operands.left[stage], left(k), deep, packed);
+      fetch<Tile, kRightAlongK, Tile::kColumns>(operands.right[stage], right(k), deep, packed);
     }
     __pipeline_commit();
   };

@@ -19,14 +19,14 @@ class PackedProduct : public torch::autograd::Function<PackedProduct> {
     ctx->save_for_backward(w.parts());
     ctx->saved_data["shape"] = w.shape;
     ctx->saved_data["bits"] = static_cast<int64_t>(w.bits);
-    return at::linear(x, kernels::dequantize_affine(w).to(x.scalar_type()));
+    return at::linear(x, kernels::dequantize_affine(w, x.scalar_type()));
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const variable_list parts = ctx->get_saved_variables();
     const auto w = kernels::AffineQuantized::from_parts(parts, ctx->saved_data["shape"].toIntVector(),
                                                         static_cast<int>(ctx->saved_data["bits"].toInt()));
-    return {at::matmul(grads[0], kernels::dequantize_affine(w).to(grads[0].scalar_type())), Variable()};
+    return {at::matmul(grads[0], kernels::dequantize_affine(w, grads[0].scalar_type())), Variable()};
   }
 };
 

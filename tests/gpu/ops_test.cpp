@@ -66,18 +66,25 @@ TEST_CASE("gpu: linear_cross_entropy, in one chunk and in several, with and with
   const auto loss = [&](int64_t target) { return linear_cross_entropy(hidden, weight, at::full({2}, target, at::kLong).to(gpu_device()), 1, 8).item<double>(); };
   CHECK(std::isfinite(loss(2)));
   CHECK(std::isnan(loss(3)));  // nothing on a GPU can throw
+  // A class that cannot be is no obstacle.
+  const at::Tensor ones = at::ones({2, 4});
+  const at::Tensor impossible = at::ones({600, 4});
+  for (const int64_t i : {0, 5, 256, 599}) impossible[i].fill_(-std::numeric_limits<float>::infinity());
+  const at::Tensor targets = at::full({2}, 7, at::kLong);
+  check_near(linear_cross_entropy(ones.to(gpu_device()), impossible.to(gpu_device()), targets.to(gpu_device()), 1, 8),
+             linear_cross_entropy(ones, impossible, targets, 1, 8), 1e-6);
 }
 
 TEST_CASE("gpu: stochastic_round gives the CPU's bits", "[gpu]") {
   if (!testing::gpu_there()) return;
-  for (const int64_t size : {1, 7, 1030}) {
+  for (const auto& [size, first] : {std::pair{1, 0}, {7, 0}, {1030, 0}, {1032, 0}, {1032, 4}, {1032, 6}}) {
     at::Tensor x = normal({size}, "x");
     x[0] = std::numeric_limits<float>::quiet_NaN();
     if (size > 2) x[1] = std::numeric_limits<float>::infinity();
     at::Tensor expected = at::empty({size}, at::kBFloat16);
     at::Tensor y = at::empty({size}, at::TensorOptions(at::kBFloat16).device(gpu_device()));
-    stochastic_round(x, expected, random_stream(1, "round"));
-    stochastic_round(x.to(gpu_device()), y, random_stream(1, "round"));
+    stochastic_round(x, expected, random_stream(1, "round"), first);
+    stochastic_round(x.to(gpu_device()), y, random_stream(1, "round"), first);
     CHECK(at::equal(y.cpu().view(at::kShort), expected.view(at::kShort)));
   }
 }
@@ -87,7 +94,7 @@ TEST_CASE("gpu: AdamW with state in fp32 and in 8 bits, of weights in fp32 and b
   const AdamCoefficients c{.beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8, .gain = 0.7};
   const AdamStep step{.grad_scale = 0.5, .lr = 0.01, .weight_decay = 0.1, .rounding = random_stream(4, "r"), .first = 30};
   const auto there = [](const at::Tensor& x) { return x.to(gpu_device()).clone(); };
-  for (const auto& shape : {std::vector<int64_t>{1, 1}, {5, 160}, {3, 517}})
+  for (const auto& shape : {std::vector<int64_t>{1, 1}, {5, 160}, {3, 517}, {2, 520}})
     for (const auto& [type, grad_type] : {std::pair{at::kFloat, at::kFloat}, {at::kBFloat16, at::kBFloat16}, {at::kBFloat16, at::kFloat}}) {
       const at::Tensor w = normal(shape, "w", type);
       const at::Tensor g = normal(shape, "g", grad_type);
@@ -167,18 +174,21 @@ TEST_CASE("gpu: drawn numbers, to the bit", "[gpu]") {
 TEST_CASE("gpu: block-wise 8-bit numbers, to the bit", "[gpu]") {
   if (!testing::gpu_there()) return;
   for (const bool with_sign : {true, false})
-    for (const auto& shape : {std::vector<int64_t>{1}, {5, 160}, {2, 3, 517}}) {
+    for (const auto& shape : {std::vector<int64_t>{1}, {5, 160}, {2, 3, 517}, {3, 520}}) {
       at::Tensor x = normal(shape, "x").mul(normal(shape, "decades").exp());
       if (!with_sign) x = x.abs();
       x.view({-1})[0] = 0;
+      if (x.dim() == 2) x[0].fill_(0);
+      if (x.dim() == 3) x[0][1][7] = std::numeric_limits<float>::quiet_NaN();
       const at::Tensor x2 = x.to(gpu_device());
       at::Tensor codes = at::empty(shape, at::kByte), scales = at::empty(block_scales_shape(shape));
       at::Tensor codes2 = codes.to(gpu_device()), scales2 = scales.to(gpu_device());
       quantize_blockwise(x, dynamic_map(with_sign), codes, scales);
       quantize_blockwise(x2, dynamic_map(with_sign), codes2, scales2);
       CHECK(at::equal(codes2.cpu(), codes));
-      CHECK(at::equal(scales2.cpu(), scales));
-      CHECK(at::equal(dequantize_blockwise(codes2, scales2, dynamic_map(with_sign)).cpu(), dequantize_blockwise(codes, scales, dynamic_map(with_sign))));
+      CHECK(at::equal(scales2.cpu().view(at::kInt), scales.view(at::kInt)));
+      CHECK(at::equal(dequantize_blockwise(codes2, scales2, dynamic_map(with_sign)).cpu().nan_to_num(),
+                      dequantize_blockwise(codes, scales, dynamic_map(with_sign)).nan_to_num()));
     }
 }
 
@@ -186,7 +196,7 @@ TEST_CASE("gpu: evenly spaced 4- and 8-bit numbers, to the bit", "[gpu]") {
   if (!testing::gpu_there()) return;
   for (const int bits : {4, 8})
     for (const bool stochastic : {false, true})
-      for (const auto& shape : {std::vector<int64_t>{1, 1}, {5, 160}, {3, 517}, {2, 256}}) {
+      for (const auto& shape : {std::vector<int64_t>{1, 1}, {5, 160}, {3, 517}, {2, 520}}) {
         const at::Tensor x = normal(shape, "x");
         const std::optional<RandomStream> random = stochastic ? std::optional(random_stream(4, "q")) : std::nullopt;
         const AffineQuantized q = AffineQuantized::zeros(shape, bits, at::TensorOptions());
@@ -194,20 +204,20 @@ TEST_CASE("gpu: evenly spaced 4- and 8-bit numbers, to the bit", "[gpu]") {
         quantize_affine(x, q, random);
         quantize_affine(x.to(gpu_device()), q2, random);
         for (size_t i = 0; i < q.parts().size(); ++i) CHECK(at::equal(q2.parts()[i].cpu(), q.parts()[i]));
-        CHECK(at::equal(dequantize_affine(q2).cpu(), dequantize_affine(q)));
+        for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) CHECK(at::equal(dequantize_affine(q2, type).cpu(), dequantize_affine(q, type)));
       }
 }
 
 TEST_CASE("gpu: add_scaled with a gain for all, by row and by column", "[gpu]") {
   if (!testing::gpu_there()) return;
   for (const auto& [rows, columns] : {std::pair{1, 1}, {5, 160}, {37, 17}})
-    for (const auto& gain : {std::vector<int64_t>{}, {rows, 1}, {1, columns}}) {
-      const at::Tensor gains = normal(gain, "gain").to(at::kDouble);
+    for (const auto& gain : {std::vector<int64_t>{}, {rows, 1}, {1, columns}, {0}}) {
+      const at::Tensor gains = gain == std::vector<int64_t>{0} ? at::Tensor() : normal(gain, "gain").to(at::kDouble);
       const at::Tensor x = normal({rows, columns}, "x");
       at::Tensor w = normal({rows, columns}, "w");
       at::Tensor w2 = w.to(gpu_device());
       add_scaled(w, 0.9, x, gains, -0.1);
-      add_scaled(w2, 0.9, x.to(gpu_device()), gains.to(gpu_device()), -0.1);
+      add_scaled(w2, 0.9, x.to(gpu_device()), gains.defined() ? gains.to(gpu_device()) : gains, -0.1);
       check_near(w2, w, 1e-6);
     }
 }
@@ -232,6 +242,18 @@ TEST_CASE("gpu: square_norm, beyond fp32's range too", "[gpu]") {
   check_near(square_norm(there), square_norm(host), 1e-6);
   if (before) CHECK(*testing::gpu_launches() == *before + 2);
   CHECK(square_norm(at::full({3}, 1e30).to(gpu_device())).item<double>() == Approx(3e60));
+}
+
+TEST_CASE("gpu: square_norms of rows and columns, beyond fp32's range too", "[gpu]") {
+  if (!testing::gpu_there()) return;
+  for (const auto& [rows, columns] : {std::pair{1, 1}, {5, 160}, {131, 36}, {70, 517}})
+    for (const double scale : {1.0, 1e-25, 1e25})
+      for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+        const at::Tensor x = (normal({rows, columns}, "x") * scale).to(type);
+        const auto before = testing::gpu_launches();
+        for (const int64_t axis : {0, 1}) check_near(square_norms(x.to(gpu_device()), axis), square_norms(x, axis), 1e-6);
+        if (before) CHECK(*testing::gpu_launches() == *before + 2);
+      }
 }
 
 }  // namespace tersor::kernels

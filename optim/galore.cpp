@@ -46,11 +46,11 @@ class GaLore final : public UpdateRule, public Compression {
     const at::Tensor projected = subspace_.down(grad, projectors);
     if (step.num_micro_batches == 1) return projected;  // the gradient's own norm is known
     const int64_t axis = subspace_.compressed_axis(grad.sizes());
-    at::Tensor sketch = at::empty({kSketchRows, grad.size(axis)}, grad.options());
+    at::Tensor sketch = at::empty({kSketchRows, grad.size(axis)}, projected.options());
     kernels::fill_normal(sketch, 1, step.random("norm_sketch"));
     const at::Tensor& basis = projectors[axis == 0 ? "left" : "right"];
     const at::Tensor rest = sketch - sketch.mm(basis.t()).mm(basis);  // rows of S(I − QᵀQ)
-    return at::cat({projected, axis == 0 ? rest.mm(grad) : grad.mm(rest.t())}, axis);
+    return at::cat({projected, axis == 0 ? product(rest, grad) : product(grad, rest.t())}, axis);
   }
 
   at::Tensor square_norm(const at::Tensor& compressed, at::IntArrayRef sizes) const override {

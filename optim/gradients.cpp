@@ -55,7 +55,7 @@ StepInfo Optimizer::step_info(size_t index) const {
 at::Tensor Optimizer::compress(size_t index, at::Tensor gradient) const {
   if (!members_[index].compressed) return gradient;
   const Slots projectors = state_.open(members_[index].param.name, SlotKind::kProjector);
-  return rule(members_[index]).compression()->compress(gradient.to(at::kFloat), projectors, step_info(index));
+  return rule(members_[index]).compression()->compress(gradient, projectors, step_info(index));
 }
 
 // The squared norm of the step's gradient: from itself, or, where only compressed ones were added up, from their sum.
@@ -197,6 +197,7 @@ void Optimizer::arrived(const Arriving& now, const at::Tensor& whole) {
 // One synchronization a step: the norm of all gradients, each measured by its owner.
 void Optimizer::measure_all() {
   let_all_arrive();
+  processes_.comm->settle();
   std::vector<at::Tensor> squares;
   std::vector<at::Tensor> unmeasured;
   for (const Member& member : members_) {

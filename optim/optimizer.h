@@ -188,6 +188,7 @@ class Optimizer {
   void update(size_t index, double clip_factor);
   void update_here(size_t index, double clip_factor);
   [[nodiscard]] bool update_fused(size_t index, double clip_factor);
+  [[nodiscard]] Direction direction(size_t index, Slots& slots, double clip_factor) const;
   void update_by_rows(size_t index, double clip_factor);
   void apply(const Param& param, const Member& member, const Direction& direction, const RandomStream& rounding, int64_t first) const;
   [[nodiscard]] static int64_t first_number(const Member& member);

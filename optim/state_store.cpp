@@ -57,7 +57,7 @@ void StateStore::use(const std::string& param) {
 void StateStore::put_back(const std::string& param) {
   if (!transfers_) return;
   for (Record& record : params_.at(param).records)
-    if (record.away) transfers_->put_back(std::exchange(record.there, {}), record.resting);
+    if (!record.there.empty()) transfers_->put_back(std::exchange(record.there, {}), record.resting);
 }
 
 Slots StateStore::open(const std::string& param) const {

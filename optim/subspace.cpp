@@ -50,6 +50,11 @@ at::Tensor leading_left_vectors(const at::Tensor& matrix, int64_t r, Decompositi
   return fix_signs(iterate(matrix, orthonormal_columns(matrix.mm(test)), kPowerIterations, r).contiguous());
 }
 
+at::Tensor product(const at::Tensor& a, const at::Tensor& b) {
+  const bool rounded = a.scalar_type() == at::kBFloat16 || b.scalar_type() == at::kBFloat16;
+  return rounded ? a.to(at::kBFloat16).mm(b.to(at::kBFloat16)).to(at::kFloat) : a.mm(b);
+}
+
 Direction InnerRule::direction(const at::Tensor& projected, const Slots& slots, const StepInfo& step) const {
   Slots own = slots.scope("inner");
   Direction inside = rule_->direction(projected, own, step);
@@ -158,8 +163,8 @@ void Subspace::carry_moments(const Slots& old_bases, const Slots& slots, at::Int
 
 at::Tensor Subspace::down(const at::Tensor& grad, const Slots& slots) const {
   at::Tensor projected = grad;
-  if (slots.contains("left")) projected = slots["left"].mm(projected);
-  if (slots.contains("right")) projected = projected.mm(slots["right"].t());
+  if (slots.contains("left")) projected = product(slots["left"], projected);
+  if (slots.contains("right")) projected = product(projected, slots["right"].t());
   return projected;
 }
 

@@ -104,6 +104,7 @@ class Subspace {
   // when `lazy` is set, once a refresh.
   void refresh_when_due(const at::Tensor& grad, const Slots& slots, const StepInfo& step) const;
 
+  // `grad` in fp32, or in bf16, which is not copied to fp32.
   [[nodiscard]] at::Tensor down(const at::Tensor& grad, const Slots& slots) const;
   // The inner rule's step, of the subspace's shape.
   [[nodiscard]] Direction inside(const at::Tensor& projected, const Slots& slots, const StepInfo& step) const {
@@ -126,6 +127,9 @@ class Subspace {
   SubspaceConfig c_;
   InnerRule inner_;
 };
+
+// a·b in fp32. Beside one in bf16 the other is rounded to it, as everything is in the passes of such a run.
+[[nodiscard]] at::Tensor product(const at::Tensor& a, const at::Tensor& b);
 
 // The r leading left singular vectors of `matrix` (rows, columns), as rows (r, rows). `previous` is what to begin from, or
 // undefined.

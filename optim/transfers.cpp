@@ -1,6 +1,9 @@
 #include "optim/transfers.h"
 
+#include <c10/core/StreamGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
+
+#include <bit>
 
 namespace tersor {
 
@@ -14,14 +17,27 @@ Transfers::Transfers(const at::Device& device) : device_(device) {
 
 template <class F>
 void Transfers::on_own_stream(F f) {
-  if (!stream_) return f();
-  const VirtualGuardImpl guard(device_.type());
-  const c10::Stream before = guard.exchangeStream(*stream_);
+  const c10::OptionalStreamGuard guard(stream_);
   f();
-  guard.exchangeStream(before);
 }
 
-std::vector<at::Tensor> Transfers::in_host_memory(const std::vector<at::Tensor>& tensors) const {
+// Page-locked memory is given out in powers of two, so tensors are cut out of pieces of such sizes: each as large as all before it
+// together, up to 1 GiB.
+at::Tensor Transfers::cut(int64_t bytes) {
+  constexpr int64_t kAligned = 512;
+  constexpr int64_t kMost = int64_t{1} << 30;
+  const int64_t wanted = (bytes + kAligned - 1) / kAligned * kAligned;
+  if (!piece_.defined() || used_ + wanted > piece_.numel()) {
+    const int64_t size = std::max(wanted, std::min(kMost, cut_));
+    piece_ = at::empty({static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(size)))}, at::TensorOptions(at::kByte).pinned_memory(device_.is_cuda()));
+    used_ = 0;
+  }
+  used_ += wanted;
+  cut_ += wanted;
+  return piece_.narrow(0, used_ - wanted, bytes);
+}
+
+std::vector<at::Tensor> Transfers::in_host_memory(const std::vector<at::Tensor>& tensors) {
   std::vector<at::Tensor> all;
   for (const at::Tensor& x : tensors) {
     if (device_.is_meta()) {
@@ -29,8 +45,7 @@ std::vector<at::Tensor> Transfers::in_host_memory(const std::vector<at::Tensor>&
       const c10::Storage nothing(c10::Storage::use_byte_size_t(), bytes, c10::DataPtr(nullptr, device_), c10::GetAllocator(at::kMeta), true);
       all.push_back(at::empty({0}, x.options()).set_(nothing, 0, x.sizes(), x.strides()));
     } else {
-      const at::Tensor host = x.cpu();
-      all.push_back(device_.is_cuda() ? host.pin_memory() : host);
+      all.push_back(cut(static_cast<int64_t>(x.nbytes())).view(x.scalar_type()).view(x.sizes()).copy_(x));
     }
   }
   return all;

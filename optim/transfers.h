@@ -14,7 +14,7 @@ class Transfers {
 
   // The same tensors in memory that copies can go to and from beside the host: page-locked for a GPU of NVIDIA. Of tensors without
   // numbers such that take nothing of their device's memory.
-  [[nodiscard]] std::vector<at::Tensor> in_host_memory(const std::vector<at::Tensor>& tensors) const;
+  [[nodiscard]] std::vector<at::Tensor> in_host_memory(const std::vector<at::Tensor>& tensors);
   // Begins to bring them to the device, which may read them once it has been told to wait.
   [[nodiscard]] std::vector<at::Tensor> bring(const std::vector<at::Tensor>& host);
   // What the device is asked to do from here on finds all that was brought before.
@@ -25,6 +25,7 @@ class Transfers {
   void finish();
 
  private:
+  [[nodiscard]] at::Tensor cut(int64_t bytes);
   template <class F>
   void on_own_stream(F f);
 
@@ -32,6 +33,9 @@ class Transfers {
   std::optional<c10::Stream> stream_;  // none for tensors without numbers
   std::optional<c10::Event> event_;
   bool under_way_ = false;
+  at::Tensor piece_;  // of host memory; those before it belong to what was cut out of them
+  int64_t used_ = 0;  // bytes of it
+  int64_t cut_ = 0;   // of all
 };
 
 }  // namespace tersor

@@ -47,7 +47,10 @@ void Optimizer::update(size_t index, double clip_factor) {
   state_.use(param.name);
   const size_t turn = updated_.size();
   updated_.push_back(index);
-  if (turn + 1 < updated_before_.size() && updated_before_[turn] == index) state_.bring(members_[updated_before_[turn + 1]].param.name);
+  if (turn + 1 < updated_before_.size() && updated_before_[turn] == index) {
+    const Member& next = members_[updated_before_[turn + 1]];
+    if (updates(next) && next.param.value.requires_grad()) state_.bring(next.param.name);
+  }
   update_here(index, clip_factor);
   state_.put_back(param.name);
 }
@@ -62,14 +65,23 @@ void Optimizer::update_here(size_t index, double clip_factor) {
   if (rule(member).elementwise() && !param.packed && param.value.dim() == 2 && state_.opens_by_rows(param.name))
     update_by_rows(index, clip_factor);
   else {
-    const at::Tensor gradient = clipped(member.gradient, clip_factor);
     const StepInfo step = step_info(index);
     Slots slots = state_.open(param.name);
-    apply(param, member, member.compressed ? rule(member).compression()->direction_of(gradient, slots, step)
-                                           : rule(member).direction(gradient, slots, step), step.random(kWeightRounding), first_number(member));
+    apply(param, member, direction(index, slots, clip_factor), step.random(kWeightRounding), first_number(member));
     state_.close(param.name, slots, step.random("state_rounding"));
   }
   member.gradient.reset();
+}
+
+// A gradient in bf16 that can be compressed is, so that it is never whole in fp32.
+Direction Optimizer::direction(size_t index, Slots& slots, double clip_factor) const {
+  const Member& member = members_[index];
+  const StepInfo step = step_info(index);
+  const Compression* compression = rule(member).compression();
+  if (member.compressed) return compression->direction_of(clipped(member.gradient, clip_factor), slots, step);
+  const bool rounded = member.gradient.scalar_type() == at::kBFloat16;
+  if (!rounded || compression == nullptr || !compression->applies(step, slots)) return rule(member).direction(clipped(member.gradient, clip_factor), slots, step);
+  return compression->direction_of(clipped(compression->compress(member.gradient, slots, step), clip_factor), slots, step);
 }
 
 // Of a piece among those of its parameter, for draws that are the same however it is cut.

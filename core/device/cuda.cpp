@@ -25,34 +25,55 @@ void check(cudaError_t error, const char* what) {
   if (error != cudaSuccess) throw user_error("run.device: {}: {}", what, cudaGetErrorString(error));
 }
 
-// A CUDA graph. It is captured on a stream of its own, and its tensors are in a pool of their own.
+// When the tensors of this GPU took most since the last reset. The sum is the caching allocator's own, as tensors asked for it; what
+// for, the ledger knows.
+MemoryPeak peak_of(const at::Device& device) {
+  constexpr auto kAll = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
+  MemoryPeak peak = memory_peak(device.type());
+  peak.whole.total = allocator::getDeviceStats(device.index()).requested_bytes[kAll].peak;
+  return peak;
+}
+
+// A CUDA graph. It is captured on a stream of its own, and its tensors are in a pool of their own, which nobody hears of any more
+// when it is replayed: `peak` is what it took.
 class Graph final : public Recorder {
  public:
+  explicit Graph(std::shared_ptr<std::optional<MemoryPeak>> peak) : peak_(std::move(peak)) {}
+
   std::vector<at::Tensor> record(const std::function<std::vector<at::Tensor>()>& work) override {
     c10::cuda::device_synchronize();
     allocator::emptyCache();  // the pool takes what it needs anew
     graph_.emplace();
     std::vector<at::Tensor> results;
     {
-      const c10::cuda::CUDAStreamGuard guard(c10::cuda::getStreamFromPool());
+      const c10::cuda::CUDAStreamGuard guard(stream_);
       graph_->capture_begin();
       try {
         results = work();
       } catch (...) {
-        graph_->capture_end();
+        try {
+          graph_->capture_end();
+        } catch (const std::exception&) {  // says only that something went wrong before
+        }
         forget();
         throw;
       }
       graph_->capture_end();
     }
+    *peak_ = peak_of(stream_.device());
     replay();  // while it was captured nothing was computed
     return results;
   }
   void replay() override { graph_->replay(); }
-  void forget() override { graph_.reset(); }
+  void forget() override {
+    graph_.reset();
+    peak_->reset();
+  }
 
  private:
+  const c10::cuda::CUDAStream stream_ = c10::cuda::getStreamFromPool();  // one, for which libraries keep their buffers
   std::optional<at::cuda::CUDAGraph> graph_;
+  std::shared_ptr<std::optional<MemoryPeak>> peak_;
 };
 
 class Cuda final : public DeviceKind {
@@ -60,32 +81,33 @@ class Cuda final : public DeviceKind {
   using Config = CudaOptions;
   explicit Cuda(const Config& config) : c_(config) {}
 
+  at::DeviceType type() const override { return at::kCUDA; }
   bool there() const override { return count() > 0; }
   at::Device open(int local_rank) const override {
-    check_rank(local_rank);
+    (void)index_of(local_rank);
     static const bool once = (choose_allocator_settings(), at::globalContext().lazyInitDevice(at::kCUDA), count_memory(), true);
     (void)once;
-    c10::cuda::set_device(static_cast<c10::DeviceIndex>(local_rank));
+    c10::cuda::set_device(index_of(local_rank));
     at::globalContext().setAllowTF32CuBLAS(c_.tf32);
     if (c_.nvtx) name_ranges();
-    return {at::kCUDA, static_cast<c10::DeviceIndex>(local_rank)};
+    return {at::kCUDA, index_of(local_rank)};
   }
   std::string name(int local_rank) const override { return properties(local_rank).name; }
 
   // Free now, of this GPU: processes do not share one.
   int64_t free_memory(int local_rank, int) const override {
-    check_rank(local_rank);
-    c10::cuda::set_device(static_cast<c10::DeviceIndex>(local_rank));
+    c10::cuda::set_device(index_of(local_rank));
     size_t free = 0;
     size_t total = 0;
     check(cudaMemGetInfo(&free, &total), "the GPU does not tell its free memory");
     return static_cast<int64_t>(free);
   }
-  // The sum is the caching allocator's own, as tensors asked for it; what for, the ledger knows.
   MemoryPeak peak(const at::Device& device) const override {
-    constexpr auto kAll = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
-    MemoryPeak peak = memory_peak(device.type());
-    peak.whole.total = allocator::getDeviceStats(device.index()).requested_bytes[kAll].peak;
+    MemoryPeak peak = peak_of(device);
+    if (!*recorded_peak_) return peak;
+    const MemoryPeak& recorded = **recorded_peak_;
+    if (recorded.whole.total > peak.whole.total) peak.whole = recorded.whole;
+    for (size_t i = 0; i < peak.most.size(); ++i) peak.most[i] = std::max(peak.most[i], recorded.most[i]);
     return peak;
   }
   void reset_peak(const at::Device& device) const override {
@@ -109,12 +131,13 @@ class Cuda final : public DeviceKind {
     c10::cuda::device_synchronize();
   }
 
-  std::unique_ptr<Recorder> recorder() const override { return c_.graphs ? std::make_unique<Graph>() : nullptr; }
+  std::unique_ptr<Recorder> recorder() const override { return c_.graphs ? std::make_unique<Graph>(recorded_peak_) : nullptr; }
 
   ConnectDevices connector() const override {
     return [](const c10::intrusive_ptr<c10d::Store>& store, int rank, int size, std::chrono::milliseconds timeout) -> c10::intrusive_ptr<c10d::Backend> {
+      constexpr std::chrono::seconds kToTell(30);
       const auto options = c10d::ProcessGroupNCCL::Options::create();
-      options->timeout = timeout;
+      options->timeout = timeout + kToTell;  // when LibTorch ends the program; before that `settle` tells who is lost
       return c10::make_intrusive<c10d::ProcessGroupNCCL>(c10::make_intrusive<c10d::PrefixStore>("nccl", store), rank, size, options);
     };
   }
@@ -144,11 +167,15 @@ class Cuda final : public DeviceKind {
   // The ledger hears of every tensor.
   static void count_memory() {
     using Entry = allocator::TraceEntry;
-    allocator::attachAllocatorTraceTracker([](const Entry& entry) {
-      const auto* address = reinterpret_cast<const void*>(entry.addr_);
-      if (entry.action_ == Entry::ALLOC) note_allocated(address, static_cast<int64_t>(entry.size_));
-      if (entry.action_ == Entry::FREE_REQUESTED) note_released(address);
-    });
+    try {
+      allocator::attachAllocatorTraceTracker([](const Entry& entry) {
+        const auto* address = reinterpret_cast<const void*>(entry.addr_);
+        if (entry.action_ == Entry::ALLOC) note_allocated(address, static_cast<int64_t>(entry.size_));
+        if (entry.action_ == Entry::FREE_REQUESTED) note_released(address);
+      });
+    } catch (const c10::Error&) {
+      throw user_error("PYTORCH_ALLOC_CONF names an allocator that does not tell what it gives out; leave its 'backend' out");
+    }
   }
   // From here on this thread, and those that run its backward passes, tell profilers the names of operators and of a step's parts.
   static void name_ranges() {
@@ -159,18 +186,21 @@ class Cuda final : public DeviceKind {
   }
 
   static int count() { return c10::cuda::device_count(); }
-  static void check_rank(int local_rank) {
+  // The GPU of a process. Launchers that give each process one show it that one alone.
+  static c10::DeviceIndex index_of(int local_rank) {
     const int found = count();
-    if (found == 0) throw user_error("run.device: no GPU was found; 'tersor doctor' tells what there is, and run.device=cpu does without");
+    if (found == 0)
+      throw user_error("run.device: no GPU was found; is there a driver of NVIDIA's, 580 or newer, and does CUDA_VISIBLE_DEVICES hide none? "
+                       "run.device=cpu does without");
+    if (found == 1 && std::getenv("CUDA_VISIBLE_DEVICES") != nullptr) return 0;
     if (local_rank >= found)
       throw user_error("run.device: process {} of this machine has no GPU, there are {}; start as many processes as there are GPUs", local_rank + 1, found);
+    return static_cast<c10::DeviceIndex>(local_rank);
   }
-  static const cudaDeviceProp& properties(int local_rank) {
-    check_rank(local_rank);
-    return *at::cuda::getDeviceProperties(static_cast<c10::DeviceIndex>(local_rank));
-  }
+  static const cudaDeviceProp& properties(int local_rank) { return *at::cuda::getDeviceProperties(index_of(local_rank)); }
 
   Config c_;
+  std::shared_ptr<std::optional<MemoryPeak>> recorded_peak_ = std::make_shared<std::optional<MemoryPeak>>();
 };
 
 const bool registered = devices().add<Cuda>("cuda", "an NVIDIA GPU, one a process");

@@ -23,6 +23,7 @@ class Cpu final : public DeviceKind {
   using Config = NoOptions;
   explicit Cpu(const Config&) {}
 
+  at::DeviceType type() const override { return at::kCPU; }
   bool there() const override { return true; }
   at::Device open(int) const override { return at::kCPU; }
   std::string name(int) const override { return "CPU"; }
@@ -39,6 +40,7 @@ class Auto final : public DeviceKind {
     if (!chosen_->there()) chosen_ = devices().find("cpu")->build();
   }
 
+  at::DeviceType type() const override { return chosen_->type(); }
   bool there() const override { return true; }
   at::Device open(int local_rank) const override { return chosen_->open(local_rank); }
   std::string name(int local_rank) const override { return chosen_->name(local_rank); }

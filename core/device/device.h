@@ -32,6 +32,8 @@ class DeviceKind {
  public:
   virtual ~DeviceKind() = default;
 
+  // Of its tensors. For the CPU all memory is the host's.
+  [[nodiscard]] virtual at::DeviceType type() const = 0;
   // Whether this machine has one.
   [[nodiscard]] virtual bool there() const = 0;
   // The device of one process, of those on this machine the `local_rank`th, made ready. UserError where there is none.

@@ -11,6 +11,7 @@ class NoCuda final : public DeviceKind {
   using Config = CudaOptions;
   explicit NoCuda(const Config&) {}
 
+  at::DeviceType type() const override { return at::kCUDA; }
   bool there() const override { return false; }
   at::Device open(int) const override { refuse(); }
   std::string name(int) const override { refuse(); }

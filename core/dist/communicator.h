@@ -59,6 +59,9 @@ class Communicator {
   [[nodiscard]] virtual Pending broadcast(const at::Tensor& tensor, int owner) = 0;
   // A short text of every process, by rank, on all of them: a barrier, too.
   [[nodiscard]] virtual std::vector<std::string> gather(const std::string& text) = 0;
+  // Returns when devices are done with what they were asked to send each other, or throws LostProcess. `Pending::wait` lets the device
+  // wait and not the host, so this comes before the host waits for a device's numbers.
+  virtual void settle() {}
   // Tells the others why this process ends; their operations then say so.
   virtual void fail(const std::string& /*why*/) noexcept {}
 

@@ -67,11 +67,20 @@ std::shared_ptr<gloo::transport::Device> network(const Place& place) {
   return ProcessGroupGloo::createDeviceForHostname(*own);
 }
 
+// Of what a library says, without its stack trace.
+std::string first_line(const std::exception& e) {
+  constexpr size_t kMost = 300;
+  const auto* known = dynamic_cast<const c10::Error*>(&e);
+  const std::string text = known != nullptr ? known->what_without_backtrace() : e.what();
+  return text.substr(0, std::min(text.find('\n'), kMost));
+}
+
 class Connected final : public Communicator {
  public:
   Connected(const Place& place, Milliseconds timeout, const ConnectDevices& devices)
       : Communicator(place.rank, place.size, place.local_rank, place.local_size),
-        store_(meet(place, place.rank == 0 && !agent_serves(), timeout)), pulse_(meet(place, false, timeout), place.rank, place.size) {
+        store_(meet(place, place.rank == 0 && !agent_serves(), timeout)), pulse_(meet(place, false, timeout), place.rank, place.size),
+        timeout_(timeout) {
     const auto options = c10d::ProcessGroupGloo::Options::create(timeout);
     options->devices.push_back(network(place));
     options->threads = 1;  // operations are carried out in the order of their calls
@@ -115,6 +124,9 @@ class Connected final : public Communicator {
     });
     return all;
   }
+  void settle() override {
+    if (const auto work = std::exchange(last_on_device_, {})) blame([&] { work->wait(timeout_); });
+  }
   void fail(const std::string& why) noexcept override { pulse_.fail(why); }
 
  private:
@@ -124,8 +136,8 @@ class Connected final : public Communicator {
     try {
       operation();
       count_wait(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
-    } catch (const std::exception&) {
-      throw LostProcess(pulse_.diagnose());
+    } catch (const std::exception& e) {
+      throw LostProcess(fmt::format("{} ({})", pulse_.diagnose(), first_line(e)));
     }
   }
   template <class F>
@@ -136,6 +148,7 @@ class Connected final : public Communicator {
     c10d::Backend& group = tensors[0].is_cpu() ? *group_ : *device_group_;
     c10::intrusive_ptr<c10d::Work> work;
     blame([&] { work = operation(group, tensors); });
+    if (&group == device_group_.get()) last_on_device_ = work;
     return Pending([this, work, tensor, came = tensors[0], through_host] {
       blame([&] { work->wait(); });
       if (through_host) tensor.detach().copy_(came);
@@ -159,7 +172,9 @@ class Connected final : public Communicator {
   c10::intrusive_ptr<c10d::Store> store_;
   Pulse pulse_;
   c10::intrusive_ptr<c10d::Backend> group_;         // of CPUs
-  c10::intrusive_ptr<c10d::Backend> device_group_;  // of the devices, where they have one
+  c10::intrusive_ptr<c10d::Backend> device_group_;  // of the devices, where they have one: it does one thing after the other
+  c10::intrusive_ptr<c10d::Work> last_on_device_;
+  Milliseconds timeout_;
   int64_t gathered_ = 0;
 };
 

@@ -7,13 +7,14 @@
 #include <chrono>
 #include <mutex>
 #include <optional>
+#include <thread>
 #include <unordered_map>
 
 namespace tersor {
 namespace {
 
 thread_local Segment current_segment = Segment::kOther;
-thread_local bool scoped = false;  // whether this thread ever had a scope
+thread_local int scopes = 0;       // of this thread, now
 
 // Keeps the fullest of every `stride_` changes; when there are too many, of twice as many.
 class Recording {
@@ -154,6 +155,7 @@ class MetaAllocator final : public c10::Allocator {
 };
 
 bool installed = false;
+std::thread::id main_thread;  // that installed it
 
 // How what lies on the GPU is booked.
 class OnGpu {
@@ -197,11 +199,15 @@ Header* booking(const c10::DataPtr& memory) {
 
 }  // namespace
 
-MemoryScope::MemoryScope(Segment segment) : before_(std::exchange(current_segment, segment)) { scoped = true; }
-MemoryScope::~MemoryScope() { current_segment = before_; }
+MemoryScope::MemoryScope(Segment segment) : before_(std::exchange(current_segment, segment)) { ++scopes; }
+MemoryScope::~MemoryScope() {
+  current_segment = before_;
+  --scopes;
+}
 
 void install_memory_ledger() {
   if (std::exchange(installed, true)) return;
+  main_thread = std::this_thread::get_id();
   constexpr uint8_t kPriority = 100;
   c10::SetCPUAllocator(new HostAllocator, kPriority);
   c10::SetAllocator(at::kMeta, new MetaAllocator, kPriority);
@@ -215,7 +221,8 @@ void record_memory(at::DeviceType device) { ledger(device).record(); }
 std::vector<MemoryMoment> recorded_memory(at::DeviceType device) { return ledger(device).recorded(); }
 
 void note_allocated(const void* address, int64_t bytes) {
-  const Header header{bytes, scoped ? current_segment : Segment::kTemporary};
+  const bool in_backward = scopes == 0 && std::this_thread::get_id() != main_thread;
+  const Header header{bytes, in_backward ? Segment::kTemporary : current_segment};
   on_gpu().add(address, header);
   ledger(kGpu).add(header.segment, bytes);
 }

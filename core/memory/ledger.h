@@ -53,8 +53,8 @@ class MemoryScope {
 void install_memory_ledger();
 [[nodiscard]] bool memory_ledger_installed();
 
-// What the allocator of a process's GPU gives out and takes back; what it is for is known as in host memory. Threads without a scope
-// run backward passes: theirs is temporary.
+// What the allocator of a process's GPU gives out and takes back; what it is for is known as in host memory. Other threads
+// than the one that installed the ledger run backward passes: without a scope theirs is temporary.
 void note_allocated(const void* address, int64_t bytes);
 void note_released(const void* address);
 

@@ -151,9 +151,9 @@ at::Tensor Llama::hidden(const at::Tensor& tokens) {
   const int64_t length = tokens.size(1);
   TERSOR_CHECK(length <= config().max_position_embeddings, "{} positions, and the model knows {}", length,
                config().max_position_embeddings);
-  if (!rotary_.cos.defined() || rotary_.cos.size(0) < length)
-    rotary_ = rotary_tables(length, config().head_width(), config().rope_theta, embedding_.options().requires_grad(false));
-  const RotaryTables rotary{rotary_.cos.slice(0, 0, length), rotary_.sin.slice(0, 0, length)};
+  if (rotary_.empty() || rotary_.back().cos.size(0) < length)
+    rotary_.push_back(rotary_tables(length, config().head_width(), config().rope_theta, embedding_.options().requires_grad(false)));
+  const RotaryTables rotary{rotary_.back().cos.slice(0, 0, length), rotary_.back().sin.slice(0, 0, length)};
   at::Tensor x = at::embedding(embedding_, tokens.to(embedding_.device()));  // (B, L, hidden)
   for (size_t i = 0; i < blocks_.size(); ++i)
     x = with_weights(keeper_, static_cast<int64_t>(i), [&](const at::Tensor& in) { return blocks_[i]->forward(in, rotary, recompute_); }, x);

@@ -119,7 +119,7 @@ class Llama final : public torch::nn::Module {
   at::Tensor head_;       // (vocab, hidden); undefined when tied
   std::vector<std::shared_ptr<Block>> blocks_;
   std::shared_ptr<RmsNorm> norm_;
-  RotaryTables rotary_;  // of the longest sequence so far
+  std::vector<RotaryTables> rotary_;  // the last of the longest sequence so far; passes may be recorded with those before it
 };
 
 }  // namespace tersor

@@ -1,6 +1,7 @@
 #include "core/train/recorded_passes.h"
 
 #include "core/base/error.h"
+#include "core/base/log.h"
 
 namespace tersor {
 
@@ -10,8 +11,17 @@ void RecordedPasses::forget() {
   recorder_->forget();
 }
 
+void RecordedPasses::warn_where_nothing_repeats() {
+  constexpr int64_t kOften = 20;
+  if (repeated_ || ++forgotten_ != kOften) return;
+  log().warn("run.device.graphs: no two steps have as many targets, as where documents are padded, so nothing that was recorded is repeated; leave graphs out");
+}
+
 at::Tensor RecordedPasses::run(Optimizer& optimizer, const Batch& batch, double scale, const std::function<at::Tensor(const Batch&)>& passes) {
-  if (runs_ > 0 && (scale != scale_ || batch.inputs.sizes() != batch_.inputs.sizes())) forget();
+  if (runs_ > 0 && (scale != scale_ || batch.inputs.sizes() != batch_.inputs.sizes())) {
+    warn_where_nothing_repeats();
+    forget();
+  }
   scale_ = scale;
   if (runs_++ == 0) {  // what is made when first used, as libraries' handles and buffers, is made now
     batch_ = {batch.inputs.clone(), batch.targets.clone()};
@@ -33,6 +43,7 @@ at::Tensor RecordedPasses::run(Optimizer& optimizer, const Batch& batch, double 
     });
   } else {
     recorder_->replay();
+    repeated_ = true;
   }
   for (size_t i = 0; i < parameters_.size(); ++i) optimizer.receive(parameters_[i], results_[i + 1]);
   return results_[0].clone();

@@ -22,10 +22,14 @@ class RecordedPasses {
   void forget();
 
  private:
+  void warn_where_nothing_repeats();
+
   std::unique_ptr<Recorder> recorder_;
   Batch batch_;  // what the recording reads
   double scale_ = 0;
   int64_t runs_ = 0;                  // of this shape and scale
+  int64_t forgotten_ = 0;
+  bool repeated_ = false;
   std::vector<at::Tensor> results_;   // the loss, then gradients
   std::vector<size_t> parameters_;    // that those are of
 };

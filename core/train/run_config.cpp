@@ -45,7 +45,7 @@ void TrainSection::check(const ConfigNode& node, Diagnostics& out) const {
   if (steps.unit == Span::Unit::kSteps && (steps.value < 1 || steps.value != std::floor(steps.value)))
     out.add(nearest(node, {"steps"}), fmt::format("must be a whole number of steps, not {}", steps.value));
   if (steps.value > kMost) out.add(nearest(node, {"steps"}), fmt::format("{} is more than any run can count", steps.value));
-  if (steps.unit == Span::Unit::kFraction) out.add(nearest(node, {"steps"}), "must be a number of steps or of tokens");
+  if (steps.unit != Span::Unit::kSteps && steps.unit != Span::Unit::kTokens) out.add(nearest(node, {"steps"}), "must be a number of steps or of tokens");
 }
 
 void RunConfig::check(const ConfigNode& node, Diagnostics& out) const {
@@ -65,15 +65,6 @@ int64_t RunConfig::total_steps() const {
   return std::max<int64_t>(1, static_cast<int64_t>(std::ceil(train.steps.value / static_cast<double>(tokens_per_step()))));
 }
 
-namespace {
-
-bool on_gpu(const RunConfig& config) {
-  const std::string& device = config.run.device.type();
-  return device == "auto" ? devices().find("cuda")->build()->there() : device != "cpu";
-}
-
-}  // namespace
-
 RunConfig read_run_config(const ConfigNode& node, Diagnostics& diagnostics) {
   load_plugins(node, diagnostics);
   diagnostics.throw_if_any();
@@ -81,7 +72,7 @@ RunConfig read_run_config(const ConfigNode& node, Diagnostics& diagnostics) {
   read_fields(config, node, diagnostics);
   diagnostics.throw_if_any();
   // On a CPU all is in host memory anyway, and counts.
-  if (!on_gpu(config))
+  if (config.run.device.build()->type() == at::kCPU)
     for (GroupConfig& group : config.optimizer.groups) group.offload = false;
   return config;
 }

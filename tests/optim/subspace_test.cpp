@@ -1,5 +1,6 @@
 #include "optim/subspace.h"
 
+#include "core/memory/ledger.h"
 #include "tests/support/catch.h"
 #include "tests/support/single_param.h"
 
@@ -82,6 +83,21 @@ TEST_CASE("galore: moments are kept, turned or dropped at a refresh", "[optim]")
     const at::Tensor basis = param.slots()["left"];
     const at::Tensor carried = moments == "keep" ? old_m : moments == "reset" ? at::zeros_like(old_m) : basis.mm(old_basis.t()).mm(old_m);
     CHECK(at::allclose(param.slots()["inner.m"], 0.9 * carried + 0.1 * basis.mm(second), 1e-4, 1e-5));
+  }
+}
+
+TEST_CASE("galore: a gradient in bf16 is projected as it is, and is never whole in fp32", "[optim]") {
+  install_memory_ledger();
+  const at::Tensor g = normal({512, 4096}, "g").to(at::kBFloat16);
+  for (const std::string when : {"after_backward", "during_backward"}) {
+    SingleParam param(at::zeros({512, 4096}, at::kBFloat16), "{type: galore, rank: 8, refresh: never}", 0.01, ", update: " + when);
+    param.step(g);  // finds the basis, for which it is copied
+    reset_memory_peak();
+    const int64_t before = memory_now().of(Segment::kTemporary);
+    param.step(g);
+    CHECK(memory_peak().most_of(Segment::kTemporary) - before < g.numel() * 4);
+    const at::Tensor exact = 0.19 * param.slots()["left"].mm(g.to(at::kFloat));  // after two steps of β₁ = 0.9
+    CHECK((param.slots()["inner.m"] - exact).norm().item<double>() < 3e-3 * exact.norm().item<double>());
   }
 }
 

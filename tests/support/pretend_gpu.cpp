@@ -196,6 +196,7 @@ class PretendKind final : public DeviceKind {
   explicit PretendKind(const Config& config) : c_(config) {}
   std::unique_ptr<Recorder> recorder() const override { return c_.graphs ? std::make_unique<Again>() : nullptr; }
 
+  at::DeviceType type() const override { return at::kPrivateUse1; }
   bool there() const override { return true; }
   at::Device open(int) const override { return pretend_gpu(); }
   std::string name(int) const override { return "pretended"; }

@@ -61,7 +61,11 @@ std::vector<NamedRun> runs_of(const std::vector<MethodSummary>& methods) {
 
 std::string list(const auto& values) { return fmt::format("{}", fmt::join(values, ", ")); }
 
-std::string remark_on_tokens(const RunConfig& config) {
+std::string remark_on_tokens(const Suite& suite) {
+  const RunConfig& config = suite.cells.front().config;
+  const auto alike = [&](const Cell& cell) { return cell.config.total_steps() == config.total_steps() && cell.config.tokens_per_step() == config.tokens_per_step(); };
+  if (!std::all_of(suite.cells.begin(), suite.cells.end(), alike))
+    return fmt::format("Not every run has seen as many tokens; the loss is the mean over {} validation tokens.", format_count(static_cast<double>(config.evaluation.tokens)));
   return fmt::format("Every run: {} steps of {} tokens, {} in all; the loss is the mean over {} validation tokens, the same ones each time.",
                      config.total_steps(), config.tokens_per_step(),
                      format_count(static_cast<double>(config.total_steps() * config.tokens_per_step())),
@@ -91,7 +95,7 @@ std::vector<std::string> remarks_on(const Suite& suite, const std::vector<Method
     remarks.emplace_back("By plan: what the tensors of a step take at the fullest moment; nothing was trained. The program itself comes on top.");
     return remarks;
   }
-  remarks.push_back(remark_on_tokens(suite.cells.front().config));
+  remarks.push_back(remark_on_tokens(suite));
   remarks.push_back(remark_on_choice(suite.config));
   if (std::any_of(methods.begin(), methods.end(), [](const MethodSummary& m) { return m.at_edge; }))
     remarks.push_back("† the best rate is the largest or the smallest that was tried: a wider grid may find a better one.");

@@ -50,7 +50,7 @@ int run_suite(const Suite& suite, const BenchArguments& arguments, const std::st
 int bench(const BenchArguments& arguments) {
   const auto [files, overrides] = sort_words(arguments.words, {"--dry-run", "--retry", "--help"}, "configs/bench/smoke.yaml");
   if (files.size() != 1) throw user_error("bench takes one suite, and {} files are named; a suite `extends` others", files.size());
-  return run_suite(read_suite(files.front(), overrides), arguments, fmt::format("tersor bench {}", fmt::join(arguments.words, " ")));
+  return run_suite(read_suite(files.front(), overrides), arguments, "tersor bench " + quoted(arguments.words));
 }
 
 int sweep(const SweepArguments& a) {
@@ -85,8 +85,8 @@ void add_sweep_command(CLI::App& app, int& exit_code) {
   CLI::App* command = app.add_subcommand("sweep", "train with all combinations of values: option=[a,b,c] is an axis, run.seed=[1,2] the seeds");
   command->add_option("--name", arguments->name, "folder of the results; the name of the last file when absent");
   command->add_option("--out-dir", arguments->out_dir, "where that folder is made; bench when absent");
-  command->add_option("--jobs", arguments->jobs, "runs at a time; as many as fit when absent")->check(CLI::NonNegativeNumber);
-  command->add_option("--threads", arguments->threads, "CPU threads of each run")->check(CLI::PositiveNumber);
+  command->add_option("--jobs", arguments->jobs, "runs at a time; as many as fit when absent")->check(at_least_zero());
+  command->add_option("--threads", arguments->threads, "CPU threads of each run")->check(above_zero());
   command->add_option("--memory", arguments->memory, "memory that all runs together may take, for instance 24GiB");
   add_common_flags(command, *arguments);
   command->footer("tersor sweep configs/run/quickstart.yaml optimizer.lr=[0.001,0.003] run.seed=[1,2] train.steps=200");

@@ -3,11 +3,23 @@
 
 #include <CLI/CLI.hpp>
 
+#include <cmath>
 #include <filesystem>
 #include <string>
 #include <vector>
 
 namespace tersor {
+
+// For numbers on the command line: what CLI11 has of this tells of the largest number there is.
+[[nodiscard]] inline CLI::Validator at_least_zero(bool or_more = true) {
+  const auto check = [or_more](const std::string& text) {
+    double number = 0;
+    const bool good = CLI::detail::lexical_cast(text, number) && (or_more ? number >= 0 : number > 0) && std::isfinite(number);
+    return good ? std::string() : fmt::format("must be a number {} 0, not '{}'", or_more ? "of at least" : "above", text);
+  };
+  return {check, or_more ? "NONNEGATIVE" : "POSITIVE"};
+}
+[[nodiscard]] inline CLI::Validator above_zero() { return at_least_zero(false); }
 
 void add_train_command(CLI::App& app, int& exit_code);
 void add_plan_command(CLI::App& app, int& exit_code);

@@ -20,12 +20,28 @@ ConfigWords sort_words(const std::vector<std::string>& words, const std::vector<
                        fmt::join(flags, ", "));
     } else if (word.find('.') != std::string::npos && i + 1 < words.size() && !std::filesystem::exists(word) && !word.ends_with("ml")) {
       throw user_error("'{}' is no file; did you mean '{}={}'?", word, word, words[i + 1]);
+    } else if (word.find('.') != std::string::npos && !std::filesystem::exists(word) && !word.ends_with("ml")) {
+      throw user_error("'{}' is no file; an option is written '{}=value'", word, word);
     } else {
       sorted.files.emplace_back(word);
     }
   }
   if (sorted.files.empty()) throw user_error("name at least one configuration file, for instance {}", example);
   return sorted;
+}
+
+std::string quoted(const std::string& word) {
+  constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./=,:%+@";
+  if (!word.empty() && word.find_first_not_of(kPlain) == std::string::npos) return word;
+  std::string inside;
+  for (const char c : word) inside += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return "'" + inside + "'";
+}
+
+std::string quoted(const std::vector<std::string>& words) {
+  std::string line;
+  for (const std::string& word : words) line += (line.empty() ? "" : " ") + quoted(word);
+  return line;
 }
 
 }  // namespace tersor

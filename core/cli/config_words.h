@@ -18,4 +18,8 @@ struct ConfigWords {
 [[nodiscard]] ConfigWords sort_words(const std::vector<std::string>& words, const std::vector<std::string>& flags,
                                      std::string_view example = "configs/run/quickstart.yaml");
 
+// As a shell reads them back.
+[[nodiscard]] std::string quoted(const std::string& word);
+[[nodiscard]] std::string quoted(const std::vector<std::string>& words);
+
 }  // namespace tersor

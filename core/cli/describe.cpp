@@ -78,12 +78,27 @@ void describe_all() {
   }
 }
 
+// The kinds of values that have a language of their own.
+bool describe_kind(const std::string& wanted) {
+  if (wanted == "cadence")
+    fmt::print("\ncadence: when something happens\n  never\n  at SPAN\n  every SPAN [from SPAN] [until SPAN]\n"
+               "a SPAN being a number of steps (200), of tokens (10M tokens), of training flops (1e15 flops), or a part of the run's steps (80%)\n");
+  else if (wanted == "role")
+    fmt::print("\nrole: what a parameter is, for `match`: {}\n", fmt::join(kRoleNames, ", "));
+  else if (wanted == "match")
+    fmt::print("\nmatch: any, or {{role: …, name: …}}, each one value or a list; a name may have * and ?: {{role: [matrix, factor], name: \"*.mlp.*\"}}\n");
+  else
+    return false;
+  return true;
+}
+
 void describe(const std::string& wanted) {
   if (wanted.empty()) return describe_all();
+  const bool kind = describe_kind(wanted);
   RunConfig config;
   Walker walker("", wanted);
   config.fields(walker);
-  if (describe_methods(wanted) || walker.found) return;
+  if (describe_methods(wanted) || walker.found || kind) return;
   std::vector<std::string> known;
   for_each_option([&](FieldVisitor& v) { config.fields(v); }, [&](const Option& o) { known.push_back(o.name); });
   for (const auto& [axis, registry] : all_registries()) {

@@ -82,7 +82,7 @@ void add_eval_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("eval", "validation loss and perplexity of runs or checkpoints");
   command->add_option("runs", arguments->runs, "folders of runs or of checkpoints")->required();
   command->add_option("--data", arguments->data, "other token shards than those of the run");
-  command->add_option("--tokens", arguments->tokens, "how many tokens; as the run says when absent")->check(CLI::PositiveNumber);
+  command->add_option("--tokens", arguments->tokens, "how many tokens; as the run says when absent")->check(above_zero());
   command->add_flag("--ensemble", arguments->ensemble, "also the mean of all runs' probabilities, on what the first was validated on");
   command->callback([arguments] { eval(*arguments); });
 }

@@ -54,8 +54,8 @@ void add_generate_command(CLI::App& app) {
   command->add_option("run", arguments->run, "folder of a run or of a checkpoint")->required();
   command->add_option("--prompt", arguments->prompt, "text to go on from")->capture_default_str();
   command->add_option("--tokens", arguments->tokens, "most tokens to add")->check(CLI::Range(int64_t{1}, int64_t{1'000'000}))->capture_default_str();
-  command->add_option("--temperature", arguments->temperature, "0: the likeliest token each time")->check(CLI::NonNegativeNumber)->capture_default_str();
-  command->add_option("--top-k", arguments->top_k, "choose among the k likeliest; 0: among all")->check(CLI::NonNegativeNumber)->capture_default_str();
+  command->add_option("--temperature", arguments->temperature, "0: the likeliest token each time")->check(at_least_zero())->capture_default_str();
+  command->add_option("--top-k", arguments->top_k, "choose among the k likeliest; 0: among all")->check(at_least_zero())->capture_default_str();
   command->add_option("--seed", arguments->seed, "of the draws")->capture_default_str();
   command->callback([arguments] { generate(*arguments); });
 }

@@ -43,12 +43,12 @@ void print_verdict(const Fit& fit, int64_t peak, int64_t budget, const std::file
   std::fflush(stdout);  // the verdict comes last
   if (peak <= budget) return fmt::print("\nit fits: {} of {}\n", amount(peak), amount(budget));
   fmt::print(stderr, "\nas it is it does not fit: the peak of {} is {} above the budget of {}\n", amount(peak), amount(peak - budget), amount(budget));
-  const std::string words = fmt::format("{}", fmt::join(fit.words, " "));
+  const std::string words = quoted(fit.words);
   if (!fit.fits)
     return fmt::print(stderr, "nothing that is known here makes it fit; the nearest miss takes {}, {} too much, with\n  {}\n", amount(fit.peak),
                       amount(fit.peak - budget), words);
   fmt::print(stderr, "it fits, in {}, with\n  {}\n", amount(fit.peak), words);
-  for (const Saving& saving : fit.savings) fmt::print(stderr, "  {}: {}\n", fmt::join(saving.words, " "), price_of(saving));
+  for (const Saving& saving : fit.savings) fmt::print(stderr, "  {}: {}\n", quoted(saving.words), price_of(saving));
   if (output.empty())
     fmt::print(stderr, "--output FILE writes that configuration\n");
   else
@@ -67,6 +67,7 @@ int plan(const PlanArguments& a) {
     all.insert(all.end(), more.begin(), more.end());
     return read_run_config(files, all);
   };
+  if (!a.output.empty() && !budget) throw user_error("--output writes the configuration that fits a budget; give one with --budget");
   if (!a.output.empty() && std::filesystem::exists(a.output)) throw user_error("--output: '{}' is there already", a.output.string());
   const RunConfig config = read({});
   const RunPlan planned = plan_run(config);
@@ -98,16 +99,16 @@ void add_plan_command(CLI::App& app, int& exit_code) {
   auto arguments = std::make_shared<PlanArguments>();
   CLI::App* command = app.add_subcommand("plan", "memory, compute and schedule of a run, before anything is allocated");
   command->add_option("--flops", arguments->flops, "floating-point operations a second that are reached, to tell the time")
-      ->check(CLI::PositiveNumber);
+      ->check(above_zero());
   command->add_option("--budget", arguments->budget,
                       "memory that there is, for instance 24GiB; where the run does not fit, what makes it fit is looked for; exit code 2 where nothing does");
   command->add_option("--output", arguments->output, "with --budget: writes the configuration that fits");
   command->add_option("--ranks", arguments->ranks, "numbers of processes, for instance 2,8,64: what each holds and sends, sharded or not")
       ->delimiter(',')->check(CLI::Range(2, 4096));
   command->add_option("--bandwidth", arguments->bandwidth, "with --ranks: bytes a second that one process can send, to tell the time")
-      ->check(CLI::PositiveNumber);
+      ->check(above_zero());
   command->add_option("--latency", arguments->latency, "with --bandwidth: seconds that a message takes whatever its size")
-      ->check(CLI::PositiveNumber)->capture_default_str();
+      ->check(above_zero())->capture_default_str();
   command->add_flag("--measure", arguments->measure, "takes two real steps, and shows plan and measurement side by side");
   command->add_flag("--growth", arguments->growth, "when the model could be grown from a shallower one, by the guideline of G_stack");
   command->add_flag("--json", arguments->json, "exact numbers for machines");

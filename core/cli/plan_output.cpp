@@ -1,6 +1,7 @@
 #include "core/cli/plan_output.h"
 
 #include "core/base/quantity.h"
+#include "core/cli/config_words.h"
 
 namespace tersor {
 namespace {
@@ -63,7 +64,7 @@ void print_savings(const PlanOutput& o) {
   fmt::print("\nwhat would make it smaller, each by itself\n");
   const int64_t peak = o.plan.largest().memory.peak();
   for (const Saving& saving : o.savings)
-    fmt::print("  {:<40} {:>12}  {}\n", fmt::format("{}", fmt::join(saving.words, " ")), "−" + format_bytes(static_cast<double>(peak - saving.peak)), price_of(saving));
+    fmt::print("  {:<40} {:>12}  {}\n", quoted(saving.words), "−" + format_bytes(static_cast<double>(peak - saving.peak)), price_of(saving));
 }
 
 void print_measured(const PlanOutput& o) {

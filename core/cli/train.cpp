@@ -17,15 +17,6 @@ struct TrainArguments {
   bool dry_run = false;
 };
 
-// As a shell reads it back.
-std::string quoted(const std::string& word) {
-  constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./=,:%+@";
-  if (!word.empty() && word.find_first_not_of(kPlain) == std::string::npos) return word;
-  std::string inside;
-  for (const char c : word) inside += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return "'" + inside + "'";
-}
-
 // The cores of a machine are shared by the processes on it.
 void share_cores(const RunConfig& config, const Place& place) {
   if (config.run.threads > 0 || place.local_size == 1) return;
@@ -34,10 +25,17 @@ void share_cores(const RunConfig& config, const Place& place) {
 
 int train_alone(const std::string& program, const RunConfig& config) {
   Trainer trainer(config);
-  const int code = trainer.run();
+  const auto command = [&] { return fmt::format("{} train {} run.resume=auto", quoted(program), quoted((config.folder() / "config.yaml").string())); };  // with all options
+  int code = kExitFailed;
+  try {
+    code = trainer.run();
+  } catch (const UserError& e) {  // what was asked for was right, and something else was not
+    const auto saved = trainer.last_checkpoint();
+    throw std::runtime_error(fmt::format("{}\n{}", e.what(), saved ? fmt::format("the last checkpoint is '{}': once that is mended, go on with: {}", saved->string(), command())
+                                                                   : "there is no checkpoint yet"));
+  }
   if (code == kExitStopped) {
-    // All options, from wherever it is typed.
-    fmt::print("go on with: {} train {} run.resume=auto\n", quoted(program), quoted((config.folder() / "config.yaml").string()));
+    fmt::print("go on with: {}\n", command());
   }
   return code;
 }
@@ -54,8 +52,10 @@ int train_together(const RunConfig& config, const Place& place) {
   const auto kind = config.run.device.build();
   (void)kind->open(place.local_rank);
   const auto comm = connect(place, std::chrono::milliseconds(static_cast<int64_t>(1000 * config.distributed.timeout)), kind->connector());
+  bool accepted = false;
   try {
     Trainer trainer(config, *comm);
+    accepted = true;
     const int code = trainer.run();
     (void)comm->gather("");  // the store lives in the first process, which must not be the first to go
     if (code == kExitStopped && place.rank == 0) fmt::print("stopped and saved: go on by starting the processes in the same way, with run.resume=auto\n");
@@ -66,7 +66,7 @@ int train_together(const RunConfig& config, const Place& place) {
   } catch (const std::exception& e) {
     comm->fail(e.what());
     log().error("process {} of {}: {}", place.rank, place.size, e.what());
-    end_now(dynamic_cast<const UserError*>(&e) != nullptr ? kExitRejected : kExitFailed);
+    end_now(!accepted && dynamic_cast<const UserError*>(&e) != nullptr ? kExitRejected : kExitFailed);
   }
 }
 

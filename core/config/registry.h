@@ -142,17 +142,20 @@ class Choice {
       : type_(std::move(name)), default_type_(type_), default_options_(std::move(options)) {}
   Choice(const Choice& other)
       : type_(other.type_), default_type_(other.default_type_), default_options_(other.default_options_),
-        method_(other.method_ ? other.method_->clone() : nullptr) {}
+        mark_(other.mark_), method_(other.method_ ? other.method_->clone() : nullptr) {}
   Choice(Choice&&) noexcept = default;
   Choice& operator=(Choice other) noexcept {
     std::swap(type_, other.type_);
     std::swap(default_type_, other.default_type_);
     std::swap(default_options_, other.default_options_);
+    std::swap(mark_, other.mark_);
     std::swap(method_, other.method_);
     return *this;
   }
 
   [[nodiscard]] const std::string& type() const { return type_; }
+  // For messages: where it was written.
+  [[nodiscard]] const Mark& mark() const { return mark_; }
 
   template <class... Args>
   [[nodiscard]] std::unique_ptr<Interface> build(Args&&... args) const {
@@ -163,6 +166,7 @@ class Choice {
     const auto name = detail::chosen_type(node, registry(), type_, out);
     if (!name) return;
     type_ = *name;
+    mark_ = node.mark;
     method_ = make();
     ConfigNode named{.kind = ConfigNode::Kind::kMap, .mark = node.mark, .path = node.path};  // `rule: adamw` is an empty map
     method_->read(node.kind == ConfigNode::Kind::kMap ? node : named, out, type_);
@@ -197,6 +201,7 @@ class Choice {
   std::string type_;
   std::string default_type_;
   std::string default_options_;
+  Mark mark_;
   mutable std::unique_ptr<AnyMethod> method_;
 };
 

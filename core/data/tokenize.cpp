@@ -134,6 +134,44 @@ bool is_complete(const fs::path& folder, const nlohmann::ordered_json& made_from
          std::all_of(manifest.validation.shards.begin(), manifest.validation.shards.end(), exists);
 }
 
+std::string documents(int64_t count) { return fmt::format("{} document{}", count, count == 1 ? "" : "s"); }
+constexpr std::string_view kWhatADocumentIs = "a .txt is one document, unless lines <|endoftext|> part it, and of a .jsonl each line is one";
+
+// What is being made, in a folder of its own inside the output, until it is whole; what was there before stands till then.
+class Unfinished {
+ public:
+  explicit Unfinished(fs::path output) : output_(std::move(output)) {
+    std::error_code error;
+    fs::remove_all(folder(), error);
+    fs::create_directories(folder(), error);
+    if (error) throw user_error("'{}' cannot be created: {}", output_.string(), error.message());
+  }
+  ~Unfinished() {
+    std::error_code ignored;
+    fs::remove_all(folder(), ignored);
+  }
+  Unfinished(const Unfinished&) = delete;
+  Unfinished& operator=(const Unfinished&) = delete;
+
+  [[nodiscard]] fs::path folder() const { return output_ / ".unfinished"; }
+  // In the place of those that are there. While there is no manifest nothing is complete.
+  void put_in_place(const Manifest& manifest) const {
+    std::vector<fs::path> old;
+    if (fs::exists(output_ / Manifest::kFile)) {
+      const Manifest before = Manifest::read(output_);
+      for (const SplitEntry* split : {&before.train, &before.validation})
+        for (const ShardEntry& shard : split->shards) old.push_back(output_ / shard.file);
+      fs::remove(output_ / Manifest::kFile);
+    }
+    for (const fs::path& shard : old) fs::remove(shard);
+    for (const fs::directory_entry& made : fs::directory_iterator(folder())) fs::rename(made.path(), output_ / made.path().filename());
+    manifest.write(output_);
+  }
+
+ private:
+  fs::path output_;
+};
+
 }  // namespace
 
 TokenizeResult tokenize(const TokenizeOptions& options, const std::function<void(const std::string&)>& say) {
@@ -141,12 +179,12 @@ TokenizeResult tokenize(const TokenizeOptions& options, const std::function<void
   Manifest manifest{.tokenizer = "tokenizer.model", .made_from = describe_inputs(options, files)};
   if (!options.force && is_complete(options.output, manifest.made_from)) return {Manifest::read(options.output), true};
 
+  if (!options.force && fs::exists(options.output / Manifest::kFile) && Manifest::read(options.output).made_from != manifest.made_from)
+    throw user_error("'{}' holds tokens of another text, or made in another way; take another --output, or replace them with --force", options.output.string());
+
   if (!options.tokenizer.empty()) (void)Tokenizer(options.tokenizer);  // before anything is written
-  std::error_code error;
-  fs::create_directories(options.output, error);
-  if (error) throw user_error("'{}' cannot be created: {}", options.output.string(), error.message());
-  fs::remove(options.output / Manifest::kFile);  // until all shards are whole there is no manifest
-  const fs::path model = options.output / manifest.tokenizer;
+  const Unfinished unfinished(options.output);
+  const fs::path model = unfinished.folder() / manifest.tokenizer;
   if (options.tokenizer.empty()) {
     say(fmt::format("training a tokenizer of {} tokens", options.vocab_size));
     train_tokenizer(sample_lines(files), options.vocab_size, model);
@@ -159,8 +197,8 @@ TokenizeResult tokenize(const TokenizeOptions& options, const std::function<void
   manifest.tokenizer_sha256 = tokenizer.hash();
 
   say(fmt::format("encoding {} files", files.size()));
-  SplitWriter train(options.output, "train", options, manifest.vocab_size);
-  SplitWriter validation(options.output, "validation", options, manifest.vocab_size);
+  SplitWriter train(unfinished.folder(), "train", options, manifest.vocab_size);
+  SplitWriter validation(unfinished.folder(), "validation", options, manifest.vocab_size);
   int64_t number = 0;
   Encoder encoder(tokenizer, [&](std::span<const int32_t> tokens, size_t text_bytes) {
     ++number;
@@ -171,13 +209,11 @@ TokenizeResult tokenize(const TokenizeOptions& options, const std::function<void
   encoder.flush();
   manifest.train = train.finish();
   manifest.validation = validation.finish();
-  if (manifest.train.tokens == 0) throw user_error("no text is left to train on: the inputs hold {} documents, and --hold-out {} takes every {}th for "
-                     "validation", number, options.hold_out, options.hold_out);
+  if (manifest.train.tokens == 0) throw user_error("no text is left to train on: of {} in the inputs --hold-out {} takes every one for validation; {}",
+                                                   documents(number), options.hold_out, kWhatADocumentIs);
   if (options.hold_out > 0 && manifest.validation.documents == 0)
-    say(fmt::format("there are only {} documents, so none of them became validation: use a smaller --hold-out, or train with "
-                    "evaluation.every=never",
-                    number));
-  manifest.write(options.output);
+    say(fmt::format("of {} none became validation: use a smaller --hold-out, or train with evaluation.every=never; {}", documents(number), kWhatADocumentIs));
+  unfinished.put_in_place(manifest);
   return {manifest, false};
 }
 

@@ -76,10 +76,13 @@ void train_tokenizer(const std::vector<std::string>& sentences, int64_t vocab_si
   Sentences iterator(sentences);
   std::string serialized;
   const auto status = sentencepiece::SentencePieceTrainer::Train(options, &iterator, &serialized);
-  if (!status.ok())
-    throw user_error("a tokenizer of {} tokens cannot be trained on this text ({}); ask for fewer with --vocab-size",
-                     vocab_size, status.ToString());
-  write_whole(model, serialized);
+  if (status.ok()) return write_whole(model, serialized);
+  // What the library says of a vocabulary that is too small for the text's characters, or too large for what can be made of them.
+  const std::string why = status.ToString();
+  if (why.find("smaller than required_chars") != std::string::npos)
+    throw user_error("a tokenizer of {} tokens has no room for the text's characters and the 256 bytes; ask for more with --vocab-size", vocab_size);
+  throw user_error("a tokenizer of {} tokens cannot be trained on this text ({}); ask for fewer with --vocab-size", vocab_size,
+                   why.substr(why.find_last_of(']') == std::string::npos ? 0 : why.find_last_of(']') + 1));
 }
 
 }  // namespace tersor

@@ -18,11 +18,15 @@ class Freeze final : public Action {
     std::vector<std::string> names;
     for (const Param& param : context.optimizer.params())
       if (match_.matches(param)) names.push_back(param.name);
-    if (names.empty()) throw user_error("timeline: {} matches no parameter; mend its 'match' or remove it", context.name);
     for (const std::string& name : names) context.optimizer.set_frozen(name, frozen);
     if (context.optimizer.frozen().size() == context.optimizer.params().size())
       throw user_error("timeline: {} leaves no parameter to be trained", context.name);
     return fmt::format("{} {} of {} parameters", frozen ? "froze" : "freed", names.size(), context.optimizer.params().size());
+  }
+
+  void check(const Targets& targets) const override {
+    if (targets.params(match_) == static_cast<int64_t>(targets.model.params().size()) && frozen)
+      throw user_error("timeline: {} leaves no parameter to be trained", targets.action);
   }
 
  private:

@@ -52,10 +52,11 @@ class ResetMoments final : public Action {
     const at::Tensor all = at::tensor({count.zeroed, count.numbers}, at::kLong);  // of every process's share
     context.optimizer.comm().all_reduce(all).wait();
     count = {.zeroed = all[0].item<int64_t>(), .numbers = all[1].item<int64_t>()};
-    if (params == 0) throw user_error("timeline: reset_moments matches no parameter; mend its 'match' or remove it");
     return fmt::format("zeroed {:.1f} % of {} numbers of {} of {} parameters", 100.0 * static_cast<double>(count.zeroed) / static_cast<double>(std::max<int64_t>(1, count.numbers)),
                        count.numbers, params, context.optimizer.params().size());
   }
+
+  void check(const Targets& targets) const override { (void)targets.params(c_.match); }
 
  private:
   Config c_;

@@ -10,6 +10,13 @@ ActionRegistry& actions() {
   return registry;
 }
 
+int64_t Targets::params(const ParamMatch& match) const {
+  const std::vector<Param> all = model.params();
+  const int64_t count = std::count_if(all.begin(), all.end(), [&](const Param& param) { return match.matches(param); });
+  if (count == 0) throw user_error("timeline: {} matches no parameter; mend its 'match' or remove it", action);
+  return count;
+}
+
 std::vector<std::shared_ptr<Linear>> Targets::linears(const std::vector<std::string>& patterns) const {
   const ParameterizationConfig pattern{.targets = patterns};
   std::vector<std::shared_ptr<Linear>> found;

@@ -1,6 +1,7 @@
 #include "core/train/prepare.h"
 
 #include "core/base/error.h"
+#include "core/base/log.h"
 #include "core/base/pattern.h"
 #include "core/base/quantity.h"
 #include "core/interop/hugging_face.h"
@@ -20,7 +21,7 @@ void check_targets(const RunConfig& config) {
   for (const ParameterizationConfig& one : config.parameterization)
     for (const std::string& target : one.targets)
       if (std::none_of(linears.begin(), linears.end(), [&](const auto& linear) { return fits_pattern(target, linear->name()); }))
-        throw user_error("parameterization.targets: '{}' matches no weight; they are called like '{}'", target, linears.front()->name());
+        throw user_error("{}: parameterization.targets: '{}' matches no weight; they are called like '{}'", one.method.mark().text(), target, linears.front()->name());
 }
 
 // `peak` is of one process.
@@ -31,7 +32,7 @@ void check_memory(const RunConfig& config, int64_t peak, const Communicator& com
   const auto amount = [](int64_t bytes) { return format_bytes(static_cast<double>(bytes)); };
   throw user_error("the run will take {} and {} {}; 'tersor plan … --budget {}MiB' looks for what makes it fit, and run.memory_limit=0 "
                    "tries it as it is", amount(peak), amount(limit), config.run.memory_limit ? "are allowed by run.memory_limit" : "are free",
-                   limit >> 20);
+                   std::max<int64_t>(1, limit >> 20));
 }
 
 }  // namespace
@@ -60,9 +61,28 @@ Llama shapes_of(const RunConfig& config, const Structure& structure) {
   return {structure, at::TensorOptions(scalar_type(config)).device(at::kMeta), 0};
 }
 
+namespace {
+
+// What a run of this length makes nothing of.
+void warn_of_what_does_not_fit(const RunConfig& config, const RunPlan& plan) {
+  for (size_t i = 0; i < plan.actions.size(); ++i)
+    if (plan.actions[i].steps.empty())
+      log().warn("{}: timeline: {} is never due in {} steps", config.timeline[i].action.mark().text(), plan.actions[i].name, plan.steps);
+  const Progress end{.step = plan.steps, .total_steps = plan.steps, .total_tokens = plan.steps * config.tokens_per_step(),
+                     .flops = 6.0 * static_cast<double>(plan.stages.front().active * config.tokens_per_step())};
+  const int64_t warmup = steps_in(config.schedule.warmup, end);
+  const int64_t decay = config.schedule.type == ScheduleType::kWsd ? steps_in(config.schedule.decay, end) : 0;
+  if (warmup > plan.steps) log().warn("schedule.warmup takes {} steps, and the run has {}: the rate never reaches optimizer.lr", warmup, plan.steps);
+  else if (warmup + decay > plan.steps) log().warn("schedule: a warm-up of {} steps and a decay of {} do not fit into {}; the decay begins late", warmup, decay, plan.steps);
+}
+
+}  // namespace
+
 void validate(const RunConfig& config, const Communicator& comm) {
   check_targets(config);
-  const int64_t whole = plan_run(config).largest().memory.peak();
+  const RunPlan plan = plan_run(config);
+  if (comm.rank() == 0) warn_of_what_does_not_fit(config, plan);
+  const int64_t whole = plan.largest().memory.peak();
   const int64_t peak = comm.alone() ? whole : plan_processes(config, comm.size(), config.distributed.shard).peak;
   check_memory(config, peak, comm);
 }

@@ -1,5 +1,6 @@
 #include "core/train/savings.h"
 
+#include <limits>
 #include <map>
 
 #include "core/train/prepare.h"
@@ -24,8 +25,18 @@ double recompute_share(const RunConfig& config, Recompute what) {
   return again / flops_per_token(config, config.model.num_hidden_layers);
 }
 
-std::vector<std::string> for_all_groups(const RunConfig& config, const std::string& key, const std::string& value) {
-  std::vector<std::string> words;
+// The words that the others need before them: the list of groups, where no file has one.
+std::vector<std::string> written_groups(const ReadConfig& read) {
+  try {
+    (void)read({"optimizer.groups.0.offload=false"});
+    return {};
+  } catch (const UserError&) {
+    return {"optimizer.groups=[{match: any}]"};
+  }
+}
+
+std::vector<std::string> for_all_groups(const RunConfig& config, const ReadConfig& read, const std::string& key, const std::string& value) {
+  std::vector<std::string> words = written_groups(read);
   for (size_t i = 0; i < config.optimizer.groups.size(); ++i) words.push_back(fmt::format("optimizer.groups.{}.{}={}", i, key, value));
   return words;
 }
@@ -51,15 +62,15 @@ Choices recompute_choices(const RunConfig& config) {
 }
 
 // All options, in the order in which they are written into a configuration.
-std::vector<Choices> all_choices(const RunConfig& config) {
+std::vector<Choices> all_choices(const RunConfig& config, const ReadConfig& read) {
   std::vector<Choices> all;
   constexpr int64_t kSmallChunk = 256;
   if (config.train.loss_chunk > kSmallChunk)
     all.push_back({{{.words = {fmt::format("train.loss_chunk={}", kSmallChunk)}, .remark = "smaller products, which take a little longer"}}});
   all.push_back(update_choices(config));
   all.push_back(recompute_choices(config));
-  all.push_back({{{.words = for_all_groups(config, "projector", "int4"), .rounds = true, .remark = "bases with 4 bits a number"}}});
-  all.push_back({{{.words = for_all_groups(config, "state", "int8"), .rounds = true, .remark = "moments with 8 bits a number"}}});
+  all.push_back({{{.words = for_all_groups(config, read, "projector", "int4"), .rounds = true, .remark = "bases with 4 bits a number"}}});
+  all.push_back({{{.words = for_all_groups(config, read, "state", "int8"), .rounds = true, .remark = "moments with 8 bits a number"}}});
   if (config.run.dtype == Dtype::kFp32) all.push_back({{{.words = {"run.dtype=bf16"}, .rounds = true, .remark = "weights and products with 8 digits of 2"}}});
   if (config.parameterization.size() == 1 && config.parameterization.front().method.type() == "dense")
     all.push_back({{{.words = {"parameterization.method=int8"}, .rounds = true, .remark = "weights with 8 bits a number, as Q-GaLore"}}});
@@ -69,7 +80,7 @@ std::vector<Choices> all_choices(const RunConfig& config) {
 // Moments in host memory, of a run on a GPU. What comes and goes over the bus at some 25 GB/s keeps a GPU from some 400 TFLOP/s, where
 // it takes longer than what is computed meanwhile; for how long a step is, that is the most it can cost.
 Choices offload_choices(const RunConfig& config, const ReadConfig& read) {
-  const std::vector<std::string> words = for_all_groups(config, "offload", "true");
+  const std::vector<std::string> words = for_all_groups(config, read, "offload", "true");
   const auto& groups = config.optimizer.groups;
   const bool all = std::all_of(groups.begin(), groups.end(), [](const GroupConfig& g) { return g.offload; });
   if (all || !read(words).optimizer.groups.front().offload) return {};
@@ -104,7 +115,7 @@ class Peaks {
 // Those values that go with the run, their peaks filled in.
 std::vector<Choices> possible_choices(const ReadConfig& read, Peaks& peaks) {
   const RunConfig config = read({});
-  std::vector<Choices> possible = all_choices(config);
+  std::vector<Choices> possible = all_choices(config, read);
   possible.push_back(offload_choices(config, read));
   for (Choices& choices : possible) {
     std::erase_if(choices.values, [&](Saving& saving) {
@@ -123,7 +134,9 @@ struct Combination {
 
   [[nodiscard]] std::vector<std::string> words(int64_t micro_batch_size) const {
     std::vector<std::string> all{fmt::format("train.micro_batch_size={}", micro_batch_size)};
-    for (const Saving& saving : savings) all.insert(all.end(), saving.words.begin(), saving.words.end());
+    for (const Saving& saving : savings)
+      for (const std::string& word : saving.words)
+        if (std::find(all.begin(), all.end(), word) == all.end()) all.push_back(word);
     return all;
   }
 };
@@ -157,6 +170,20 @@ std::vector<int64_t> micro_batches(int64_t global_batch_size) {
   return all;
 }
 
+// The micro-batch with which a run is smallest, and its peak: the smallest one, or all at once, where gradients are not added up.
+struct Smallest {
+  int64_t micro_batch = 0;
+  int64_t peak = 0;
+};
+std::optional<Smallest> smallest(Peaks& peaks, const Combination& combination, const std::vector<int64_t>& sizes) {
+  std::optional<Smallest> found;
+  for (const int64_t size : {sizes.front(), sizes.back()}) {
+    const std::optional<int64_t> peak = peaks.of(combination.words(size));
+    if (peak && (!found || *peak < found->peak)) found = Smallest{size, *peak};
+  }
+  return found;
+}
+
 Fit fit_of(const Combination& combination, int64_t micro_batch, int64_t peak, int64_t budget) {
   Fit fit{.fits = peak <= budget, .savings = combination.savings, .micro_batch_size = micro_batch, .words = combination.words(micro_batch), .peak = peak};
   for (Saving& saving : fit.savings) saving.peak = 0;
@@ -169,6 +196,12 @@ std::vector<Saving> savings(const ReadConfig& read) {
   Peaks peaks(read);
   std::vector<Saving> all;
   for (const Choices& choices : possible_choices(read, peaks)) all.insert(all.end(), choices.values.begin(), choices.values.end());
+  const TrainSection train = read({}).train;
+  if (train.micro_batch_size < train.global_batch_size) {
+    Saving whole{.words = {fmt::format("train.micro_batch_size={}", train.global_batch_size)}, .remark = "gradients are not added up over micro-batches"};
+    whole.peak = peaks.of(whole.words).value_or(std::numeric_limits<int64_t>::max());
+    all.push_back(whole);
+  }
   std::erase_if(all, [now = peaks.of({}).value()](const Saving& saving) { return saving.peak >= now; });
   std::stable_sort(all.begin(), all.end(), [](const Saving& a, const Saving& b) { return a.peak < b.peak; });
   return all;
@@ -183,18 +216,25 @@ Fit fit_budget(const ReadConfig& read, int64_t budget) {
     return std::tuple(a.savings.size(), a.more_compute) < std::tuple(b.savings.size(), b.more_compute);
   });
   std::optional<Fit> nearest;
-  if (const auto least = peaks.of(most.words(sizes.front())); least && *least > budget) return fit_of(most, sizes.front(), *least, budget);
+  if (const auto least = smallest(peaks, most, sizes); least && least->peak > budget) return fit_of(most, least->micro_batch, least->peak, budget);
   for (const Combination& combination : all) {
-    const std::optional<int64_t> least = peaks.of(combination.words(sizes.front()));
+    const std::optional<Smallest> least = smallest(peaks, combination, sizes);
     if (!least) continue;
-    if (!nearest || *least < nearest->peak) nearest = fit_of(combination, sizes.front(), *least, budget);
-    if (*least > budget) continue;
-    Fit best = fit_of(combination, sizes.front(), *least, budget);
-    for (size_t low = 1, high = sizes.size(); low < high;) {  // sizes below `low` fit, those from `high` on do not
+    if (!nearest || least->peak < nearest->peak) nearest = fit_of(combination, least->micro_batch, least->peak, budget);
+    if (least->peak > budget) continue;
+    Fit best = fit_of(combination, least->micro_batch, least->peak, budget);
+    const auto fits = [&](int64_t size) {
+      const std::optional<int64_t> peak = peaks.of(combination.words(size));
+      if (peak && *peak <= budget) best = fit_of(combination, size, *peak, budget);
+      return peak && *peak <= budget;
+    };
+    if (fits(sizes.back())) return best;
+    for (size_t low = 0, high = sizes.size() - 1; low < high;) {  // sizes below `low` fit, those from `high` on do not
       const size_t middle = (low + high) / 2;
-      const std::optional<int64_t> peak = peaks.of(combination.words(sizes[middle]));
-      if (peak && *peak <= budget) best = fit_of(combination, sizes[middle], *peak, budget);
-      (peak && *peak <= budget ? low : high) = (peak && *peak <= budget) ? middle + 1 : middle;
+      if (fits(sizes[middle]))
+        low = middle + 1;
+      else
+        high = middle;
     }
     return best;
   }

@@ -159,10 +159,13 @@ int Trainer::run() {
     report_step(report);
     if (report.stops) {
       const auto saved = folder_->checkpoints().latest();
-      log().error("step {}: a gradient is infinite or not a number, and the run ends. {} Lower optimizer.lr, set optimizer.clip_norm, or "
-                  "let such steps pass with optimizer.on_nonfinite=skip (at most {} in a row)",
-                  step, saved ? fmt::format("The last checkpoint is '{}'.", saved->string()) : "There is no checkpoint yet.",
-                  kMaxConsecutiveSkips);
+      const bool skips = config_.optimizer.on_nonfinite == OnNonfinite::kSkip;
+      const std::string what = skips ? fmt::format("{} steps in a row had gradients that are infinite or not numbers", kMaxConsecutiveSkips)
+                                     : "a gradient is infinite or not a number";
+      const std::string others = skips ? "" : fmt::format(", or let such steps pass with optimizer.on_nonfinite=skip (at most {} in a row)", kMaxConsecutiveSkips);
+      log().error("step {}: {}, and the run ends. {} Lower optimizer.lr{}{}", step, what,
+                  saved ? fmt::format("The last checkpoint is '{}'.", saved->string()) : "There is no checkpoint yet.",
+                  config_.optimizer.clip_norm ? " or optimizer.clip_norm" : ", set optimizer.clip_norm", others);
       return finish("failed", step, kExitFailed);
     }
     if (!report.skipped) consecutive_skips_ = 0;
@@ -207,6 +210,7 @@ bool Trainer::train_step(const Progress& progress, StepReport& report) {
   run_timeline(Phase::kAfterUpdate, progress, report.lr);
   report.data_ms = done->data_ms;
   report.update_ms = done->update_ms;
+  comm_.settle();
   report.loss = done->loss.item<double>();
   report.grad_norm = done->outcome.grad_norm;
   report.norm_is_estimate = done->outcome.norm_is_estimate;

@@ -27,6 +27,8 @@ class Trainer {
 
   // Trains to the end or to a stop signal. Returns the exit code.
   int run();
+  // The newest whole one of this run.
+  [[nodiscard]] std::optional<std::filesystem::path> last_checkpoint() const { return folder_->checkpoints().latest(); }
 
  private:
   struct Timing;

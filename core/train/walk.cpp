@@ -47,7 +47,7 @@ class Walk {
       if (actions_[i]->phase() == phase && config_.timeline[i].when.due(now_)) act(i);
   }
 
-  void act(size_t i) {
+  void act(size_t i) try {
     visitor_.due(i, now_.step);
     if (!checked_[i]) actions_[i]->check({shapes_, config_.timeline[i].action.type()});
     checked_[i] = true;
@@ -57,6 +57,8 @@ class Walk {
     if (other_model) checked_.assign(actions_.size(), false);
     changed_ = changed_ || other_model || settings_.global_batch_size != before.global_batch_size ||
                settings_.micro_batch_size != before.micro_batch_size || settings_.sequence_length != before.sequence_length;
+  } catch (const UserError& e) {
+    throw user_error("{}: {}", config_.timeline[i].action.mark().text(), e.what());
   }
 
   const RunConfig& config_;

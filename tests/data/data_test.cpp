@@ -266,7 +266,16 @@ TEST_CASE("tokenize: text comes back, documents are held out, and nothing is don
 
   CHECK(tokenize(options, silent).was_complete);
   write_whole(folder / "text" / "25.txt", "the people");
-  CHECK_FALSE(tokenize(options, silent).was_complete);
+  CHECK_THROWS_WITH(tokenize(options, silent), Catch::Contains("holds tokens of another text"));
+  TokenizeOptions forced = options;
+  forced.force = true;
+  write_whole(folder / "text" / "26.jsonl", "not json\n");
+  const std::string before = read_text(folder / "tokens" / "manifest.json");
+  CHECK_THROWS_WITH(tokenize(forced, silent), Catch::Contains("26.jsonl:1"));
+  CHECK(read_text(folder / "tokens" / "manifest.json") == before);  // what was there stands
+  fs::remove(folder / "text" / "26.jsonl");
+  CHECK_FALSE(tokenize(forced, silent).was_complete);
+  CHECK_FALSE(fs::exists(folder / "tokens" / ".unfinished"));
   fs::remove(folder / "tokens" / result.manifest.train.shards[1].file);
   CHECK_FALSE(tokenize(options, silent).was_complete);
 }
@@ -276,6 +285,8 @@ TEST_CASE("tokenize: a vocabulary too large for the text is refused with a remed
   write_whole(folder / "a.txt", some_text(5, 1));
   CHECK_THROWS_WITH(tokenize({.inputs = {folder / "a.txt"}, .output = folder / "t", .vocab_size = 30000}, [](const std::string&) {}),
                     Catch::Contains("ask for fewer with --vocab-size"));
+  CHECK_THROWS_WITH(tokenize({.inputs = {folder / "a.txt"}, .output = folder / "t", .vocab_size = 64}, [](const std::string&) {}),
+                    Catch::Contains("ask for more with --vocab-size"));
   write_whole(folder / "a.txt", "  \n");
   CHECK_THROWS_WITH(tokenize({.inputs = {folder / "a.txt"}, .output = folder / "t"}, [](const std::string&) {}),
                     Catch::Contains("no text"));

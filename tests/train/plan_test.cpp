@@ -1,6 +1,4 @@
 // What is planned is what happens: bytes to the byte where they are exact, and within stated bounds where they are estimates.
-#include <sys/resource.h>
-
 #include "core/growth/growth.h"
 #include "core/train/run_plan.h"
 #include "tests/support/catch.h"
@@ -186,6 +184,9 @@ TEST_CASE("plan: an action that will find nothing to act on is refused before th
   CHECK(refusal("[{do: merge, when: at 4}, " + lora + "]").empty());  // written before, due after
   CHECK_THAT(refusal("[{do: {type: prune}, when: at 2}]"), Catch::Contains("masked"));
   CHECK_THAT(refusal("[{do: {type: reparameterize, targets: ['*.nothing'], method: {type: lora}}, when: at 3}]"), Catch::Contains("fit no weight"));
+  CHECK_THAT(refusal("[{do: {type: freeze, match: {name: '*.mlpp.*'}}, when: at 3}]"), Catch::Contains("freeze matches no parameter"));
+  CHECK_THAT(refusal("[{do: freeze, when: at 3}]"), Catch::Contains("leaves no parameter to be trained"));
+  CHECK_THAT(refusal("[{do: {type: reset_moments, match: {role: sparse}}, when: at 3}]"), Catch::Contains("reset_moments matches no parameter"));
 }
 
 TEST_CASE("plan: whole gradients are needed when projected rules say so", "[plan]") {
@@ -241,83 +242,6 @@ TEST_CASE("plan: stages, compute and due steps are those of the run", "[plan]") 
   CHECK(plan.actions[0].steps == std::vector<int64_t>{2, 4, 6});
   CHECK(plan.actions[1].steps == std::vector<int64_t>{3});
   CHECK(plan_run(tiny_config(folder.path(), {"optimizer.update=during_backward"})).passes == 1.5);
-}
-
-// Exit code and standard output of the program.
-std::pair<int, std::string> program(const TemporaryFolder& folder, const std::string& words) {
-  const fs::path out = folder / "out";
-  const int status = std::system(
-      fmt::format("cd {} && {} plan {} >{} 2>{}", TERSOR_SOURCE_DIR, TERSOR_PROGRAM, words, out.string(), (folder / "err").string())
-          .c_str());
-  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_text(out)};
-}
-
-// Processor time of the programs that have ended: other processes do not count.
-double seconds_of_children() {
-  rusage used{};
-  getrusage(RUSAGE_CHILDREN, &used);
-  const auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec); };
-  return seconds(used.ru_utime) + seconds(used.ru_stime);
-}
-
-TEST_CASE("plan: a 7B model is planned in two seconds, and told whether it fits", "[plan]") {
-  const TemporaryFolder folder;
-  const std::string words =
-      "configs/model/llama_7b.yaml configs/data/synthetic.yaml configs/method/galore_int8.yaml run.dtype=bf16 "
-      "'train={steps: 150000, global_batch_size: 1, micro_batch_size: 1}' optimizer.update=during_backward ";
-  const double before = seconds_of_children();
-  CHECK(program(folder, words).first == kExitDone);
-  CHECK(seconds_of_children() - before < 2);
-  const auto [code, text] = program(folder, words + "--json --flops 50e12 --budget 14GiB");
-  CHECK(code == kExitDone);  // something makes it fit
-  const Json json = Json::parse(text);
-  CHECK(json["stages"][0]["parameters"] == 6738415616);
-  CHECK(json["stages"][0]["memory"]["weights_bytes"] == 2 * 6738415616);
-  CHECK_FALSE(json["budget"]["fits"].get<bool>());
-  CHECK(json["budget"]["found"].get<bool>());
-  CHECK(json["budget"]["peak_bytes"].get<int64_t>() <= int64_t{14} << 30);
-  CHECK(json["seconds"].get<double>() == Approx(json["flops"].get<double>() / 50e12));
-  CHECK(program(folder, words + "--budget 200GiB").first == kExitDone);
-  CHECK(program(folder, words + "--budget 2GiB").first == kExitRejected);
-  CHECK_THAT(read_text(folder / "err"), Catch::Contains("the nearest miss takes"));
-  CHECK(program(folder, words + "--budget much").first == kExitRejected);
-}
-
-TEST_CASE("plan: moments in host memory are planned for a GPU, and what that costs", "[plan]") {
-  const TemporaryFolder folder;
-  const std::string words =
-      "configs/model/llama_1b.yaml configs/data/synthetic.yaml configs/method/adamw.yaml run.dtype=bf16 optimizer.update=during_backward optimizer.clip_norm=~ "
-      "'train={steps: 100, global_batch_size: 512, micro_batch_size: 1, recompute: block}' ";
-  const auto offered = [&](const std::string& more) {
-    const Json json = Json::parse(program(folder, words + more + " --json").second);
-    for (const Json& saving : json["savings"])
-      if (saving["words"].dump().find("offload=true") != std::string::npos) return std::optional(saving);
-    return std::optional<Json>();
-  };
-  CHECK_FALSE(offered("run.device=cpu"));
-  const std::optional<Json> saving = offered("run.device=cuda");
-  REQUIRE(saving);
-  CHECK(saving->at("more_compute").get<double>() > 0.01);
-  CHECK(saving->at("more_compute").get<double>() < 1);
-  CHECK_FALSE(offered("run.device=cuda optimizer.groups.0.offload=true"));
-  // AdamW's moments in fp32 are eight bytes a number, and one group's come and go.
-  const auto peak = [&](const std::string& more) { return Json::parse(program(folder, words + more + " --json").second)["stages"][0]["memory"]["peak_bytes"].get<double>(); };
-  const double parameters = 1.34e9;
-  CHECK(peak("run.device=cuda") - peak("run.device=cuda optimizer.groups.0.offload=true") > 0.85 * 8 * parameters);
-  CHECK(program(folder, words + "run.device=cuda --budget 8.5GiB").first == kExitDone);
-}
-
-TEST_CASE("plan: growth is advised by the guideline", "[plan][growth]") {
-  const TemporaryFolder folder;
-  const std::string words =
-      "configs/model/llama_1b.yaml configs/data/synthetic.yaml configs/method/adamw.yaml train.steps='10T tokens' --growth ";
-  const Json json = Json::parse(program(folder, words + "--json").second);
-  const Json& guideline = json["growth"]["guideline"];
-  CHECK(guideline["factor"] == 4);
-  CHECK(guideline["from_blocks"] == 6);
-  CHECK(guideline["tokens"].get<double>() ==
-        Approx(stacking_tokens(json["stages"][0]["parameters"].get<double>(), json["tokens"].get<double>())));
-  CHECK_THAT(program(folder, words).second, Catch::Contains("model.num_hidden_layers=6"));
 }
 
 }  // namespace

@@ -7,9 +7,11 @@
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
+#include <bit>
 #include <cstddef>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 
 #include "kernels/gpu.h"
 
@@ -67,16 +69,30 @@ __device__ __forceinline__ float rounded(float x) {  // as T holds it
 template <class T>
 inline constexpr int kPack = 16 / static_cast<int>(sizeof(T));
 
-// N numbers that are read and written at once, or kPack of them at a time.
 template <class T, int N>
 struct alignas(sizeof(T) * N) Pack {
   T x[N];
 };
+
+// So many bytes for one instruction. Packs that are stored by assignment nvcc takes apart in places.
+template <size_t kBytes>
+using Word = std::conditional_t<kBytes == 16, uint4,
+                                std::conditional_t<kBytes == 8, uint2, std::conditional_t<kBytes == 4, uint32_t, std::conditional_t<kBytes == 2, uint16_t, uint8_t>>>>;
+template <int N, class T>
+__device__ __forceinline__ Pack<T, N> load_whole(const T* from) {
+  return std::bit_cast<Pack<T, N>>(*reinterpret_cast<const Word<sizeof(T) * N>*>(from));
+}
+template <int N, class T>
+__device__ __forceinline__ void store_whole(T* to, const Pack<T, N>& pack) {
+  __stwb(reinterpret_cast<Word<sizeof(T) * N>*>(to), std::bit_cast<Word<sizeof(T) * N>>(pack));
+}
+
+// N numbers that are read and written at once, or kPack of them at a time.
 template <int N, class T>
 __device__ __forceinline__ void load_pack(const T* from, float (&to)[N]) {
   constexpr int kAtOnce = N < kPack<T> ? N : kPack<T>;
   for (int first = 0; first < N; first += kAtOnce) {
-    const auto pack = *reinterpret_cast<const Pack<T, kAtOnce>*>(from + first);
+    const auto pack = load_whole<kAtOnce>(from + first);
     for (int i = 0; i < kAtOnce; ++i) to[first + i] = to_float(pack.x[i]);
   }
 }
@@ -86,7 +102,7 @@ __device__ __forceinline__ void store_pack(T* to, const float (&from)[N]) {
   for (int first = 0; first < N; first += kAtOnce) {
     Pack<T, kAtOnce> pack;
     for (int i = 0; i < kAtOnce; ++i) store(pack.x[i], from[first + i]);
-    *reinterpret_cast<Pack<T, kAtOnce>*>(to + first) = pack;
+    store_whole(to + first, pack);
   }
 }
 
@@ -107,63 +123,6 @@ template <int N, class Each>
 __device__ __forceinline__ void for_each_pack(int64_t size, Each each) {
   const int64_t stride = int64_t{gridDim.x} * kThreadsByPack * N;
   for (int64_t i = (int64_t{blockIdx.x} * kThreadsByPack + threadIdx.x) * N; i < size; i += stride) each(i);
-}
-
-// The same for what goes over all in strides of 256 numbers of a row, a warp each. Blocks stay for more than one, for whatever they
-// prepare for them.
-struct WarpPlace {
-  int64_t block;   // the place of what is kept once for 256 numbers
-  int64_t row;
-  int64_t column;  // of the lane's first number
-  int there;       // how many of its numbers are in the row
-};
-inline constexpr int kEachOfWarp = 8;
-inline constexpr int64_t kWarpBlock = int64_t{kEachOfWarp} * kLanes;
-
-inline Grid by_warp(int64_t rows, int64_t columns) {
-  constexpr int64_t kStaying = 2048;
-  const int64_t blocks = divide_up(rows * divide_up(columns, kWarpBlock), kThreadsByPack / kLanes);
-  return {.blocks = blocks < kStaying ? blocks : kStaying, .threads = kThreadsByPack};
-}
-template <class Each>
-__device__ __forceinline__ void for_each_warp_block(int64_t rows, int64_t columns, Each each) {
-  constexpr int64_t kWarps = kThreadsByPack / kLanes;
-  const int64_t in_row = divide_up(columns, kWarpBlock);
-  for (int64_t block = int64_t{blockIdx.x} * kWarps + threadIdx.x / kLanes; block < rows * in_row; block += int64_t{gridDim.x} * kWarps) {
-    const int64_t column = block % in_row * kWarpBlock + int64_t{threadIdx.x % kLanes} * kEachOfWarp;
-    const int64_t left = columns - column;
-    each(WarpPlace{block, block / in_row, column, left < 0 ? 0 : left < kEachOfWarp ? static_cast<int>(left) : kEachOfWarp});
-  }
-}
-// The lane's numbers, zeros for those that are not there. `packed`: all or none are, and they may be read in packs.
-template <class T>
-__device__ __forceinline__ void load_own(const T* from, int there, bool packed, float (&to)[kEachOfWarp]) {
-  if (packed && there > 0) return load_pack(from, to);
-  for (int i = 0; i < kEachOfWarp; ++i) to[i] = i < there ? to_float(from[i]) : 0;
-}
-template <class T>
-__device__ __forceinline__ void store_own(T* to, int there, bool packed, const float (&from)[kEachOfWarp]) {
-  if (packed && there > 0) return store_pack(to, from);
-  for (int i = 0; i < kEachOfWarp; ++i)
-    if (i < there) store(to[i], from[i]);
-}
-__device__ __forceinline__ void load_own(const uint8_t* from, int there, bool packed, uint8_t (&to)[kEachOfWarp]) {
-  Pack<uint8_t, kEachOfWarp> codes{};
-  if (packed && there > 0)
-    codes = *reinterpret_cast<const Pack<uint8_t, kEachOfWarp>*>(from);
-  else
-    for (int i = 0; i < kEachOfWarp; ++i)
-      if (i < there) codes.x[i] = from[i];
-  for (int i = 0; i < kEachOfWarp; ++i) to[i] = codes.x[i];
-}
-__device__ __forceinline__ void store_own(uint8_t* to, int there, bool packed, const uint8_t (&from)[kEachOfWarp]) {
-  Pack<uint8_t, kEachOfWarp> codes;
-  for (int i = 0; i < kEachOfWarp; ++i) codes.x[i] = from[i];
-  if (packed && there > 0)
-    *reinterpret_cast<Pack<uint8_t, kEachOfWarp>*>(to) = codes;
-  else
-    for (int i = 0; i < kEachOfWarp; ++i)
-      if (i < there) to[i] = codes.x[i];
 }
 
 // Calls f with a number of the type.

@@ -1,5 +1,5 @@
 #include "core/base/rng.h"
-#include "kernels/launch.h"
+#include "kernels/warp_blocks.h"
 
 namespace tersor::kernels::gpu {
 namespace {
@@ -10,29 +10,18 @@ constexpr float kSmallestRange = 1e-5f;
 // A lane's codes, as they lie in a row: 8 bits each, or two of 4 bits a byte, the lower half first. `packed`: its bytes are aligned.
 template <int kBits>
 struct OwnCodes {
+  static constexpr int kBytes = kEachOfWarp * kBits / 8;
   uint8_t x[kEachOfWarp];
 
+  __device__ static int bytes_of(const WarpPlace& at) { return (at.there * kBits + 7) / 8; }
   __device__ void load(const uint8_t* row, const WarpPlace& at, bool packed) {
-    if constexpr (kBits == 8) return load_own(row + at.column, at.there, packed, x);
-    const uint8_t* from = row + at.column / 2;
-    Pack<uint8_t, kEachOfWarp / 2> pairs{};
-    if (packed && at.there > 0)
-      pairs = *reinterpret_cast<const Pack<uint8_t, kEachOfWarp / 2>*>(from);
-    else
-      for (int i = 0; i < kEachOfWarp / 2; ++i)
-        if (2 * i < at.there) pairs.x[i] = from[i];
-    for (int i = 0; i < kEachOfWarp; ++i) x[i] = pairs.x[i / 2] >> (i % 2 * 4) & 0xf;
+    const auto bytes = load_bytes<kBytes>(row + at.column * kBits / 8, bytes_of(at), packed);
+    for (int i = 0; i < kEachOfWarp; ++i) x[i] = kBits == 8 ? bytes.x[i % kBytes] : bytes.x[i / 2] >> (i % 2 * 4) & 0xf;
   }
   __device__ void store(uint8_t* row, const WarpPlace& at, bool packed) const {
-    if constexpr (kBits == 8) return store_own(row + at.column, at.there, packed, x);
-    uint8_t* to = row + at.column / 2;
-    Pack<uint8_t, kEachOfWarp / 2> pairs;
-    for (int i = 0; i < kEachOfWarp / 2; ++i) pairs.x[i] = static_cast<uint8_t>(x[2 * i] | x[2 * i + 1] << 4);
-    if (packed && at.there > 0)
-      *reinterpret_cast<Pack<uint8_t, kEachOfWarp / 2>*>(to) = pairs;
-    else
-      for (int i = 0; i < kEachOfWarp / 2; ++i)
-        if (2 * i < at.there) to[i] = pairs.x[i];
+    Pack<uint8_t, kBytes> bytes;
+    for (int i = 0; i < kBytes; ++i) bytes.x[i] = kBits == 8 ? x[i] : static_cast<uint8_t>(x[2 * i % kEachOfWarp] | x[(2 * i + 1) % kEachOfWarp] << 4);
+    store_bytes(row + at.column * kBits / 8, bytes_of(at), packed, bytes);
   }
 };
 

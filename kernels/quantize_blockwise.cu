@@ -1,5 +1,6 @@
 #include "kernels/adamw_math.h"
 #include "kernels/dynamic_key.h"
+#include "kernels/warp_blocks.h"
 
 namespace tersor::kernels::gpu {
 namespace {
@@ -32,10 +33,9 @@ struct Share {
   float x[kEachOfWarp];
 
   __device__ void decode(const Codes& from, const WarpPlace& at, int64_t first, bool packed, const Tables& tables) {
-    uint8_t codes[kEachOfWarp];
-    load_own(from.codes + first, at.there, packed, codes);
+    const auto codes = load_bytes<kEachOfWarp>(from.codes + first, at.there, packed);
     const float scale = from.scales[at.block];
-    for (int e = 0; e < kEachOfWarp; ++e) x[e] = e < at.there ? tables.values[codes[e]] * scale : 0;
+    for (int e = 0; e < kEachOfWarp; ++e) x[e] = e < at.there ? tables.values[codes.x[e]] * scale : 0;
   }
   // All lanes have read the scale by then.
   __device__ void encode(const Codes& to, const WarpPlace& at, int64_t first, bool packed, const Tables& tables) const {
@@ -46,9 +46,9 @@ struct Share {
     }
     largest = warp_max(largest);
     const float scale = std::bit_cast<float>(largest);
-    uint8_t codes[kEachOfWarp];
-    for (int e = 0; e < kEachOfWarp; ++e) codes[e] = largest == 0 ? static_cast<uint8_t>(to.map.zero) : nearest(x[e] / scale, tables);
-    store_own(to.codes + first, at.there, packed, codes);
+    Pack<uint8_t, kEachOfWarp> codes;
+    for (int e = 0; e < kEachOfWarp; ++e) codes.x[e] = largest == 0 ? static_cast<uint8_t>(to.map.zero) : nearest(x[e] / scale, tables);
+    store_bytes(to.codes + first, at.there, packed, codes);
     if (threadIdx.x % kLanes == 0) to.scales[at.block] = scale;
   }
 };

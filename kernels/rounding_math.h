@@ -29,7 +29,7 @@ __device__ __forceinline__ void store_rounded(bf16* to, const float (&x)[N], con
   } else {
     for (int j = 0; j < N; ++j) pack.x[j] = rounded_up_or_down(x[j], draw_of(rounding, i + j));
   }
-  *reinterpret_cast<Pack<uint16_t, N>*>(to) = pack;
+  store_whole(reinterpret_cast<uint16_t*>(to), pack);
 }
 
 }  // namespace tersor::kernels::gpu

@@ -16,12 +16,12 @@ struct Softmax {
   __device__ void add(const float (&logits)[N]) {
     float most = logits[0];
     for (int j = 1; j < N; ++j) most = fmaxf(most, logits[j]);
-    if (most == -INFINITY) return;
     if (most > largest) {
       sum *= expf(largest - most);  // 0 the first time
       largest = most;
     }
-    for (int j = 0; j < N; ++j) sum += expf(logits[j] - largest);
+    const float base = largest == -INFINITY ? 0 : largest;
+    for (int j = 0; j < N; ++j) sum += expf(logits[j] - base);
   }
 };
 

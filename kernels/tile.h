@@ -34,7 +34,8 @@ struct Matrix {
   __device__ Window<T> from(int64_t row, int64_t column) const { return {at + row * columns + column, columns, some_of(rows - row), some_of(columns - column)}; }
 
  private:
-  __device__ static int some_of(int64_t left) { return left < kLanes * kLanes ? static_cast<int>(left) : static_cast<int>(kLanes * kLanes); }
+  static constexpr int kMoreThanTiles = 1024;
+  __device__ static int some_of(int64_t left) { return left < kMoreThanTiles ? static_cast<int>(left) : kMoreThanTiles; }
 };
 
 template <class T, int kRows_, int kColumns_>

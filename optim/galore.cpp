@@ -9,7 +9,8 @@
 // kept, for the norm of the gradient:  ‖G‖² ≈ ‖R‖² + ‖S(G − G·QᵀQ)‖²/k,  S (k, …) normal, an unbiased estimate.
 //
 // Departs from the authors' code: the signs of singular vectors are fixed, so moments kept over a refresh mean the same on
-// every machine; the side is kept with the basis and not guessed from shapes.
+// every machine; the side is kept with the basis and not guessed from shapes; bases are found and kept in fp32, theirs in the
+// gradient's type. A gradient in bf16 is multiplied by a basis that is rounded to bf16, and R is, too, as products are in a pass in bf16.
 #include "kernels/fill_normal.h"
 #include "optim/subspace.h"
 

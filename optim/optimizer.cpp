@@ -135,6 +135,7 @@ void Optimizer::shed_state() {
     else if (rows->end > 0)
       state_.keep(param.name, *rows);
   }
+  state_.move_together();
 }
 
 std::optional<Rows> Optimizer::own_rows(const std::string& param) const {

@@ -243,9 +243,17 @@ void StateStore::keep(const std::string& param, const Rows& rows) {
     if (!has_rows(record.spec, own.shape)) continue;
     record.spec.shape[0] = rows.end - rows.begin;
     for (at::Tensor& part : record.resting) part = part.slice(0, rows.begin, rows.end).clone();
-    if (record.away) record.resting = transfers_->in_host_memory(record.resting);
   }
   own.shape.sizes[0] = rows.end - rows.begin;
+}
+
+void StateStore::move_together() {
+  if (!transfers_) return;
+  const auto before = std::exchange(transfers_, std::make_shared<Transfers>(transfers_->device()));
+  before->finish();
+  for (auto& [param, own] : params_)
+    for (Record& record : own.records)
+      if (record.away) record.resting = transfers_->in_host_memory(record.resting);
 }
 
 int64_t StateStore::bytes() const {

@@ -89,6 +89,8 @@ class StateStore {
   void keep(const std::string& param, const std::function<bool(SlotKind)>& kinds);
   // Forgets the other rows of a matrix whose slots open by rows.
   void keep(const std::string& param, const Rows& rows);
+  // What is offloaded to memory of its own, so that nothing of what is no longer kept stays with it.
+  void move_together();
 
   [[nodiscard]] int64_t bytes() const;
 

@@ -128,7 +128,7 @@ class Subspace {
   InnerRule inner_;
 };
 
-// a·b in fp32. Beside one in bf16 the other is rounded to it, as everything is in the passes of such a run.
+// a·b, to be gone on with in fp32. Beside one in bf16 the other is rounded to it, and so is the product, as in the passes of such a run.
 [[nodiscard]] at::Tensor product(const at::Tensor& a, const at::Tensor& b);
 
 // The r leading left singular vectors of `matrix` (rows, columns), as rows (r, rows). `previous` is what to begin from, or

@@ -11,6 +11,7 @@ namespace tersor {
 class Transfers {
  public:
   explicit Transfers(const at::Device& device);
+  [[nodiscard]] const at::Device& device() const { return device_; }
 
   // The same tensors in memory that copies can go to and from beside the host: page-locked for a GPU of NVIDIA. Of tensors without
   // numbers such that take nothing of their device's memory.

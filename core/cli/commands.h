@@ -10,16 +10,19 @@
 
 namespace tersor {
 
-// For numbers on the command line: what CLI11 has of this tells of the largest number there is.
-[[nodiscard]] inline CLI::Validator at_least_zero(bool or_more = true) {
-  const auto check = [or_more](const std::string& text) {
-    double number = 0;
-    const bool good = CLI::detail::lexical_cast(text, number) && (or_more ? number >= 0 : number > 0) && std::isfinite(number);
-    return good ? std::string() : fmt::format("must be a number {} 0, not '{}'", or_more ? "of at least" : "above", text);
-  };
-  return {check, or_more ? "NONNEGATIVE" : "POSITIVE"};
+// For numbers on the command line; in CLI11's own messages of this kind stands the largest double.
+[[nodiscard]] inline CLI::Validator number_that(const std::string& what, bool (*good)(double)) {
+  return {[what, good](const std::string& text) {
+            double number = 0;
+            return CLI::detail::lexical_cast(text, number) && std::isfinite(number) && good(number) ? std::string() : "must be a number " + what + ", not '" + text + "'";
+          }, "NUMBER"};
 }
-[[nodiscard]] inline CLI::Validator above_zero() { return at_least_zero(false); }
+[[nodiscard]] inline CLI::Validator above_zero() {
+  return number_that("above 0", [](double x) { return x > 0; });
+}
+[[nodiscard]] inline CLI::Validator at_least_zero() {
+  return number_that("of at least 0", [](double x) { return x >= 0; });
+}
 
 void add_train_command(CLI::App& app, int& exit_code);
 void add_plan_command(CLI::App& app, int& exit_code);

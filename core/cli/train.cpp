@@ -65,7 +65,7 @@ int train_together(const RunConfig& config, const Place& place) {
     end_now(kExitFailed);
   } catch (const std::exception& e) {
     comm->fail(e.what());
-    log().error("process {} of {}: {}", place.rank, place.size, e.what());
+    log().error("process {} of {}: {}{}", place.rank, place.size, e.what(), accepted ? "; once that is mended, go on from the last checkpoint with run.resume=auto" : "");
     end_now(!accepted && dynamic_cast<const UserError*>(&e) != nullptr ? kExitRejected : kExitFailed);
   }
 }

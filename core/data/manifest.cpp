@@ -51,7 +51,7 @@ Manifest Manifest::read(const std::filesystem::path& folder) {
             .validation = split_from(json.at("validation")),
             .made_from = json.at("made_from")};
   } catch (const nlohmann::json::exception& e) {
-    throw user_error("'{}' is damaged ({}); run 'tersor tokenize' again", file.string(), e.what());
+    throw user_error("'{}' is damaged ({}); run 'tersor tokenize' again, with --force", file.string(), e.what());
   }
 }
 

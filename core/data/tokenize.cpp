@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "core/base/error.h"
+#include "core/base/pattern.h"
 #include "core/data/documents.h"
 #include "core/data/token_file.h"
 #include "core/data/tokenizer.h"
@@ -116,10 +117,9 @@ class Encoder {
 
 nlohmann::ordered_json describe_inputs(const TokenizeOptions& options, const std::vector<fs::path>& files) {
   Sha256 sum;
-  for (const fs::path& file : files)
-    sum.add(fmt::format("{} {} {}\n", file.string(), fs::file_size(file), fs::last_write_time(file).time_since_epoch().count()));
+  for (const fs::path& file : files) sum.add(sha256_of_file(file));
   return {{"files", files.size()},
-          {"fingerprint", sum.hex()},
+          {"contents", sum.hex()},
           {"tokenizer", options.tokenizer.empty() ? "trained on the text" : sha256_of_file(options.tokenizer)},
           {"vocab_size", options.tokenizer.empty() ? options.vocab_size : 0},
           {"hold_out", options.hold_out},
@@ -156,12 +156,11 @@ class Unfinished {
   [[nodiscard]] fs::path folder() const { return output_ / ".unfinished"; }
   // In the place of those that are there. While there is no manifest nothing is complete.
   void put_in_place(const Manifest& manifest) const {
+    fs::remove(output_ / Manifest::kFile);
     std::vector<fs::path> old;
-    if (fs::exists(output_ / Manifest::kFile)) {
-      const Manifest before = Manifest::read(output_);
-      for (const SplitEntry* split : {&before.train, &before.validation})
-        for (const ShardEntry& shard : split->shards) old.push_back(output_ / shard.file);
-      fs::remove(output_ / Manifest::kFile);
+    for (const fs::directory_entry& entry : fs::directory_iterator(output_)) {
+      const std::string name = entry.path().filename().string();
+      if (fits_pattern("train_??????.bin", name) || fits_pattern("validation_??????.bin", name)) old.push_back(entry.path());
     }
     for (const fs::path& shard : old) fs::remove(shard);
     for (const fs::directory_entry& made : fs::directory_iterator(folder())) fs::rename(made.path(), output_ / made.path().filename());
@@ -209,6 +208,7 @@ TokenizeResult tokenize(const TokenizeOptions& options, const std::function<void
   encoder.flush();
   manifest.train = train.finish();
   manifest.validation = validation.finish();
+  if (number == 0) throw user_error("there is no text in the inputs");
   if (manifest.train.tokens == 0) throw user_error("no text is left to train on: of {} in the inputs --hold-out {} takes every one for validation; {}",
                                                    documents(number), options.hold_out, kWhatADocumentIs);
   if (options.hold_out > 0 && manifest.validation.documents == 0)

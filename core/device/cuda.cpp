@@ -186,13 +186,13 @@ class Cuda final : public DeviceKind {
   }
 
   static int count() { return c10::cuda::device_count(); }
-  // The GPU of a process. Launchers that give each process one show it that one alone.
+  // The GPU of a process. srun and mpirun may show each process one alone; torchrun, which sets LOCAL_RANK, shows all.
   static c10::DeviceIndex index_of(int local_rank) {
     const int found = count();
     if (found == 0)
       throw user_error("run.device: no GPU was found; is there a driver of NVIDIA's, 580 or newer, and does CUDA_VISIBLE_DEVICES hide none? "
                        "run.device=cpu does without");
-    if (found == 1 && std::getenv("CUDA_VISIBLE_DEVICES") != nullptr) return 0;
+    if (found == 1 && std::getenv("CUDA_VISIBLE_DEVICES") != nullptr && std::getenv("LOCAL_RANK") == nullptr) return 0;
     if (local_rank >= found)
       throw user_error("run.device: process {} of this machine has no GPU, there are {}; start as many processes as there are GPUs", local_rank + 1, found);
     return static_cast<c10::DeviceIndex>(local_rank);

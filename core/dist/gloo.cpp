@@ -8,6 +8,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <thread>
+
 #include "core/base/error.h"
 #include "core/dist/communicator.h"
 #include "core/dist/pulse.h"
@@ -124,8 +126,20 @@ class Connected final : public Communicator {
     });
     return all;
   }
+  // Asked again and again, as waiting for it would end LibTorch's connections when the time is over, and with them the program.
   void settle() override {
-    if (const auto work = std::exchange(last_on_device_, {})) blame([&] { work->wait(timeout_); });
+    const auto work = std::exchange(last_on_device_, {});
+    if (!work) return;
+    const auto end = std::chrono::steady_clock::now() + timeout_;
+    std::string why = "the devices do not answer";
+    try {
+      while (!work->isCompleted() && std::chrono::steady_clock::now() < end) std::this_thread::sleep_for(std::chrono::microseconds(50));
+      if (const std::exception_ptr failed = work->exception()) std::rethrow_exception(failed);
+      if (work->isCompleted()) return;
+    } catch (const std::exception& e) {
+      why = first_line(e);
+    }
+    throw LostProcess(fmt::format("{} ({})", pulse_.diagnose(), why));
   }
   void fail(const std::string& why) noexcept override { pulse_.fail(why); }
 

@@ -39,7 +39,7 @@ struct Targets {
   std::string_view action;
 
   // How many parameters match. UserError when none does.
-  int64_t params(const ParamMatch& match) const;
+  [[nodiscard]] int64_t params(const ParamMatch& match) const;
   // Those whose names fit one of the patterns. UserError when there is none.
   [[nodiscard]] std::vector<std::shared_ptr<Linear>> linears(const std::vector<std::string>& patterns) const;
   // Those of them that can do what `Operation` (core/param/operations.h) stands for. UserError when none can; `remedy` says

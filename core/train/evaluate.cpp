@@ -9,7 +9,7 @@
 namespace tersor {
 
 LossSum loss_of(Llama& model, int64_t loss_chunk) {
-  return [&model, loss_chunk](const Batch& batch) { return model.loss(batch.inputs, batch.targets, 1, loss_chunk).item<double>(); };
+  return [&model, loss_chunk](const Batch& batch) { return model.loss(batch.inputs, batch.targets, 1, loss_chunk); };
 }
 
 LossSum loss_of_ensemble(const std::vector<std::shared_ptr<Llama>>& models, int64_t loss_chunk) {
@@ -20,7 +20,7 @@ LossSum loss_of_ensemble(const std::vector<std::shared_ptr<Llama>>& models, int6
       sum = sum.defined() ? at::logaddexp(sum, own) : own;
     }
     const at::Tensor losses = std::log(static_cast<double>(models.size())) - sum;
-    return losses.masked_select(batch.targets.to(losses.device()).ge(0)).sum().item<double>();
+    return losses.masked_select(batch.targets.to(losses.device()).ge(0)).sum();
   };
 }
 
@@ -40,7 +40,9 @@ EvalReport evaluate(const LossSum& loss_sum, const TokenSource& source, int64_t 
       chosen.push_back(static_cast<int64_t>(static_cast<__int128>(i) * source.size() / windows));
       targets += source.num_targets(chosen.back());
     }
-    const double loss = loss_sum(read_windows(source, chosen, sequence_length));
+    const at::Tensor sum = loss_sum(read_windows(source, chosen, sequence_length));
+    comm.settle();
+    const double loss = sum.item<double>();
     if (!counts) continue;
     sums[0] += loss;
     sums[1] += loss / static_cast<double>(targets);

@@ -5,8 +5,8 @@
 
 namespace tersor {
 
-// The sum of the losses of a batch's targets, padding left out.
-using LossSum = std::function<double(const Batch&)>;
+// The sum of the losses of a batch's targets, padding left out: a number that lies where the model does.
+using LossSum = std::function<at::Tensor(const Batch&)>;
 
 [[nodiscard]] LossSum loss_of(Llama& model, int64_t loss_chunk);
 // Of the mean of several models' probabilities: −log (1/n Σ pᵢ(target)). The models know the same tokens.

@@ -32,7 +32,7 @@ struct StepReport {
   double mfu = 0;                // 6 · active parameters · tokens a second over what the devices can do; 0: not known
   double step_ms = 0;
   double data_ms = 0;
-  double update_ms = 0;    // the optimizer's part
+  std::optional<double> update_ms{};  // the optimizer's part; a GPU does that while nobody waits for it
   double wait_ms = 0;      // for other processes
   int64_t comm_bytes = 0;  // sent in this step, by all processes together
   int64_t peak_bytes = 0;  // resident, of the process

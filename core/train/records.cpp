@@ -24,10 +24,10 @@ Json step_values(const StepReport& s) {
           {"tokens_per_second", s.tokens_per_second},
           {"time/step_ms", s.step_ms},
           {"time/data_ms", s.data_ms},
-          {"time/method_ms", s.update_ms},
           {"mem/peak_bytes", s.peak_bytes},
           {"elapsed_seconds", s.elapsed_seconds},
           {"eta_seconds", s.eta_seconds}};
+  if (s.update_ms) values["time/method_ms"] = *s.update_ms;
   if (s.comm_bytes > 0) {
     values["comm/bytes"] = s.comm_bytes;
     values["time/wait_ms"] = s.wait_ms;

@@ -35,20 +35,24 @@ std::vector<std::string> written_groups(const ReadConfig& read) {
   }
 }
 
-std::vector<std::string> for_all_groups(const RunConfig& config, const ReadConfig& read, const std::string& key, const std::string& value) {
-  std::vector<std::string> words = written_groups(read);
+std::vector<std::string> for_all_groups(const RunConfig& config, std::vector<std::string> words, const std::string& key, const std::string& value) {
   for (size_t i = 0; i < config.optimizer.groups.size(); ++i) words.push_back(fmt::format("optimizer.groups.{}.{}={}", i, key, value));
   return words;
+}
+
+// Whether per-layer updates would run the last micro-batch twice.
+bool measures_first(const RunConfig& config) { return config.optimizer.clip_norm || config.optimizer.on_nonfinite == OnNonfinite::kSkip; }
+double share_of_one(const RunConfig& config, int64_t micro_batch) {
+  return static_cast<double>(micro_batch) / static_cast<double>(config.train.global_batch_size);
 }
 
 Choices update_choices(const RunConfig& config) {
   const OptimizerConfig& o = config.optimizer;
   Choices found;
   if (o.update == UpdateMode::kDuringBackward) return found;
-  const bool twice = o.clip_norm || o.on_nonfinite == OnNonfinite::kSkip;
-  found.values.push_back({.words = {"optimizer.update=during_backward"},
-                          .more_compute = twice ? static_cast<double>(config.train.micro_batch_size) / static_cast<double>(config.train.global_batch_size) : 0,
-                          .remark = twice ? "the last micro-batch runs twice, to clip exactly" : ""});
+  const bool twice = measures_first(config);
+  found.values.push_back({.words = {"optimizer.update=during_backward"}, .more_compute = twice ? share_of_one(config, config.train.micro_batch_size) : 0,
+                          .remark = twice ? "the last micro-batch runs twice, to clip exactly" : "", .one_more_pass = twice});
   return found;
 }
 
@@ -64,13 +68,14 @@ Choices recompute_choices(const RunConfig& config) {
 // All options, in the order in which they are written into a configuration.
 std::vector<Choices> all_choices(const RunConfig& config, const ReadConfig& read) {
   std::vector<Choices> all;
+  const std::vector<std::string> groups = written_groups(read);
   constexpr int64_t kSmallChunk = 256;
   if (config.train.loss_chunk > kSmallChunk)
     all.push_back({{{.words = {fmt::format("train.loss_chunk={}", kSmallChunk)}, .remark = "smaller products, which take a little longer"}}});
   all.push_back(update_choices(config));
   all.push_back(recompute_choices(config));
-  all.push_back({{{.words = for_all_groups(config, read, "projector", "int4"), .rounds = true, .remark = "bases with 4 bits a number"}}});
-  all.push_back({{{.words = for_all_groups(config, read, "state", "int8"), .rounds = true, .remark = "moments with 8 bits a number"}}});
+  all.push_back({{{.words = for_all_groups(config, groups, "projector", "int4"), .rounds = true, .remark = "bases with 4 bits a number"}}});
+  all.push_back({{{.words = for_all_groups(config, groups, "state", "int8"), .rounds = true, .remark = "moments with 8 bits a number"}}});
   if (config.run.dtype == Dtype::kFp32) all.push_back({{{.words = {"run.dtype=bf16"}, .rounds = true, .remark = "weights and products with 8 digits of 2"}}});
   if (config.parameterization.size() == 1 && config.parameterization.front().method.type() == "dense")
     all.push_back({{{.words = {"parameterization.method=int8"}, .rounds = true, .remark = "weights with 8 bits a number, as Q-GaLore"}}});
@@ -80,7 +85,7 @@ std::vector<Choices> all_choices(const RunConfig& config, const ReadConfig& read
 // Moments in host memory, of a run on a GPU. What comes and goes over the bus at some 25 GB/s keeps a GPU from some 400 TFLOP/s, where
 // it takes longer than what is computed meanwhile; for how long a step is, that is the most it can cost.
 Choices offload_choices(const RunConfig& config, const ReadConfig& read) {
-  const std::vector<std::string> words = for_all_groups(config, read, "offload", "true");
+  const std::vector<std::string> words = for_all_groups(config, written_groups(read), "offload", "true");
   const auto& groups = config.optimizer.groups;
   const bool all = std::all_of(groups.begin(), groups.end(), [](const GroupConfig& g) { return g.offload; });
   if (all || !read(words).optimizer.groups.front().offload) return {};
@@ -184,9 +189,12 @@ std::optional<Smallest> smallest(Peaks& peaks, const Combination& combination, c
   return found;
 }
 
-Fit fit_of(const Combination& combination, int64_t micro_batch, int64_t peak, int64_t budget) {
+Fit fit_of(const Combination& combination, int64_t micro_batch, int64_t global_batch, int64_t peak, int64_t budget) {
   Fit fit{.fits = peak <= budget, .savings = combination.savings, .micro_batch_size = micro_batch, .words = combination.words(micro_batch), .peak = peak};
-  for (Saving& saving : fit.savings) saving.peak = 0;
+  for (Saving& saving : fit.savings) {
+    saving.peak = 0;
+    if (saving.one_more_pass) saving.more_compute = static_cast<double>(micro_batch) / static_cast<double>(global_batch);
+  }
   return fit;
 }
 
@@ -196,9 +204,11 @@ std::vector<Saving> savings(const ReadConfig& read) {
   Peaks peaks(read);
   std::vector<Saving> all;
   for (const Choices& choices : possible_choices(read, peaks)) all.insert(all.end(), choices.values.begin(), choices.values.end());
-  const TrainSection train = read({}).train;
+  const RunConfig config = read({});
+  const TrainSection& train = config.train;
   if (train.micro_batch_size < train.global_batch_size) {
     Saving whole{.words = {fmt::format("train.micro_batch_size={}", train.global_batch_size)}, .remark = "gradients are not added up over micro-batches"};
+    if (config.optimizer.update == UpdateMode::kDuringBackward && measures_first(config)) whole.more_compute = 1 - share_of_one(config, train.micro_batch_size);
     whole.peak = peaks.of(whole.words).value_or(std::numeric_limits<int64_t>::max());
     all.push_back(whole);
   }
@@ -216,16 +226,16 @@ Fit fit_budget(const ReadConfig& read, int64_t budget) {
     return std::tuple(a.savings.size(), a.more_compute) < std::tuple(b.savings.size(), b.more_compute);
   });
   std::optional<Fit> nearest;
-  if (const auto least = smallest(peaks, most, sizes); least && least->peak > budget) return fit_of(most, least->micro_batch, least->peak, budget);
+  if (const auto least = smallest(peaks, most, sizes); least && least->peak > budget) return fit_of(most, least->micro_batch, sizes.back(), least->peak, budget);
   for (const Combination& combination : all) {
     const std::optional<Smallest> least = smallest(peaks, combination, sizes);
     if (!least) continue;
-    if (!nearest || least->peak < nearest->peak) nearest = fit_of(combination, least->micro_batch, least->peak, budget);
+    if (!nearest || least->peak < nearest->peak) nearest = fit_of(combination, least->micro_batch, sizes.back(), least->peak, budget);
     if (least->peak > budget) continue;
-    Fit best = fit_of(combination, least->micro_batch, least->peak, budget);
+    Fit best = fit_of(combination, least->micro_batch, sizes.back(), least->peak, budget);
     const auto fits = [&](int64_t size) {
       const std::optional<int64_t> peak = peaks.of(combination.words(size));
-      if (peak && *peak <= budget) best = fit_of(combination, size, *peak, budget);
+      if (peak && *peak <= budget) best = fit_of(combination, size, sizes.back(), *peak, budget);
       return peak && *peak <= budget;
     };
     if (fits(sizes.back())) return best;

@@ -21,6 +21,17 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kMaxConsecutiveSkips = 10;
 
+std::string what_is_not_finite(const OptimizerConfig& config) {
+  if (config.on_nonfinite == OnNonfinite::kStop) return "a gradient is infinite or not a number, and the run ends";
+  return fmt::format("{} steps in a row had gradients that are infinite or not numbers, and the run ends", kMaxConsecutiveSkips);
+}
+std::string remedy(const OptimizerConfig& config) {
+  std::vector<std::string> all{"lower optimizer.lr"};
+  all.emplace_back(config.clip_norm ? "lower optimizer.clip_norm" : "set optimizer.clip_norm");
+  if (config.on_nonfinite == OnNonfinite::kStop) all.push_back(fmt::format("let up to {} such steps pass with optimizer.on_nonfinite=skip", kMaxConsecutiveSkips - 1));
+  return fmt::format("What may help: {}", fmt::join(all, "; "));
+}
+
 double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
 }  // namespace
@@ -159,13 +170,8 @@ int Trainer::run() {
     report_step(report);
     if (report.stops) {
       const auto saved = folder_->checkpoints().latest();
-      const bool skips = config_.optimizer.on_nonfinite == OnNonfinite::kSkip;
-      const std::string what = skips ? fmt::format("{} steps in a row had gradients that are infinite or not numbers", kMaxConsecutiveSkips)
-                                     : "a gradient is infinite or not a number";
-      const std::string others = skips ? "" : fmt::format(", or let such steps pass with optimizer.on_nonfinite=skip (at most {} in a row)", kMaxConsecutiveSkips);
-      log().error("step {}: {}, and the run ends. {} Lower optimizer.lr{}{}", step, what,
-                  saved ? fmt::format("The last checkpoint is '{}'.", saved->string()) : "There is no checkpoint yet.",
-                  config_.optimizer.clip_norm ? " or optimizer.clip_norm" : ", set optimizer.clip_norm", others);
+      log().error("step {}: {}. {} {}", step, what_is_not_finite(config_.optimizer),
+                  saved ? fmt::format("The last checkpoint is '{}'.", saved->string()) : "There is no checkpoint yet.", remedy(config_.optimizer));
       return finish("failed", step, kExitFailed);
     }
     if (!report.skipped) consecutive_skips_ = 0;
@@ -206,11 +212,11 @@ bool Trainer::train_step(const Progress& progress, StepReport& report) {
                                                          .loss_chunk = config_.train.loss_chunk, .teachers = teachers_.get(),
                                                          .recorded = recorded_.get(), .read = read});
   if (!done) return false;
+  comm_.settle();
   position_.drawn = std::move(drawn);
   run_timeline(Phase::kAfterUpdate, progress, report.lr);
   report.data_ms = done->data_ms;
-  report.update_ms = done->update_ms;
-  comm_.settle();
+  if (device_.is_cpu()) report.update_ms = done->update_ms;
   report.loss = done->loss.item<double>();
   report.grad_norm = done->outcome.grad_norm;
   report.norm_is_estimate = done->outcome.norm_is_estimate;
@@ -277,6 +283,7 @@ void Trainer::run_evaluation(const Progress& progress) {
 void Trainer::save(int64_t step) {
   if (step == last_saved_ || step == 0) return;
   const auto begin = Clock::now();
+  comm_.settle();
   if (scattered_)
     scattered_->rest();
   else

@@ -276,6 +276,14 @@ TEST_CASE("tokenize: text comes back, documents are held out, and nothing is don
   fs::remove(folder / "text" / "26.jsonl");
   CHECK_FALSE(tokenize(forced, silent).was_complete);
   CHECK_FALSE(fs::exists(folder / "tokens" / ".unfinished"));
+  write_whole(folder / "tokens" / "manifest.json", "{");
+  CHECK_THROWS_WITH(tokenize(options, silent), Catch::Contains("with --force"));
+  forced.shard_tokens = 100'000;  // fewer shards, and none of the old ones stays
+  const TokenizeResult fewer = tokenize(forced, silent);
+  CHECK(fewer.manifest.train.shards.size() == 1);
+  CHECK_FALSE(fs::exists(folder / "tokens" / "train_000001.bin"));
+  forced.shard_tokens = options.shard_tokens;
+  (void)tokenize(forced, silent);
   fs::remove(folder / "tokens" / result.manifest.train.shards[1].file);
   CHECK_FALSE(tokenize(options, silent).was_complete);
 }

@@ -105,6 +105,7 @@ TEST_CASE("quantize_affine: the error is at most half a step, and packing keeps 
         kernels::quantize_affine(x, q, std::nullopt);
         const double step = q.scales.max().item<double>();
         CHECK((kernels::dequantize_affine(q) - x).abs().max().item<double>() < 0.501 * step);
+        CHECK(at::equal(kernels::dequantize_affine(q, at::kBFloat16), kernels::dequantize_affine(q).to(at::kBFloat16)));
       }
     }
   }

@@ -104,8 +104,8 @@ TEST_CASE("evaluate: an ensemble's loss is that of the mean of probabilities, pa
   double expected = 0;
   for (int64_t row = 0; row < 2; ++row)
     for (int64_t i = 0; i < (row == 0 ? 16 : 5); ++i) expected -= std::log(mean[row][i][batch.targets[row][i].item<int64_t>()].item<double>());
-  CHECK(loss_of_ensemble(models, 5)(batch) == Approx(expected).epsilon(1e-6));
-  CHECK(loss_of_ensemble({models[0]}, 100)(batch) == Approx(loss_of(*models[0], 7)(batch)).epsilon(1e-6));
+  CHECK(loss_of_ensemble(models, 5)(batch).item<double>() == Approx(expected).epsilon(1e-6));
+  CHECK(loss_of_ensemble({models[0]}, 100)(batch).item<double>() == Approx(loss_of(*models[0], 7)(batch).item<double>()).epsilon(1e-6));
 }
 
 TEST_CASE("trainer: documents of any length weigh by their tokens, however a step is portioned", "[train]") {

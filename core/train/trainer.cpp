@@ -9,6 +9,7 @@
 #include "core/base/log.h"
 #include "core/interop/hugging_face.h"
 #include "core/memory/machine.h"
+#include "core/train/nonfinite.h"
 #include "core/train/prepare.h"
 #include "core/train/state_files.h"
 #include "core/train/stop_signal.h"
@@ -20,17 +21,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kMaxConsecutiveSkips = 10;
-
-std::string what_is_not_finite(const OptimizerConfig& config) {
-  if (config.on_nonfinite == OnNonfinite::kStop) return "a gradient is infinite or not a number, and the run ends";
-  return fmt::format("{} steps in a row had gradients that are infinite or not numbers, and the run ends", kMaxConsecutiveSkips);
-}
-std::string remedy(const OptimizerConfig& config) {
-  std::vector<std::string> all{"lower optimizer.lr"};
-  all.emplace_back(config.clip_norm ? "lower optimizer.clip_norm" : "set optimizer.clip_norm");
-  if (config.on_nonfinite == OnNonfinite::kStop) all.push_back(fmt::format("let up to {} such steps pass with optimizer.on_nonfinite=skip", kMaxConsecutiveSkips - 1));
-  return fmt::format("What may help: {}", fmt::join(all, "; "));
-}
 
 double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
@@ -169,9 +159,7 @@ int Trainer::run() {
     report.stops = report.skipped && (config_.optimizer.on_nonfinite == OnNonfinite::kStop || ++consecutive_skips_ >= kMaxConsecutiveSkips);
     report_step(report);
     if (report.stops) {
-      const auto saved = folder_->checkpoints().latest();
-      log().error("step {}: {}. {} {}", step, what_is_not_finite(config_.optimizer),
-                  saved ? fmt::format("The last checkpoint is '{}'.", saved->string()) : "There is no checkpoint yet.", remedy(config_.optimizer));
+      log().error("step {}: {}", step, end_by_nonfinite(config_.optimizer, kMaxConsecutiveSkips, last_checkpoint()));
       return finish("failed", step, kExitFailed);
     }
     if (!report.skipped) consecutive_skips_ = 0;

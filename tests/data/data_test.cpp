@@ -1,22 +1,18 @@
-#include <zlib.h>
-#include <zstd.h>
-
 #include <set>
 
 #include "core/base/files.h"
 #include "core/base/rng.h"
 #include "core/data/batch.h"
-#include "core/data/documents.h"
 #include "core/data/token_file.h"
-#include "core/data/tokenize.h"
-#include "core/data/tokenizer.h"
 #include "tests/support/catch.h"
+#include "tests/support/open_shards.h"
 #include "tests/support/temporary_folder.h"
 
 namespace tersor {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::open_shards;
 using testing::TemporaryFolder;
 
 void write_shard(const fs::path& file, int64_t first, int64_t count, int64_t vocab = 60000) {
@@ -25,22 +21,6 @@ void write_shard(const fs::path& file, int64_t first, int64_t count, int64_t voc
   for (int64_t i = 0; i < count; ++i) tokens.push_back(static_cast<int32_t>(first + i));
   writer.append(tokens);
   writer.close();
-}
-
-std::unique_ptr<TokenSource> open_shards(const fs::path& path, int64_t length, int64_t vocab = 60000, const std::string& split = "train") {
-  Diagnostics out;
-  Choice<token_sources> choice("shards");
-  choice.read(parse_config(to_yaml({{"path", path.string()}}), "test", out), out);
-  out.throw_if_any();
-  return choice.build(SourceInfo{.sequence_length = length, .vocab_size = vocab, .split = split, .seed = 1});
-}
-
-std::string some_text(int lines, int seed) {
-  static const std::vector<std::string> words{"the", "union", "state", "of", "congress", "people", "law", "war", "peace", "year"};
-  std::string text;
-  const RandomStream random = random_stream(static_cast<uint64_t>(seed), "text");
-  for (int i = 0; i < lines * 8; ++i) text += words[random.below(static_cast<uint64_t>(i), words.size())] + (i % 8 == 7 ? ".\n" : " ");
-  return text;
 }
 
 TEST_CASE("token_file: bytes are llm.c's", "[data]") {
@@ -206,98 +186,6 @@ TEST_CASE("document rows: one document a window, cut off or filled up, over the 
   CHECK(at::equal(batch.inputs, at::tensor({8, 9, 0, 3, 4, 5}, at::kLong).view({2, 3})));
   CHECK(at::equal(batch.targets, at::tensor({9, -100, -100, 4, 5, 6}, at::kLong).view({2, 3})));
   CHECK_THROWS_WITH(open_documents(folder.path(), 3), Catch::Contains("set eos"));
-}
-
-TEST_CASE("documents: packed files read as plain ones", "[data]") {
-  const TemporaryFolder folder;
-  const std::string text = "one\ntwo  \n<|endoftext|>\n\n<|endoftext|>\nthree";
-  const std::string jsonl = "{\"text\": \"one\\ntwo  \\n\"}\n\n{\"text\": \"three\\n\", \"more\": 1}\n";
-  write_whole(folder / "a.txt", text);
-  write_whole(folder / "b.jsonl", jsonl);
-  gzFile gz = gzopen((folder / "c.txt.gz").c_str(), "wb");
-  gzwrite(gz, text.data(), static_cast<unsigned>(text.size()));
-  gzclose(gz);
-  std::string packed(ZSTD_compressBound(jsonl.size()), '\0');
-  packed.resize(ZSTD_compress(packed.data(), packed.size(), jsonl.data(), jsonl.size(), 3));
-  write_whole(folder / "d.jsonl.zst", packed);
-  const std::vector<std::string> expected{"one\ntwo  \n", "three\n"};
-  for (const std::string& name : std::vector<std::string>{"a.txt", "b.jsonl", "c.txt.gz", "d.jsonl.zst"}) {
-    INFO(name);
-    std::vector<std::string> documents;
-    for_each_document({folder / name}, [&](std::string_view d) { documents.emplace_back(d); });
-    CHECK(documents == expected);
-  }
-  fs::copy(folder / "d.jsonl.zst", folder / "e.json.zst");
-  std::vector<std::string> documents;
-  for_each_document({folder / "e.json.zst"}, [&](std::string_view d) { documents.emplace_back(d); });
-  CHECK(documents == expected);
-  fs::remove(folder / "e.json.zst");
-  write_whole(folder / "d.jsonl.zst", packed.substr(0, packed.size() / 2));
-  CHECK_THROWS_AS(for_each_document({folder / "d.jsonl.zst"}, [](std::string_view) {}), UserError);
-  write_whole(folder / "b.jsonl", "{\"text\": 1}\n");
-  CHECK_THROWS_WITH(for_each_document({folder / "b.jsonl"}, [](std::string_view) {}), Catch::Contains("b.jsonl:1: not a JSON object"));
-  CHECK_THROWS_WITH(list_text_files({folder / "e.pdf"}), Catch::Contains("does not exist"));
-  CHECK(list_text_files({folder.path()}).size() == 4);
-}
-
-TEST_CASE("tokenize: text comes back, documents are held out, and nothing is done twice", "[data]") {
-  const TemporaryFolder folder;
-  fs::create_directories(folder / "text");
-  for (int i = 0; i < 25; ++i) write_whole(folder / "text" / fmt::format("{:02}.txt", i), some_text(20, i));
-  const auto silent = [](const std::string&) {};
-  const TokenizeOptions options{.inputs = {folder / "text"}, .output = folder / "tokens", .vocab_size = 320, .hold_out = 10, .shard_tokens = 500};
-  const TokenizeResult result = tokenize(options, silent);
-  CHECK(result.manifest.train.documents == 23);
-  CHECK(result.manifest.validation.documents == 2);
-  CHECK(result.manifest.train.shards.size() > 1);
-  CHECK(result.manifest.vocab_size == 320);
-
-  const Tokenizer tokenizer(folder / "tokens" / "tokenizer.model");
-  for (const std::string& text : {std::string("the  union\n\n of\tpeople "), std::string(" π ≈ 3.14159 😀\r\n"), some_text(3, 99), std::string("x")})
-    CHECK(tokenizer.decode(tokenizer.encode(text)) == text);
-
-  const auto source = open_shards(folder / "tokens", 16, 320);
-  std::vector<int64_t> tokens(17);
-  source->read(0, tokens);
-  const std::vector<int32_t> first(tokens.begin(), tokens.end());
-  CHECK(some_text(20, 0).starts_with(tokenizer.decode(first)));
-  CHECK(source->tokenizer() == folder / "tokens" / "tokenizer.model");
-  CHECK_THROWS_WITH(open_shards(folder / "tokens", 16, 100), Catch::Contains("set model.vocab_size: 320"));
-
-  CHECK(tokenize(options, silent).was_complete);
-  write_whole(folder / "text" / "25.txt", "the people");
-  CHECK_THROWS_WITH(tokenize(options, silent), Catch::Contains("holds tokens of another text"));
-  TokenizeOptions forced = options;
-  forced.force = true;
-  write_whole(folder / "text" / "26.jsonl", "not json\n");
-  const std::string before = read_text(folder / "tokens" / "manifest.json");
-  CHECK_THROWS_WITH(tokenize(forced, silent), Catch::Contains("26.jsonl:1"));
-  CHECK(read_text(folder / "tokens" / "manifest.json") == before);  // what was there stands
-  fs::remove(folder / "text" / "26.jsonl");
-  CHECK_FALSE(tokenize(forced, silent).was_complete);
-  CHECK_FALSE(fs::exists(folder / "tokens" / ".unfinished"));
-  write_whole(folder / "tokens" / "manifest.json", "{");
-  CHECK_THROWS_WITH(tokenize(options, silent), Catch::Contains("with --force"));
-  forced.shard_tokens = 100'000;  // fewer shards, and none of the old ones stays
-  const TokenizeResult fewer = tokenize(forced, silent);
-  CHECK(fewer.manifest.train.shards.size() == 1);
-  CHECK_FALSE(fs::exists(folder / "tokens" / "train_000001.bin"));
-  forced.shard_tokens = options.shard_tokens;
-  (void)tokenize(forced, silent);
-  fs::remove(folder / "tokens" / result.manifest.train.shards[1].file);
-  CHECK_FALSE(tokenize(options, silent).was_complete);
-}
-
-TEST_CASE("tokenize: a vocabulary too large for the text is refused with a remedy", "[data]") {
-  const TemporaryFolder folder;
-  write_whole(folder / "a.txt", some_text(5, 1));
-  CHECK_THROWS_WITH(tokenize({.inputs = {folder / "a.txt"}, .output = folder / "t", .vocab_size = 30000}, [](const std::string&) {}),
-                    Catch::Contains("ask for fewer with --vocab-size"));
-  CHECK_THROWS_WITH(tokenize({.inputs = {folder / "a.txt"}, .output = folder / "t", .vocab_size = 64}, [](const std::string&) {}),
-                    Catch::Contains("ask for more with --vocab-size"));
-  write_whole(folder / "a.txt", "  \n");
-  CHECK_THROWS_WITH(tokenize({.inputs = {folder / "a.txt"}, .output = folder / "t"}, [](const std::string&) {}),
-                    Catch::Contains("no text"));
 }
 
 }  // namespace

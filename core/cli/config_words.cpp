@@ -18,9 +18,8 @@ ConfigWords sort_words(const std::vector<std::string>& words, const std::vector<
     } else if (word.starts_with("-")) {
       throw user_error("unknown flag '{}'{} (flags: {}, and --section.option=value)", word, did_you_mean(word, flags),
                        fmt::join(flags, ", "));
-    } else if (word.find('.') != std::string::npos && i + 1 < words.size() && !std::filesystem::exists(word) && !word.ends_with("ml")) {
-      throw user_error("'{}' is no file; did you mean '{}={}'?", word, word, words[i + 1]);
     } else if (word.find('.') != std::string::npos && !std::filesystem::exists(word) && !word.ends_with("ml")) {
+      if (i + 1 < words.size()) throw user_error("'{}' is no file; did you mean '{}={}'?", word, word, words[i + 1]);
       throw user_error("'{}' is no file; an option is written '{}=value'", word, word);
     } else {
       sorted.files.emplace_back(word);

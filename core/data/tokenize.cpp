@@ -126,11 +126,9 @@ nlohmann::ordered_json describe_inputs(const TokenizeOptions& options, const std
           {"shard_tokens", options.shard_tokens}};
 }
 
-bool is_complete(const fs::path& folder, const nlohmann::ordered_json& made_from) {
-  if (!fs::exists(folder / Manifest::kFile)) return false;
-  const Manifest manifest = Manifest::read(folder);
+bool has_all_shards(const fs::path& folder, const Manifest& manifest) {
   const auto exists = [&](const ShardEntry& shard) { return fs::exists(folder / shard.file); };
-  return manifest.made_from == made_from && std::all_of(manifest.train.shards.begin(), manifest.train.shards.end(), exists) &&
+  return std::all_of(manifest.train.shards.begin(), manifest.train.shards.end(), exists) &&
          std::all_of(manifest.validation.shards.begin(), manifest.validation.shards.end(), exists);
 }
 
@@ -176,11 +174,12 @@ class Unfinished {
 TokenizeResult tokenize(const TokenizeOptions& options, const std::function<void(const std::string&)>& say) {
   const std::vector<fs::path> files = list_text_files(options.inputs);
   Manifest manifest{.tokenizer = "tokenizer.model", .made_from = describe_inputs(options, files)};
-  if (!options.force && is_complete(options.output, manifest.made_from)) return {Manifest::read(options.output), true};
-
-  if (!options.force && fs::exists(options.output / Manifest::kFile) && Manifest::read(options.output).made_from != manifest.made_from)
-    throw user_error("'{}' holds tokens of another text, or made in another way; take another --output, or replace them with --force", options.output.string());
-
+  if (!options.force && fs::exists(options.output / Manifest::kFile)) {
+    const Manifest there = Manifest::read(options.output);
+    if (there.made_from != manifest.made_from)
+      throw user_error("'{}' holds tokens of another text, or made in another way; take another --output, or replace them with --force", options.output.string());
+    if (has_all_shards(options.output, there)) return {there, true};
+  }
   if (!options.tokenizer.empty()) (void)Tokenizer(options.tokenizer);  // before anything is written
   const Unfinished unfinished(options.output);
   const fs::path model = unfinished.folder() / manifest.tokenizer;

@@ -82,7 +82,7 @@ void train_tokenizer(const std::vector<std::string>& sentences, int64_t vocab_si
   if (why.find("smaller than required_chars") != std::string::npos)
     throw user_error("a tokenizer of {} tokens has no room for the text's characters and the 256 bytes; ask for more with --vocab-size", vocab_size);
   throw user_error("a tokenizer of {} tokens cannot be trained on this text ({}); ask for fewer with --vocab-size", vocab_size,
-                   why.substr(why.find_last_of(']') == std::string::npos ? 0 : why.find_last_of(']') + 1));
+                   why.substr(why.find_last_of(']') + 1));  // without the place in the library's source, if it is told
 }
 
 }  // namespace tersor

@@ -84,13 +84,13 @@ class Cuda final : public DeviceKind {
   at::DeviceType type() const override { return at::kCUDA; }
   bool there() const override { return count() > 0; }
   at::Device open(int local_rank) const override {
-    (void)index_of(local_rank);
+    const c10::DeviceIndex index = index_of(local_rank);
     static const bool once = (choose_allocator_settings(), at::globalContext().lazyInitDevice(at::kCUDA), count_memory(), true);
     (void)once;
-    c10::cuda::set_device(index_of(local_rank));
+    c10::cuda::set_device(index);
     at::globalContext().setAllowTF32CuBLAS(c_.tf32);
     if (c_.nvtx) name_ranges();
-    return {at::kCUDA, index_of(local_rank)};
+    return {at::kCUDA, index};
   }
   std::string name(int local_rank) const override { return properties(local_rank).name; }
 

@@ -139,11 +139,12 @@ class Connected final : public Communicator {
     } catch (const std::exception& e) {
       why = first_line(e);
     }
-    throw LostProcess(fmt::format("{} ({})", pulse_.diagnose(), why));
+    give_up(why);
   }
   void fail(const std::string& why) noexcept override { pulse_.fail(why); }
 
  private:
+  [[noreturn]] void give_up(const std::string& why) { throw LostProcess(fmt::format("{} ({})", pulse_.diagnose(), why)); }
   template <class F>
   void blame(F operation) {
     const auto begin = std::chrono::steady_clock::now();
@@ -151,7 +152,7 @@ class Connected final : public Communicator {
       operation();
       count_wait(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
     } catch (const std::exception& e) {
-      throw LostProcess(fmt::format("{} ({})", pulse_.diagnose(), first_line(e)));
+      give_up(first_line(e));
     }
   }
   template <class F>

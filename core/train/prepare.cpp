@@ -35,6 +35,19 @@ void check_memory(const RunConfig& config, int64_t peak, const Communicator& com
                    std::max<int64_t>(1, limit >> 20));
 }
 
+// What a run of this length makes nothing of.
+void warn_of_what_does_not_fit(const RunConfig& config, const RunPlan& plan) {
+  for (size_t i = 0; i < plan.actions.size(); ++i)
+    if (plan.actions[i].steps.empty())
+      log().warn("{}: timeline: {} is never due in {} steps", config.timeline[i].action.mark().text(), plan.actions[i].name, plan.steps);
+  const Progress end{.step = plan.steps, .total_steps = plan.steps, .total_tokens = plan.steps * config.tokens_per_step(),
+                     .flops = 6.0 * static_cast<double>(plan.stages.front().active * config.tokens_per_step())};
+  const int64_t warmup = steps_in(config.schedule.warmup, end);
+  const int64_t decay = config.schedule.type == ScheduleType::kWsd ? steps_in(config.schedule.decay, end) : 0;
+  if (warmup > plan.steps) log().warn("schedule.warmup takes {} steps, and the run has {}: the rate never reaches optimizer.lr", warmup, plan.steps);
+  else if (warmup + decay > plan.steps) log().warn("schedule: a warm-up of {} steps and a decay of {} do not fit into {}; the decay begins late", warmup, decay, plan.steps);
+}
+
 }  // namespace
 
 Structure first_structure(const RunConfig& config) {
@@ -60,23 +73,6 @@ Llama shapes_of(const RunConfig& config) { return shapes_of(config, first_struct
 Llama shapes_of(const RunConfig& config, const Structure& structure) {
   return {structure, at::TensorOptions(scalar_type(config)).device(at::kMeta), 0};
 }
-
-namespace {
-
-// What a run of this length makes nothing of.
-void warn_of_what_does_not_fit(const RunConfig& config, const RunPlan& plan) {
-  for (size_t i = 0; i < plan.actions.size(); ++i)
-    if (plan.actions[i].steps.empty())
-      log().warn("{}: timeline: {} is never due in {} steps", config.timeline[i].action.mark().text(), plan.actions[i].name, plan.steps);
-  const Progress end{.step = plan.steps, .total_steps = plan.steps, .total_tokens = plan.steps * config.tokens_per_step(),
-                     .flops = 6.0 * static_cast<double>(plan.stages.front().active * config.tokens_per_step())};
-  const int64_t warmup = steps_in(config.schedule.warmup, end);
-  const int64_t decay = config.schedule.type == ScheduleType::kWsd ? steps_in(config.schedule.decay, end) : 0;
-  if (warmup > plan.steps) log().warn("schedule.warmup takes {} steps, and the run has {}: the rate never reaches optimizer.lr", warmup, plan.steps);
-  else if (warmup + decay > plan.steps) log().warn("schedule: a warm-up of {} steps and a decay of {} do not fit into {}; the decay begins late", warmup, decay, plan.steps);
-}
-
-}  // namespace
 
 void validate(const RunConfig& config, const Communicator& comm) {
   check_targets(config);

@@ -42,16 +42,15 @@ std::vector<std::string> for_all_groups(const RunConfig& config, std::vector<std
 
 // Whether per-layer updates would run the last micro-batch twice.
 bool measures_first(const RunConfig& config) { return config.optimizer.clip_norm || config.optimizer.on_nonfinite == OnNonfinite::kSkip; }
-double share_of_one(const RunConfig& config, int64_t micro_batch) {
-  return static_cast<double>(micro_batch) / static_cast<double>(config.train.global_batch_size);
-}
+// What one pass over one micro-batch is of a step.
+double share_of_one(int64_t micro_batch, int64_t global_batch) { return static_cast<double>(micro_batch) / static_cast<double>(global_batch); }
 
 Choices update_choices(const RunConfig& config) {
   const OptimizerConfig& o = config.optimizer;
   Choices found;
   if (o.update == UpdateMode::kDuringBackward) return found;
   const bool twice = measures_first(config);
-  found.values.push_back({.words = {"optimizer.update=during_backward"}, .more_compute = twice ? share_of_one(config, config.train.micro_batch_size) : 0,
+  found.values.push_back({.words = {"optimizer.update=during_backward"}, .more_compute = twice ? share_of_one(config.train.micro_batch_size, config.train.global_batch_size) : 0,
                           .remark = twice ? "the last micro-batch runs twice, to clip exactly" : "", .one_more_pass = twice});
   return found;
 }
@@ -65,10 +64,9 @@ Choices recompute_choices(const RunConfig& config) {
   return found;
 }
 
-// All options, in the order in which they are written into a configuration.
-std::vector<Choices> all_choices(const RunConfig& config, const ReadConfig& read) {
+// All options, in the order in which they are written into a configuration. `groups`: words that those of groups need before them.
+std::vector<Choices> all_choices(const RunConfig& config, const std::vector<std::string>& groups) {
   std::vector<Choices> all;
-  const std::vector<std::string> groups = written_groups(read);
   constexpr int64_t kSmallChunk = 256;
   if (config.train.loss_chunk > kSmallChunk)
     all.push_back({{{.words = {fmt::format("train.loss_chunk={}", kSmallChunk)}, .remark = "smaller products, which take a little longer"}}});
@@ -84,8 +82,8 @@ std::vector<Choices> all_choices(const RunConfig& config, const ReadConfig& read
 
 // Moments in host memory, of a run on a GPU. What comes and goes over the bus at some 25 GB/s keeps a GPU from some 400 TFLOP/s, where
 // it takes longer than what is computed meanwhile; for how long a step is, that is the most it can cost.
-Choices offload_choices(const RunConfig& config, const ReadConfig& read) {
-  const std::vector<std::string> words = for_all_groups(config, written_groups(read), "offload", "true");
+Choices offload_choices(const RunConfig& config, const ReadConfig& read, const std::vector<std::string>& written) {
+  const std::vector<std::string> words = for_all_groups(config, written, "offload", "true");
   const auto& groups = config.optimizer.groups;
   const bool all = std::all_of(groups.begin(), groups.end(), [](const GroupConfig& g) { return g.offload; });
   if (all || !read(words).optimizer.groups.front().offload) return {};
@@ -120,8 +118,9 @@ class Peaks {
 // Those values that go with the run, their peaks filled in.
 std::vector<Choices> possible_choices(const ReadConfig& read, Peaks& peaks) {
   const RunConfig config = read({});
-  std::vector<Choices> possible = all_choices(config, read);
-  possible.push_back(offload_choices(config, read));
+  const std::vector<std::string> groups = written_groups(read);
+  std::vector<Choices> possible = all_choices(config, groups);
+  possible.push_back(offload_choices(config, read, groups));
   for (Choices& choices : possible) {
     std::erase_if(choices.values, [&](Saving& saving) {
       const std::optional<int64_t> peak = peaks.of(saving.words);
@@ -193,7 +192,7 @@ Fit fit_of(const Combination& combination, int64_t micro_batch, int64_t global_b
   Fit fit{.fits = peak <= budget, .savings = combination.savings, .micro_batch_size = micro_batch, .words = combination.words(micro_batch), .peak = peak};
   for (Saving& saving : fit.savings) {
     saving.peak = 0;
-    if (saving.one_more_pass) saving.more_compute = static_cast<double>(micro_batch) / static_cast<double>(global_batch);
+    if (saving.one_more_pass) saving.more_compute = share_of_one(micro_batch, global_batch);
   }
   return fit;
 }
@@ -208,7 +207,7 @@ std::vector<Saving> savings(const ReadConfig& read) {
   const TrainSection& train = config.train;
   if (train.micro_batch_size < train.global_batch_size) {
     Saving whole{.words = {fmt::format("train.micro_batch_size={}", train.global_batch_size)}, .remark = "gradients are not added up over micro-batches"};
-    if (config.optimizer.update == UpdateMode::kDuringBackward && measures_first(config)) whole.more_compute = 1 - share_of_one(config, train.micro_batch_size);
+    if (config.optimizer.update == UpdateMode::kDuringBackward && measures_first(config)) whole.more_compute = 1 - share_of_one(train.micro_batch_size, train.global_batch_size);
     whole.peak = peaks.of(whole.words).value_or(std::numeric_limits<int64_t>::max());
     all.push_back(whole);
   }

@@ -36,17 +36,17 @@ struct BlockPattern {
   [[nodiscard]] at::Tensor positions() const;  // of the values, rising, int64, in host memory
   [[nodiscard]] BlockPattern to(const at::Device& device) const;
 
-  // Of a pattern in host memory: its rows of blocks, where `columns` are those of a row, `height` and `length` the sides of the matrix of
-  // its values, and `offset` where they begin;
+  // Calls each(i, columns, height, length, offset) for every row i of blocks of a pattern in host memory. The values of the row are a
+  // matrix of (height, length) that begins at `offset`; `columns` holds the places of its blocks.
   template <class Each>
-  void for_each_row(Each each) const {  // each(i, columns, height, length, offset)
+  void for_each_row(Each each) const {
     const int32_t* starts = row_starts.const_data_ptr<int32_t>();
     for (int64_t i = 0; i < blocks_down(); ++i)
       each(i, named(columns, starts[i], starts[i + 1]), height_of(i), int64_t{lengths.const_data_ptr<int32_t>()[i]}, offsets.const_data_ptr<int64_t>()[i]);
   }
-  // and its columns of blocks, with the rows that have one, and the places of those.
+  // Calls each(j, rows, places, width) for every column j of blocks: `rows` that have a block there, and its place in each of them.
   template <class Each>
-  void for_each_column(Each each) const {  // each(j, rows, places, width)
+  void for_each_column(Each each) const {
     const int32_t* starts = column_starts.const_data_ptr<int32_t>();
     for (int64_t j = 0; j < blocks_across(); ++j)
       each(j, named(rows, starts[j], starts[j + 1]), named(places, starts[j], starts[j + 1]), std::min(block, in - j * block));

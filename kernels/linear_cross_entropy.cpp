@@ -40,15 +40,10 @@ TERSOR_INLINE Exact<T> row_loss(T* logits, int64_t size, int64_t target, Exact<T
   return std::log(sum) + largest - picked;
 }
 
-// One function a type and not a template: clones for several processors have none.
-#define TERSOR_ROW(T, CLONES)                                                                              \
-  CLONES Exact<T> loss_of_row(T* logits, int64_t size, int64_t target, Exact<T> scale, bool gradients) {   \
-    return row_loss(logits, size, target, scale, gradients);                                               \
-  }
-TERSOR_ROW(float, TERSOR_VECTORIZED)
-TERSOR_ROW(c10::BFloat16, TERSOR_VECTORIZED)
-TERSOR_ROW(double, )
-#undef TERSOR_ROW
+template <class T>
+TERSOR_VECTORIZED Exact<T> loss_of_row(T* logits, int64_t size, int64_t target, Exact<T> scale, bool gradients) {
+  return row_loss(logits, size, target, scale, gradients);
+}
 
 // The same for rows (n, V), those without a target being zero; the sum of their losses.
 double chunk_loss(const at::Tensor& logits, const at::Tensor& targets, double scale, bool gradients) {

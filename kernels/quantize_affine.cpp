@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "core/base/error.h"
+#include "kernels/affine_range.h"
 #include "kernels/on_gpu.h"
 #include "kernels/on_host.h"
 #include "kernels/quantize_blockwise.h"
@@ -16,7 +17,6 @@
 namespace tersor::kernels {
 namespace {
 
-constexpr float kSmallestRange = 1e-5f;
 constexpr int64_t kGrainBlocks = 64;
 
 struct Layout {
@@ -48,34 +48,19 @@ const uint8_t* unpacked(const uint8_t* pairs, int64_t size, uint8_t* out) {
   return out;
 }
 
-// One function a type and not a template: clones for several processors have none.
-#define TERSOR_DECODE(T, CLONES)                                                             \
-  CLONES void decode(const uint8_t* codes, float scale, int zero, int64_t size, T* out) {    \
-    for (int64_t i = 0; i < size; ++i) store(out[i], scale * static_cast<float>(codes[i] - zero)); \
-  }
-TERSOR_DECODE(float, TERSOR_VECTORIZED)
-TERSOR_DECODE(c10::BFloat16, TERSOR_VECTORIZED)
-#undef TERSOR_DECODE
+template <class T>
+TERSOR_VECTORIZED void decode(const uint8_t* codes, float scale, int zero, int64_t size, T* out) {
+  for (int64_t i = 0; i < size; ++i) store(out[i], scale * static_cast<float>(codes[i] - zero));
+}
 
-struct BlockRange {
-  float scale;
-  float zero;
-};
-
-// Zero is a code, and both ends of the range are at most the largest and smallest one away from it: nothing saturates.
-BlockRange range_of(const float* x, int64_t size, int levels) {
+AffineRange range_of(const float* x, int64_t size, int levels) {
   float low = 0;
   float high = 0;
   for (int64_t i = 0; i < size; ++i) {
     low = std::min(low, x[i]);
     high = std::max(high, x[i]);
   }
-  const auto all = static_cast<float>(levels);
-  const float even = std::max(high - low, kSmallestRange) / all;
-  const float zero = std::clamp(std::nearbyint(-low / even), low < 0 ? 1.0f : 0.0f, high > 0 ? all - 1 : all);
-  const float below = low < 0 ? -low / zero : 0;
-  const float above = high > 0 ? high / (all - zero) : 0;
-  return {std::max({below, above, kSmallestRange / all}), zero};
+  return affine_range(low, high, static_cast<float>(levels));
 }
 
 gpu::Affine on_gpu(const AffineQuantized& q) {
@@ -121,7 +106,7 @@ void quantize_affine(const at::Tensor& x, const AffineQuantized& out, const std:
       for (int64_t column = 0; column < l.columns; ++column) {
         const int64_t block = row * l.blocks + column / kQuantizationBlock;
         if (column % kQuantizationBlock == 0) {
-          const BlockRange range = range_of(in + row * l.columns + column, std::min(kQuantizationBlock, l.columns - column), levels);
+          const AffineRange range = range_of(in + row * l.columns + column, std::min(kQuantizationBlock, l.columns - column), levels);
           scales[block] = range.scale;
           zeros[block] = static_cast<uint8_t>(range.zero);
         }

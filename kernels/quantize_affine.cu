@@ -1,11 +1,11 @@
 #include "core/base/rng.h"
+#include "kernels/affine_range.h"
 #include "kernels/warp_blocks.h"
 
 namespace tersor::kernels::gpu {
 namespace {
 
 constexpr unsigned kThreads = kThreadsByPack;
-constexpr float kSmallestRange = 1e-5f;
 
 // A lane's codes, as they lie in a row: 8 bits each, or two of 4 bits a byte, the lower half first. `packed`: its bytes are aligned.
 template <int kBits>
@@ -44,12 +44,7 @@ __global__ void __launch_bounds__(kThreads) quantize(const float* x, Affine out,
       low = fminf(low, values[e]);
       high = fmaxf(high, values[e]);
     }
-    low = -warp_max(-low);
-    high = warp_max(high);
-    // Zero is a code, and both ends of the range are at most the largest and smallest one away from it: nothing saturates.
-    const float even = fmaxf(high - low, kSmallestRange) / kLevels;
-    const float zero = fminf(fmaxf(rintf(-low / even), low < 0 ? 1.0f : 0.0f), high > 0 ? kLevels - 1 : kLevels);
-    const float scale = fmaxf(fmaxf(low < 0 ? -low / zero : 0.0f, high > 0 ? high / (kLevels - zero) : 0.0f), kSmallestRange / kLevels);
+    const auto [scale, zero] = affine_range(-warp_max(-low), warp_max(high), kLevels);
     if (threadIdx.x % kLanes == 0) {
       out.scales[at.block] = scale;
       out.zeros[at.block] = static_cast<uint8_t>(zero);

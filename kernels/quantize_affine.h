@@ -8,9 +8,9 @@
 // scales: fp32 and zeros: uint8, both (rows, blocks). With a random stream, round goes down or up so that the expectation is
 // x. Deterministic.
 //
-// Departs from the authors' code: the range of a block always holds zero and fits into the codes, without which blocks of
-// one sign, and the largest numbers of any block, saturate; the arithmetic is fp32, where theirs rounds to bf16 before the stochastic rounding; and theirs keeps 4-bit
-// codes one a byte.
+// Departs from the authors' code in three points. The range of a block always holds zero and fits into the codes; in theirs blocks of
+// one sign, and the largest numbers of any block, saturate. The arithmetic is fp32; theirs rounds to bf16 before it rounds
+// stochastically. 4-bit codes are two a byte; theirs one.
 #pragma once
 
 #include <ATen/ATen.h>

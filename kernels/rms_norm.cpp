@@ -46,21 +46,17 @@ TERSOR_INLINE void norm_row_backward(const T* x, const T* gain, const T* dy, con
       store(dx[i], to_exact(around[i]) + s * (to_exact(gain[i]) * to_exact(dy[i]) - to_exact(x[i]) * s * mean));
 }
 
-// One function a type and not a template: clones for several processors have none.
-#define TERSOR_ROWS(T, CLONES)                                                                                                        \
-  CLONES void norm_rows(const T* x, const T* gain, int64_t rows, int64_t width, Exact<T> eps, T* y, Exact<T>* scale) {                \
-    for (int64_t i = 0; i < rows; ++i) norm_row(x + i * width, gain, width, eps, y + i * width, scale + i);                           \
-  }                                                                                                                                   \
-  CLONES void norm_rows_backward(const T* x, const T* gain, const T* dy, const T* around, int64_t rows, int64_t width,                \
-                                 const Exact<T>* scale, T* dx, Exact<T>* d_gain) {                                                    \
-    for (int64_t i = 0; i < rows; ++i)                                                                                                \
-      norm_row_backward(x + i * width, gain, dy + i * width, around == nullptr ? nullptr : around + i * width, width, scale[i],       \
-                        dx + i * width, d_gain);                                                                                      \
-  }
-TERSOR_ROWS(float, TERSOR_VECTORIZED)
-TERSOR_ROWS(c10::BFloat16, TERSOR_VECTORIZED)
-TERSOR_ROWS(double, )
-#undef TERSOR_ROWS
+template <class T>
+TERSOR_VECTORIZED void norm_rows(const T* x, const T* gain, int64_t rows, int64_t width, Exact<T> eps, T* y, Exact<T>* scale) {
+  for (int64_t i = 0; i < rows; ++i) norm_row(x + i * width, gain, width, eps, y + i * width, scale + i);
+}
+template <class T>
+TERSOR_VECTORIZED void norm_rows_backward(const T* x, const T* gain, const T* dy, const T* around, int64_t rows, int64_t width,
+                               const Exact<T>* scale, T* dx, Exact<T>* d_gain) {
+  for (int64_t i = 0; i < rows; ++i)
+    norm_row_backward(x + i * width, gain, dy + i * width, around == nullptr ? nullptr : around + i * width, width, scale[i],
+                      dx + i * width, d_gain);
+}
 
 at::TensorOptions exact(const at::Tensor& x) {
   return x.options().dtype(x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat).requires_grad(false);

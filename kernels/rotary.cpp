@@ -33,15 +33,10 @@ TERSOR_INLINE void turn_heads(const T* x, const T* cos, const T* sin, int64_t he
     }
 }
 
-// One function a type and not a template: clones for several processors have none.
-#define TERSOR_TURN(T, CLONES)                                                                                             \
-  CLONES void turn(const T* x, const T* cos, const T* sin, int64_t heads, int64_t half, Exact<T> direction, T* y) {        \
-    turn_heads(x, cos, sin, heads, half, direction, y);                                                                    \
-  }
-TERSOR_TURN(float, TERSOR_VECTORIZED)
-TERSOR_TURN(c10::BFloat16, TERSOR_VECTORIZED)
-TERSOR_TURN(double, )
-#undef TERSOR_TURN
+template <class T>
+TERSOR_VECTORIZED void turn(const T* x, const T* cos, const T* sin, int64_t heads, int64_t half, Exact<T> direction, T* y) {
+  turn_heads(x, cos, sin, heads, half, direction, y);
+}
 
 at::Tensor turned(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin, int direction) {
   at::Tensor y = at::empty(x.sizes(), x.options().requires_grad(false));

@@ -10,13 +10,13 @@
 #include "core/base/error.h"
 #include "kernels/on_gpu.h"
 #include "kernels/on_host.h"
+#include "kernels/scalar_math.h"
 #include "kernels/vectorize.h"
 
 namespace tersor::kernels {
 namespace {
 
 constexpr int64_t kBlock = 4096;
-constexpr int64_t kLanes = 64;
 constexpr int64_t kRowsAtOnce = 64;      // whose squares are added up in fp32, for norms of columns
 constexpr int64_t kColumnsAtOnce = 512;  // of one thread: their sums stay in the first cache
 constexpr float kSmallestSure = 1e-30f;  // a smaller sum may have lost squares below fp32's range
@@ -34,32 +34,14 @@ double exact_sum(const T* x, int64_t size, int64_t stride) {
   return sum;
 }
 
-// Two functions and not a template: clones for several processors have none.
-TERSOR_VECTORIZED float lane_sum(const float* x, int64_t size) {
-  float lanes[kLanes] = {};
-  const int64_t whole = size / kLanes * kLanes;
-  for (int64_t i = 0; i < whole; i += kLanes)
-    for (int64_t lane = 0; lane < kLanes; ++lane) lanes[lane] += x[i + lane] * x[i + lane];
-  for (int64_t i = whole; i < size; ++i) lanes[i - whole] += x[i] * x[i];
-  float sum = 0;
-  for (const float lane : lanes) sum += lane;
-  return sum;
-}
-
-TERSOR_VECTORIZED float lane_sum(const uint16_t* x, int64_t size) {
-  float lanes[kLanes] = {};
-  const int64_t whole = size / kLanes * kLanes;
-  for (int64_t i = 0; i < whole; i += kLanes)
-    for (int64_t lane = 0; lane < kLanes; ++lane) lanes[lane] += to_float(x[i + lane]) * to_float(x[i + lane]);
-  for (int64_t i = whole; i < size; ++i) lanes[i - whole] += to_float(x[i]) * to_float(x[i]);
-  float sum = 0;
-  for (const float lane : lanes) sum += lane;
-  return sum;
+template <class T>
+TERSOR_VECTORIZED float square_sum(const T* x, int64_t size) {
+  return lane_sum<float>(size, [x](int64_t i) { return to_float(x[i]) * to_float(x[i]); });
 }
 
 template <class T>
 double block_sum(const T* x, int64_t size) {
-  const float sum = lane_sum(x, size);
+  const float sum = square_sum(x, size);
   return std::isfinite(sum) && sum > kSmallestSure ? sum : exact_sum(x, size, 1);
 }
 

@@ -57,14 +57,10 @@ TERSOR_INLINE void gated_backward(const T* dy, int64_t size, T* gate, T* up) {
   }
 }
 
-// One function a type and not a template: clones for several processors have none.
-#define TERSOR_RANGE(T, CLONES)                                                                          \
-  CLONES void range(const T* gate, const T* up, int64_t size, T* y) { gated(gate, up, size, y); }        \
-  CLONES void range_backward(const T* dy, int64_t size, T* gate, T* up) { gated_backward(dy, size, gate, up); }
-TERSOR_RANGE(float, TERSOR_VECTORIZED)
-TERSOR_RANGE(c10::BFloat16, TERSOR_VECTORIZED)
-TERSOR_RANGE(double, )
-#undef TERSOR_RANGE
+template <class T>
+TERSOR_VECTORIZED void range(const T* gate, const T* up, int64_t size, T* y) { gated(gate, up, size, y); }
+template <class T>
+TERSOR_VECTORIZED void range_backward(const T* dy, int64_t size, T* gate, T* up) { gated_backward(dy, size, gate, up); }
 
 class SwiGlu : public torch::autograd::Function<SwiGlu> {
  public:

@@ -1,5 +1,4 @@
 // The full weight.    y = x Wᵀ        W (out, in)
-#include "kernels/fill_normal.h"
 #include "core/param/parameterization.h"
 
 namespace tersor {
@@ -12,8 +11,7 @@ class Dense final : public Parameterization {
     void fields(FieldVisitor&) {}
   };
   Dense(const Config&, const WeightShape& shape) : name_(shape.name) {
-    weight_ = register_parameter("weight", at::empty({shape.out, shape.in}, shape.options));
-    kernels::fill_normal(weight_, shape.init_std, random_stream(shape.seed, "init", shape.name + ".weight"));
+    weight_ = register_parameter("weight", initial_weight(shape, c10::typeMetaToScalarType(shape.options.dtype())));
   }
 
   at::Tensor forward(const at::Tensor& x) override { return at::linear(x, weight_); }

@@ -2,7 +2,6 @@
 
 #include <torch/csrc/autograd/custom_function.h>
 
-#include "kernels/fill_normal.h"
 #include "kernels/stochastic_round.h"
 
 namespace tersor {
@@ -31,12 +30,6 @@ class PackedProduct : public torch::autograd::Function<PackedProduct> {
 };
 
 }  // namespace
-
-at::Tensor initial_weight(const WeightShape& shape) {
-  at::Tensor w = at::empty({shape.out, shape.in}, shape.options.dtype(exact_type(shape.options)));
-  kernels::fill_normal(w, shape.init_std, random_stream(shape.seed, "init", shape.name + ".weight"));
-  return w;
-}
 
 FrozenWeight::FrozenWeight(const at::Tensor& w, const at::TensorOptions& options, FrozenFormat format) : options_(options) {
   if (format == FrozenFormat::kSame)

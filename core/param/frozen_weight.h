@@ -25,8 +25,6 @@ struct EnumNames<FrozenFormat> {
   return options.dtype() == at::kDouble ? at::kDouble : at::kFloat;
 }
 
-// What the dense weight of this name begins with, in exact_type.
-[[nodiscard]] at::Tensor initial_weight(const WeightShape& shape);
 
 class FrozenWeight {
  public:

@@ -7,7 +7,6 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "core/param/parameterization.h"
-#include "kernels/fill_normal.h"
 #include "kernels/quantize_affine.h"
 
 namespace tersor {
@@ -57,8 +56,7 @@ class Int8 final : public Parameterization {
     void fields(FieldVisitor&) {}
   };
   Int8(const Config&, const WeightShape& shape) : name_(shape.name), weight_(std::make_shared<Int8Weight>(at::IntArrayRef{shape.out, shape.in}, shape.options)) {
-    const at::Tensor dense = at::empty({shape.out, shape.in}, shape.options.dtype(at::kFloat));
-    kernels::fill_normal(dense, shape.init_std, random_stream(shape.seed, "init", shape.name + ".weight"));
+    const at::Tensor dense = initial_weight(shape, at::kFloat);
     if (!dense.is_meta()) weight_->pack(dense, std::nullopt);
     handle_ = register_parameter("weight", at::zeros({1}, shape.options).expand({shape.out, shape.in}));
   }

@@ -33,7 +33,7 @@ class LoRA final : public Parameterization, public Mergeable, public Refactoriza
     }
   };
 
-  LoRA(const Config& config, const WeightShape& shape) : name_(shape.name), base_(initial_weight(shape), shape.options, config.base) {
+  LoRA(const Config& config, const WeightShape& shape) : name_(shape.name), base_(initial_weight(shape, exact_type(shape.options)), shape.options, config.base) {
     const int64_t rank = std::min({config.rank, shape.out, shape.in});
     scale_ = config.alpha / static_cast<double>(rank);
     a_ = register_parameter("A", at::empty({rank, shape.in}, shape.options));

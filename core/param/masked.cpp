@@ -15,7 +15,6 @@
 // positions take 2 bytes an entry, and W is composed, zeros and all, when it is multiplied by.
 #include "core/param/operations.h"
 #include "kernels/block_sparse_linear.h"
-#include "kernels/fill_normal.h"
 #include "kernels/sparse_low_rank_linear.h"
 
 namespace tersor {
@@ -161,9 +160,7 @@ class Masked final : public Parameterization, public Prunable {
     }
     values_ = at::empty({nnz}, options).requires_grad_(true);
     if (on_paper) return;
-    at::Tensor dense = at::empty({out_, in_}, options);
-    kernels::fill_normal(dense, shape.init_std, random_stream(shape.seed, "init", shape.name + ".weight"));
-    assign(dense);
+    assign(initial_weight(shape, values_.scalar_type()));
   }
 
   at::Tensor forward(const at::Tensor& x) override {

@@ -1,5 +1,7 @@
 #include "core/param/parameterization.h"
 
+#include "kernels/fill_normal.h"
+
 namespace tersor {
 
 ParameterizationRegistry& parameterizations() {
@@ -11,6 +13,12 @@ int64_t Parameterization::num_active() {
   int64_t total = 0;
   for (const Param& param : params()) total += param.value.numel();
   return total;
+}
+
+at::Tensor initial_weight(const WeightShape& shape, at::ScalarType type) {
+  at::Tensor w = at::empty({shape.out, shape.in}, shape.options.dtype(type));
+  kernels::fill_normal(w, shape.init_std, random_stream(shape.seed, "init", shape.name + ".weight"));
+  return w;
 }
 
 std::vector<PackedPart> tensors_of(Parameterization& weight) {

@@ -56,6 +56,9 @@ class Parameterization : public torch::nn::Module {
 using ParameterizationRegistry = Registry<Parameterization, const WeightShape&>;
 [[nodiscard]] ParameterizationRegistry& parameterizations();
 
+// What the dense weight of this name begins with: normal, of standard deviation init_std.
+[[nodiscard]] at::Tensor initial_weight(const WeightShape& shape, at::ScalarType type);
+
 // The tensors of a checkpoint: params as they rest, then what is kept.
 [[nodiscard]] std::vector<PackedPart> tensors_of(Parameterization& weight);
 // Copies all that `from` holds into `to`, which is of the same kind and shape.

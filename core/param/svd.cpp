@@ -23,7 +23,7 @@ class SVFit final : public Parameterization {
     }
   };
 
-  SVFit(const Config& config, const WeightShape& shape) : name_(shape.name), base_(initial_weight(shape), shape.options, config.base) {
+  SVFit(const Config& config, const WeightShape& shape) : name_(shape.name), base_(initial_weight(shape, exact_type(shape.options)), shape.options, config.base) {
     const int64_t rank = std::min({config.rank, shape.out, shape.in});
     u_ = at::empty({shape.out, rank}, shape.options);
     v_ = at::empty({shape.in, rank}, shape.options);

@@ -12,10 +12,10 @@
 // first step afterwards is a short one. The gradient of aᵢ depends on bᵢ, so aᵢ keeps what is remembered of it.
 //
 // Vectors are taken in turn, and candidates too: the slots in use are a cyclic window that moves on. A begins at row 0 and B at
-// column ⌊r/2⌋, and of both as many are switched, so they stay half a turn apart. No more are switched in a step than
-//   · there are slots out of use, N − r: slots that are written are then none of those that are read;
-//   · reach up to the first vector that stands still, or to where the other factor is: what is switched is not frozen, and no
-//     index is switched on both sides in one step.
+// column ⌊r/2⌋. As many are switched of one as of the other, so they stay half a turn apart. Two things limit the number in a step:
+//   · the slots out of use, N − r: no slot is both read and written;
+//   · the distance to the first vector that stands still, and to the place of the other factor: no vector is switched that stands
+//     still, and no index on both sides in one step.
 // With r = N, or r = 1, nothing is ever switched.
 //
 // The paper's code switches after the backward pass and before the step; here it is done before the forward pass. That is
@@ -62,7 +62,7 @@ class Vectors {
     rows().copy_(candidates_.index_select(0, slots_));
   }
 
-  Param param() const { return {name_, value_, Role::kFactor, axis_, nullptr, mask_}; }
+  Param param() const { return {.name = name_, .value = value_, .role = Role::kFactor, .slice_axis = axis_, .mask = mask_}; }
   void keep(const std::string& weight, std::vector<PackedPart>& parts) const {
     const std::string letter = name_.substr(weight.size() + 1);
     for (const auto& [part, value] : {std::pair{"candidates_", candidates_}, {"slots_", slots_}, {"next_", next_}, {"frozen_", frozen_}})
@@ -186,7 +186,7 @@ class SwitchLoRA final : public Parameterization, public VectorSwitching {
     const auto random = [&](const char* part) { return random_stream(shape.seed, "init", name_ + part); };
     rows_.draw(std::pow(std::sqrt(out) * r / std::pow(in, 1.5), 0.25) * root_gain, random(".candidates_A"));
     columns_.draw(std::pow(r / std::sqrt(out * in), 0.25) * root_gain, random(".candidates_B"));
-    return with_product(initial_weight(shape), -scale_);
+    return with_product(initial_weight(shape, exact_type(shape.options)), -scale_);
   }
   // w + scale·BA, in the type of w.
   at::Tensor with_product(const at::Tensor& w, double scale) const {

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "core/data/tokenizer.h"
+
 namespace tersor {
 
 struct ShardEntry {
@@ -22,11 +24,13 @@ struct SplitEntry {
 };
 
 struct Manifest {
+  // In the folder while its shards are being made.
+  static constexpr const char* kUnfinished = ".unfinished";
   static constexpr const char* kFile = "manifest.json";
 
   int64_t vocab_size = 0;
   int32_t eos_id = -1;
-  std::string tokenizer;         // file within the folder
+  std::string tokenizer = Tokenizer::kFile;  // file within the folder
   std::string tokenizer_sha256;
   SplitEntry train;
   SplitEntry validation;

@@ -41,10 +41,12 @@ void ShardSet::open(const fs::path& path, bool verify) {
     shards_.emplace_back(path);
   } else if (fs::exists(path / Manifest::kFile)) {
     open_manifest(path, verify);
+  } else if (fs::exists(path / Manifest::kUnfinished) || fs::exists(path / Manifest().tokenizer)) {
+    throw user_error("'{}' has no {}: putting its shards there has not come to an end; run 'tersor tokenize' again", path.string(), Manifest::kFile);
   } else if (fs::is_directory(path)) {
     open_by_name(path);
   } else {
-    throw user_error("'{}' does not exist; make it with 'tersor tokenize'", path.string());
+    throw user_error("'{}' does not exist; make it with 'tersor tokenize' (for the quickstart's text, scripts/quickstart does)", path.string());
   }
 }
 

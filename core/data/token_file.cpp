@@ -58,8 +58,7 @@ void TokenFile::read(int64_t first, std::span<int64_t> out) const {
 }
 
 TokenFileWriter::TokenFileWriter(const std::filesystem::path& file, int64_t vocab_size)
-    : file_(file), temporary_(file.string() + ".tmp"), stream_(temporary_, std::ios::binary | std::ios::trunc),
-      wide_(vocab_size > int64_t{std::numeric_limits<uint16_t>::max()} + 1) {
+    : file_(file), wide_(vocab_size > int64_t{std::numeric_limits<uint16_t>::max()} + 1) {
   write_header();
 }
 
@@ -68,16 +67,16 @@ void TokenFileWriter::write_header() {
   header[0] = wide_ ? kMagic32 : kMagic16;
   header[1] = wide_ ? kVersion32 : kVersion16;
   header[2] = static_cast<int32_t>(size_);
-  stream_.seekp(0);
-  stream_.write(reinterpret_cast<const char*>(header.data()), kHeaderBytes);
+  file_.stream().seekp(0);
+  file_.stream().write(reinterpret_cast<const char*>(header.data()), kHeaderBytes);
 }
 
 void TokenFileWriter::append(std::span<const int32_t> tokens) {
   if (wide_) {
-    stream_.write(reinterpret_cast<const char*>(tokens.data()), static_cast<std::streamsize>(tokens.size_bytes()));
+    file_.stream().write(reinterpret_cast<const char*>(tokens.data()), static_cast<std::streamsize>(tokens.size_bytes()));
   } else {
     const std::vector<uint16_t> narrow(tokens.begin(), tokens.end());
-    stream_.write(reinterpret_cast<const char*>(narrow.data()), static_cast<std::streamsize>(narrow.size() * 2));
+    file_.stream().write(reinterpret_cast<const char*>(narrow.data()), static_cast<std::streamsize>(narrow.size() * 2));
   }
   size_ += static_cast<int64_t>(tokens.size());
   TERSOR_CHECK(size_ <= std::numeric_limits<int32_t>::max(), "a shard holds at most 2^31 - 1 tokens");
@@ -85,10 +84,7 @@ void TokenFileWriter::append(std::span<const int32_t> tokens) {
 
 void TokenFileWriter::close() {
   write_header();
-  stream_.close();
-  if (!stream_) throw user_error("'{}' cannot be written; is the disk full?", file_.string());
-  sync_to_disk(temporary_);
-  std::filesystem::rename(temporary_, file_);
+  file_.commit();
 }
 
 }  // namespace tersor

@@ -37,9 +37,7 @@ class TokenFileWriter {
  private:
   void write_header();
 
-  std::filesystem::path file_;
-  std::filesystem::path temporary_;
-  std::ofstream stream_;
+  WholeFile file_;
   int64_t size_ = 0;
   bool wide_;
 };

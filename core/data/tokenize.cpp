@@ -1,5 +1,6 @@
 #include "core/data/tokenize.h"
 
+#include <atomic>
 #include <future>
 #include <thread>
 
@@ -13,11 +14,17 @@ namespace tersor {
 namespace {
 
 namespace fs = std::filesystem;
-constexpr size_t kSampleBytes = 20'000'000;  // what a tokenizer is trained on at the most
+constexpr size_t kSampleBytes = 20'000'000;  // what a tokenizer is trained on, about; more where files are packed
 constexpr size_t kLineBytes = 4000;          // a longer line is cut for the trainer
 constexpr size_t kBatchBytes = 1 << 22;      // documents encoded together
 
-// Lines of the text, as the trainer of the tokenizer wants them. Later text is left out once there is enough.
+// Of text in UTF-8 at most so many bytes that no character is cut.
+size_t whole_characters(std::string_view text, size_t bytes) {
+  while (bytes > 0 && bytes < text.size() && (static_cast<unsigned char>(text[bytes]) & 0xC0U) == 0x80U) --bytes;
+  return bytes;
+}
+
+// Lines of the text, as the trainer of the tokenizer wants them. Of much text every n-th document is taken.
 std::vector<std::string> sample_lines(const std::vector<fs::path>& files) {
   size_t whole = 0;
   for (const fs::path& file : files) whole += fs::file_size(file);
@@ -30,7 +37,7 @@ std::vector<std::string> sample_lines(const std::vector<fs::path>& files) {
       size_t end = std::min(text.find('\n'), text.size());
       if (end > kLineBytes) {
         const size_t blank = text.rfind(' ', kLineBytes);
-        end = blank == std::string_view::npos || blank == 0 ? std::min(text.size(), kLineBytes) : blank;
+        end = blank == std::string_view::npos || blank == 0 ? whole_characters(text, kLineBytes) : blank;
       }
       if (end > 0) lines.emplace_back(text.substr(0, end));
       text.remove_prefix(std::min(text.size(), end + (end < text.size() && text[end] == '\n' ? 1 : 0)));
@@ -78,6 +85,16 @@ class SplitWriter {
   SplitEntry entry_;
 };
 
+// The JSON library looks at text as it writes it.
+bool is_utf8(const std::string& text) {
+  try {
+    (void)nlohmann::json(text).dump();
+    return true;
+  } catch (const nlohmann::json::type_error&) {
+    return false;
+  }
+}
+
 // Encodes documents on all cores and hands the tokens on in the order of the documents.
 class Encoder {
  public:
@@ -98,6 +115,7 @@ class Encoder {
       workers.push_back(std::async(std::launch::async, [&, t] {
         for (size_t i = t; i < batch_.size(); i += threads) {
           encoded[i] = tokenizer_.encode(batch_[i]);
+          if (!is_utf8(batch_[i])) ++not_utf8_;
           if (tokenizer_.eos_id() >= 0) encoded[i].push_back(tokenizer_.eos_id());
         }
       }));
@@ -108,11 +126,15 @@ class Encoder {
     bytes_ = 0;
   }
 
+  // Documents with bytes that are not UTF-8, for which the tokenizer has taken U+FFFD.
+  [[nodiscard]] int64_t not_utf8() const { return not_utf8_; }
+
  private:
   const Tokenizer& tokenizer_;
   std::function<void(std::span<const int32_t>, size_t)> sink_;
   std::vector<std::string> batch_;
   size_t bytes_ = 0;
+  std::atomic<int64_t> not_utf8_ = 0;
 };
 
 nlohmann::ordered_json describe_inputs(const TokenizeOptions& options, const std::vector<fs::path>& files) {
@@ -126,10 +148,12 @@ nlohmann::ordered_json describe_inputs(const TokenizeOptions& options, const std
           {"shard_tokens", options.shard_tokens}};
 }
 
-bool has_all_shards(const fs::path& folder, const Manifest& manifest) {
-  const auto exists = [&](const ShardEntry& shard) { return fs::exists(folder / shard.file); };
-  return std::all_of(manifest.train.shards.begin(), manifest.train.shards.end(), exists) &&
-         std::all_of(manifest.validation.shards.begin(), manifest.validation.shards.end(), exists);
+// Whether everything is there and what the manifest says.
+bool is_whole(const fs::path& folder, const Manifest& manifest) {
+  const auto same = [&](const std::string& file, const std::string& sum) { return fs::exists(folder / file) && sha256_of_file(folder / file) == sum; };
+  const auto whole = [&](const ShardEntry& shard) { return same(shard.file, shard.sha256); };
+  return same(manifest.tokenizer, manifest.tokenizer_sha256) && std::all_of(manifest.train.shards.begin(), manifest.train.shards.end(), whole) &&
+         std::all_of(manifest.validation.shards.begin(), manifest.validation.shards.end(), whole);
 }
 
 std::string documents(int64_t count) { return fmt::format("{} document{}", count, count == 1 ? "" : "s"); }
@@ -151,8 +175,8 @@ class Unfinished {
   Unfinished(const Unfinished&) = delete;
   Unfinished& operator=(const Unfinished&) = delete;
 
-  [[nodiscard]] fs::path folder() const { return output_ / ".unfinished"; }
-  // In the place of those that are there. While there is no manifest nothing is complete.
+  [[nodiscard]] fs::path folder() const { return output_ / Manifest::kUnfinished; }
+  // In the place of those that are there. While there is no manifest but this folder, nobody takes them for whole (shard_set.cpp).
   void put_in_place(const Manifest& manifest) const {
     fs::remove(output_ / Manifest::kFile);
     std::vector<fs::path> old;
@@ -161,7 +185,9 @@ class Unfinished {
       if (fits_pattern("train_??????.bin", name) || fits_pattern("validation_??????.bin", name)) old.push_back(entry.path());
     }
     for (const fs::path& shard : old) fs::remove(shard);
-    for (const fs::directory_entry& made : fs::directory_iterator(folder())) fs::rename(made.path(), output_ / made.path().filename());
+    std::vector<fs::path> made;
+    for (const fs::directory_entry& entry : fs::directory_iterator(folder())) made.push_back(entry.path());
+    for (const fs::path& file : made) fs::rename(file, output_ / file.filename());
     manifest.write(output_);
   }
 
@@ -171,15 +197,48 @@ class Unfinished {
 
 }  // namespace
 
-TokenizeResult tokenize(const TokenizeOptions& options, const std::function<void(const std::string&)>& say) {
+namespace {
+
+// What is there already, if it is what is asked for and whole. UserError where it is something else and may not be replaced.
+std::optional<Manifest> made_before(const TokenizeOptions& options, const Manifest& wanted) {
+  if (options.force || !fs::exists(options.output / Manifest::kFile)) return std::nullopt;
+  Manifest there = Manifest::read(options.output);
+  if (there.made_from != wanted.made_from)
+    throw user_error("'{}' holds tokens of another text, or made in another way; take another --output, or replace them with --force", options.output.string());
+  return is_whole(options.output, there) ? std::optional(std::move(there)) : std::nullopt;
+}
+
+// Encodes all documents into the shards of both splits, in `folder`.
+void write_shards(const TokenizeOptions& options, const std::vector<fs::path>& files, const fs::path& folder, const Tokenizer& tokenizer,
+                  Manifest& manifest, const Say& say) {
+  SplitWriter train(folder, "train", options, manifest.vocab_size);
+  SplitWriter validation(folder, "validation", options, manifest.vocab_size);
+  int64_t number = 0;
+  Encoder encoder(tokenizer, [&](std::span<const int32_t> tokens, size_t text_bytes) {
+    ++number;
+    const bool held_out = options.hold_out > 0 && number % options.hold_out == 0;
+    (held_out ? validation : train).append(tokens, text_bytes);
+  });
+  for_each_document(files, [&](std::string_view text) { encoder.add(text); });
+  encoder.flush();
+  if (encoder.not_utf8() > 0)
+    say(fmt::format("{} not UTF-8, and what cannot be read became U+FFFD; convert the text with iconv, and tokenize it again with --force",
+                    encoder.not_utf8() == 1 ? "1 document is" : fmt::format("{} documents are", encoder.not_utf8())));
+  manifest.train = train.finish();
+  manifest.validation = validation.finish();
+  if (number == 0) throw user_error("there is no text in the inputs");
+  if (manifest.train.tokens == 0) throw user_error("no text is left to train on: of {} in the inputs --hold-out {} takes every one for validation; {}",
+                                                   documents(number), options.hold_out, kWhatADocumentIs);
+  if (options.hold_out > 0 && manifest.validation.documents == 0)
+    say(fmt::format("of {} none became validation: use a smaller --hold-out, or train with evaluation.every=never; {}", documents(number), kWhatADocumentIs));
+}
+
+}  // namespace
+
+TokenizeResult tokenize(const TokenizeOptions& options, const Say& say) {
   const std::vector<fs::path> files = list_text_files(options.inputs);
-  Manifest manifest{.tokenizer = "tokenizer.model", .made_from = describe_inputs(options, files)};
-  if (!options.force && fs::exists(options.output / Manifest::kFile)) {
-    const Manifest there = Manifest::read(options.output);
-    if (there.made_from != manifest.made_from)
-      throw user_error("'{}' holds tokens of another text, or made in another way; take another --output, or replace them with --force", options.output.string());
-    if (has_all_shards(options.output, there)) return {there, true};
-  }
+  Manifest manifest{.made_from = describe_inputs(options, files)};
+  if (auto there = made_before(options, manifest)) return {std::move(*there), true};
   if (!options.tokenizer.empty()) (void)Tokenizer(options.tokenizer);  // before anything is written
   const Unfinished unfinished(options.output);
   const fs::path model = unfinished.folder() / manifest.tokenizer;
@@ -193,25 +252,8 @@ TokenizeResult tokenize(const TokenizeOptions& options, const std::function<void
   manifest.vocab_size = tokenizer.vocab_size();
   manifest.eos_id = tokenizer.eos_id();
   manifest.tokenizer_sha256 = tokenizer.hash();
-
-  say(fmt::format("encoding {} files", files.size()));
-  SplitWriter train(unfinished.folder(), "train", options, manifest.vocab_size);
-  SplitWriter validation(unfinished.folder(), "validation", options, manifest.vocab_size);
-  int64_t number = 0;
-  Encoder encoder(tokenizer, [&](std::span<const int32_t> tokens, size_t text_bytes) {
-    ++number;
-    const bool held_out = options.hold_out > 0 && number % options.hold_out == 0;
-    (held_out ? validation : train).append(tokens, text_bytes);
-  });
-  for_each_document(files, [&](std::string_view text) { encoder.add(text); });
-  encoder.flush();
-  manifest.train = train.finish();
-  manifest.validation = validation.finish();
-  if (number == 0) throw user_error("there is no text in the inputs");
-  if (manifest.train.tokens == 0) throw user_error("no text is left to train on: of {} in the inputs --hold-out {} takes every one for validation; {}",
-                                                   documents(number), options.hold_out, kWhatADocumentIs);
-  if (options.hold_out > 0 && manifest.validation.documents == 0)
-    say(fmt::format("of {} none became validation: use a smaller --hold-out, or train with evaluation.every=never; {}", documents(number), kWhatADocumentIs));
+  say(fmt::format("encoding {} file{}", files.size(), files.size() == 1 ? "" : "s"));
+  write_shards(options, files, unfinished.folder(), tokenizer, manifest, say);
   unfinished.put_in_place(manifest);
   return {manifest, false};
 }

@@ -22,7 +22,8 @@ struct TokenizeResult {
   bool was_complete = false;  // nothing had to be done
 };
 
-// `say` gets a line about what is under way.
-TokenizeResult tokenize(const TokenizeOptions& options, const std::function<void(const std::string&)>& say);
+// Gets a line about what is under way.
+using Say = std::function<void(const std::string&)>;
+TokenizeResult tokenize(const TokenizeOptions& options, const Say& say);
 
 }  // namespace tersor

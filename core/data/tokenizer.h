@@ -17,6 +17,8 @@ namespace tersor {
 
 class Tokenizer {
  public:
+  static constexpr const char* kFile = "tokenizer.model";  // beside tokens, in checkpoints and in exported models
+
   explicit Tokenizer(const std::filesystem::path& model);
   ~Tokenizer();
   Tokenizer(Tokenizer&&) noexcept;
@@ -24,7 +26,6 @@ class Tokenizer {
   [[nodiscard]] std::vector<int32_t> encode(std::string_view text) const;
   [[nodiscard]] std::string decode(std::span<const int32_t> tokens) const;
   [[nodiscard]] int64_t vocab_size() const;
-  [[nodiscard]] int32_t bos_id() const;  // −1 where the model has none
   [[nodiscard]] int32_t eos_id() const;
   [[nodiscard]] const std::string& hash() const { return hash_; }  // SHA-256 of the model file
 

@@ -103,8 +103,28 @@ TEST_CASE("tokenize: text comes back, documents are held out, and nothing is don
   CHECK_FALSE(fs::exists(folder / "tokens" / "train_000001.bin"));
   forced.shard_tokens = options.shard_tokens;
   (void)tokenize(forced, silent);
-  fs::remove(folder / "tokens" / result.manifest.train.shards[1].file);
+  const fs::path shard = folder / "tokens" / result.manifest.train.shards[1].file;
+  fs::remove(shard);
   CHECK_FALSE(tokenize(options, silent).was_complete);
+  fs::resize_file(shard, fs::file_size(shard) - 2);
+  CHECK_THROWS_WITH(open_shards(folder / "tokens", 16, 320), Catch::Contains("is damaged"));
+  CHECK_FALSE(tokenize(options, silent).was_complete);
+  CHECK(tokenize(options, silent).was_complete);
+  fs::create_directories(folder / "tokens" / ".unfinished");  // killed while the shards were put in their place
+  CHECK_NOTHROW(open_shards(folder / "tokens", 16, 320));
+  fs::remove(folder / "tokens" / "manifest.json");
+  CHECK_THROWS_WITH(open_shards(folder / "tokens", 16, 320), Catch::Contains("has not come to an end"));
+  CHECK_FALSE(tokenize(options, silent).was_complete);
+  CHECK_FALSE(fs::exists(folder / "tokens" / ".unfinished"));
+}
+
+TEST_CASE("tokenize: text of another encoding is told", "[data]") {
+  const TemporaryFolder folder;
+  write_whole(folder / "a.txt", some_text(20, 1));
+  write_whole(folder / "b.txt", some_text(20, 2) + "caf\xe9");
+  std::string said;
+  (void)tokenize({.inputs = {folder / "a.txt", folder / "b.txt"}, .output = folder / "t", .vocab_size = 320, .hold_out = 0}, [&](const std::string& text) { said += text; });
+  CHECK_THAT(said, Catch::Contains("1 document is not UTF-8"));
 }
 
 TEST_CASE("tokenize: a vocabulary too large for the text is refused with a remedy", "[data]") {

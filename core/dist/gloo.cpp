@@ -8,9 +8,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <condition_variable>
+#include <future>
+#include <mutex>
 #include <thread>
 
 #include "core/base/error.h"
+#include "core/base/log.h"
 #include "core/dist/communicator.h"
 #include "core/dist/pulse.h"
 
@@ -33,6 +37,12 @@ c10::intrusive_ptr<c10d::Store> meet(const Place& place, bool serves, Millisecon
   const std::string attempt = process_environment("TORCHELASTIC_RESTART_COUNT").value_or("0");
   return c10::make_intrusive<c10d::PrefixStore>("tersor/" + attempt, c10::make_intrusive<c10d::TCPStore>(place.address, options));
 }
+
+// A process's connections to where all meet. That of operations may be waiting.
+struct Stores {
+  c10::intrusive_ptr<c10d::Store> operations;
+  c10::intrusive_ptr<c10d::Store> signs_of_life;
+};
 
 // The address of this machine that packets to another have: of the network on which the processes meet. Its name may mean something
 // else, on Debian the loopback interface. Nothing where it cannot be told.
@@ -79,10 +89,9 @@ std::string first_line(const std::exception& e) {
 
 class Connected final : public Communicator {
  public:
-  Connected(const Place& place, Milliseconds timeout, const ConnectDevices& devices)
-      : Communicator(place.rank, place.size, place.local_rank, place.local_size),
-        store_(meet(place, place.rank == 0 && !agent_serves(), timeout)), pulse_(meet(place, false, timeout), place.rank, place.size),
-        timeout_(timeout) {
+  Connected(const Place& place, Stores stores, Milliseconds timeout, const ConnectDevices& devices)
+      : Communicator(place.rank, place.size, place.local_rank, place.local_size), store_(std::move(stores.operations)),
+        pulse_(std::move(stores.signs_of_life), place.rank, place.size), timeout_(timeout) {
     const auto options = c10d::ProcessGroupGloo::Options::create(timeout);
     options->devices.push_back(network(place));
     options->threads = 1;  // operations are carried out in the order of their calls
@@ -195,16 +204,85 @@ class Connected final : public Communicator {
 
 }  // namespace
 
+namespace {
+
+// Whether the address means anything to this machine, as yet.
+bool resolves(const std::string& address) {
+  addrinfo* found = nullptr;
+  if (::getaddrinfo(address.c_str(), nullptr, nullptr, &found) != 0) return false;
+  ::freeaddrinfo(found);
+  return true;
+}
+
+// Says who is waited for, where it takes longer than a moment.
+class Notice {
+ public:
+  explicit Notice(const Place& place) : thread_([this, place] { wait(place); }) {}
+  ~Notice() {
+    {
+      const std::lock_guard lock(mutex_);
+      over_ = true;
+    }
+    told_.notify_all();
+    thread_.join();
+  }
+  Notice(const Notice&) = delete;
+  Notice& operator=(const Notice&) = delete;
+
+ private:
+  void wait(const Place& place) {
+    constexpr auto kMoment = std::chrono::seconds(5);
+    std::unique_lock lock(mutex_);
+    if (told_.wait_for(lock, kMoment, [this] { return over_; })) return;
+    log().warn("process {} of {} waits for the others at {}:{}{}", place.rank, place.size, place.address, place.port,
+               resolves(place.address) ? "" : ", an address that cannot be resolved so far");
+  }
+
+  std::mutex mutex_;
+  std::condition_variable told_;
+  bool over_ = false;
+  std::thread thread_;  // last, so that the others are there before it runs
+};
+
+// Two connections to the store, made in a thread that may be left behind: something else that listens on the port need never answer.
+Stores meet_in_time(const Place& place, Milliseconds timeout) {
+  auto promise = std::make_shared<std::promise<Stores>>();
+  std::future<Stores> met = promise->get_future();
+  std::thread([promise, place, timeout] {
+    try {
+      auto first = meet(place, place.rank == 0 && !agent_serves(), timeout);
+      promise->set_value({first, meet(place, false, timeout)});
+    } catch (...) {
+      promise->set_exception(std::current_exception());
+    }
+  }).detach();
+  constexpr int kConnections = 2;
+  if (met.wait_for(kConnections * timeout) == std::future_status::ready) return met.get();
+  throw std::runtime_error("what listens there does not answer as a process of a run");
+}
+
+}  // namespace
+
 std::unique_ptr<Communicator> connect(const Place& place, Milliseconds timeout, const ConnectDevices& devices) {
   TERSOR_CHECK(place.size > 1, "one process meets nobody");
   constexpr int kErrors = 2;
-  FLAGS_caffe2_log_level = std::max(FLAGS_caffe2_log_level, kErrors);  // who is lost is said once, without stack traces
+  constexpr int kNothing = 3;
+  static const int usual = std::max(FLAGS_caffe2_log_level, kErrors);
+  FLAGS_caffe2_log_level = kNothing;  // what goes wrong is said once, without stack traces
+  const auto begin = std::chrono::steady_clock::now();
   try {
-    return std::make_unique<Connected>(place, timeout, devices);
-  } catch (const c10::Error& e) {
-    throw user_error("process {} of {} did not meet the others at {}:{} within {} s: {}; are all of them started, and is the port free and open?",
-                     place.rank, place.size, place.address, place.port, std::chrono::duration_cast<std::chrono::seconds>(timeout).count(),
-                     std::string(e.what_without_backtrace()).substr(0, 200));
+    const Notice notice(place);
+    auto comm = std::make_unique<Connected>(place, meet_in_time(place, timeout), timeout, devices);
+    FLAGS_caffe2_log_level = usual;
+    return comm;
+  } catch (const UserError&) {
+    throw;
+  } catch (const std::exception& e) {
+    const std::chrono::duration<double> waited = std::chrono::steady_clock::now() - begin;
+    const auto interface = process_environment("GLOO_SOCKET_IFNAME");
+    throw user_error("process {} of {} has not met the others at {}:{} ({} after {:.0f} s){}; are all of them started, and is the port free and open?",
+                     place.rank, place.size, place.address, place.port, first_line(e), waited.count(),
+                     interface ? fmt::format("; GLOO_SOCKET_IFNAME names the interface '{}'", *interface) : "");
   }
 }
 

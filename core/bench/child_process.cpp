@@ -60,6 +60,7 @@ ChildProcess::ChildProcess(const std::vector<std::string>& words, const std::vec
   const int file = ::open(log.c_str(), O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0644);
   if (file < 0) throw user_error("'{}' cannot be written: {}", log.string(), std::strerror(errno));
   const pid_t parent = ::getpid();
+  std::signal(SIGCHLD, SIG_DFL);  // where it is ignored, how a child ended is thrown away
   id_ = ::fork();
   if (id_ == 0) become(argument_pointers.data(), variable_pointers.data(), file, parent);
   const int error = errno;
@@ -77,7 +78,9 @@ ChildProcess::~ChildProcess() {
 std::optional<int> ChildProcess::exit_code() {
   if (code_ || id_ <= 0) return code_;
   int status = 0;
-  if (::waitpid(id_, &status, WNOHANG) != id_) return std::nullopt;
+  const pid_t ended = ::waitpid(id_, &status, WNOHANG);
+  if (ended == 0 || (ended < 0 && errno == EINTR)) return std::nullopt;
+  if (ended < 0) return code_ = EXIT_FAILURE;  // somebody else has waited for it: how it ended is not known
   code_ = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   return code_;
 }

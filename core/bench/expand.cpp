@@ -93,12 +93,16 @@ void make_relative(Json& json, const fs::path& home) {
   }
 }
 
+}  // namespace
+
 Json identity_of(RunConfig config, const fs::path& home) {
   Json json = fields_to_json(config);
   for (const char* option : {"name", "out_dir", "resume", "device", "threads", "memory_limit"}) json["run"].erase(option);
   make_relative(json, home);
   return json;
 }
+
+namespace {
 
 std::string cell_name(const std::string& method, const std::vector<GridValue>& point, int64_t seed) {
   std::string name = name_of(method);

@@ -82,7 +82,7 @@ Json last_step(const std::filesystem::path& metrics) {
 
 RunningCell look_at(const Cell& cell) {
   RunningCell running{.cell = &cell};
-  const Json last = last_step(cell.config.folder() / "metrics.jsonl");
+  const Json last = last_step(cell.config.folder() / kMetricsFile);
   running.step = static_cast<int64_t>(number(last, "step").value_or(0));
   running.loss = number(last, "train/loss");
   running.elapsed_seconds = number(last, "elapsed_seconds");

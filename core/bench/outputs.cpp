@@ -5,6 +5,7 @@
 #include "core/base/files.h"
 #include "core/base/quantity.h"
 #include "core/report/report.h"
+#include "core/report/run_records.h"
 
 namespace tersor {
 namespace {
@@ -54,7 +55,7 @@ std::vector<NamedRun> runs_of(const std::vector<MethodSummary>& methods) {
   for (const MethodSummary* method : by_loss(methods)) {
     if (!method->best) continue;
     const Cell& cell = *method->best_point()->cells.front();
-    if (std::filesystem::exists(cell.config.folder() / "metrics.jsonl")) runs.push_back({cell.config.folder(), method->name});
+    if (std::filesystem::exists(cell.config.folder() / kMetricsFile)) runs.push_back({cell.config.folder(), method->name});
   }
   return runs;
 }
@@ -63,6 +64,12 @@ std::string list(const auto& values) { return fmt::format("{}", fmt::join(values
 
 std::string remark_on_tokens(const Suite& suite) {
   const RunConfig& config = suite.cells.front().config;
+  const auto same_text = [&](const Cell& cell) {
+    const Json& first = suite.cells.front().identity;
+    return cell.identity.at("data") == first.at("data") && cell.config.evaluation.tokens == config.evaluation.tokens;
+  };
+  if (!std::all_of(suite.cells.begin(), suite.cells.end(), same_text))
+    return "Not every run has the same data, or is evaluated on as many tokens: losses do not compare from row to row.";
   const auto alike = [&](const Cell& cell) { return cell.config.total_steps() == config.total_steps() && cell.config.tokens_per_step() == config.tokens_per_step(); };
   if (!std::all_of(suite.cells.begin(), suite.cells.end(), alike))
     return fmt::format("Not every run has seen as many tokens; the loss is the mean over {} validation tokens.", format_count(static_cast<double>(config.evaluation.tokens)));

@@ -69,7 +69,21 @@ CellRecord CellRecord::from_json(const Json& json) {
   return r;
 }
 
-Results::Results(fs::path file) : file_(std::move(file)) {
+namespace {
+
+// What a recorded configuration is today: options that there were not then have their defaults. As it is where it cannot be read any more.
+Json as_of_now(const Json& recorded, const fs::path& home) {
+  Diagnostics out;
+  try {
+    return identity_of(read_run_config(parse_config(to_yaml(recorded), (home / "recorded").string(), out), out), home);
+  } catch (const UserError&) {
+    return recorded;
+  }
+}
+
+}  // namespace
+
+Results::Results(fs::path file, const fs::path& home) : file_(std::move(file)) {
   if (!fs::exists(file_)) return;
   std::istringstream lines(read_text(file_));
   int64_t number = 0;
@@ -77,6 +91,7 @@ Results::Results(fs::path file) : file_(std::move(file)) {
     ++number;
     try {
       CellRecord record = CellRecord::from_json(Json::parse(line));
+      record.config = as_of_now(record.config, home);
       records_[record.cell] = std::move(record);
     } catch (const Json::exception& e) {
       throw user_error("{}:{}: is no record of a run: {}; remove the line, and the run is done again", file_.string(), number, e.what());
@@ -84,29 +99,14 @@ Results::Results(fs::path file) : file_(std::move(file)) {
   }
 }
 
-namespace {
-
-// Whether what was run is what is asked for: an option that there was not then must have its default now.
-bool same_run(const Json& then, const Json& now, const Json& defaults) {
-  if (!then.is_object() || !now.is_object()) return then == now;
-  for (const auto& [option, value] : then.items())
-    if (!now.contains(option)) return false;
-  for (const auto& [option, value] : now.items()) {
-    const Json usual = defaults.is_object() && defaults.contains(option) ? defaults.at(option) : Json();
-    if (then.contains(option) ? !same_run(then.at(option), value, usual) : value != usual) return false;
-  }
-  return true;
-}
-
-}  // namespace
-
 const CellRecord* Results::find(const Cell& cell) const {
   const auto found = records_.find(cell.name);
-  static const Json defaults = [] {
-    RunConfig plain;
-    return fields_to_json(plain);
-  }();
-  return found != records_.end() && same_run(found->second.config, cell.identity, defaults) ? &found->second : nullptr;
+  return found != records_.end() && found->second.config == cell.identity ? &found->second : nullptr;
+}
+
+const CellRecord* Results::find_other(const Cell& cell) const {
+  const auto found = records_.find(cell.name);
+  return found != records_.end() && found->second.config != cell.identity ? &found->second : nullptr;
 }
 
 void Results::put(CellRecord record) {
@@ -134,7 +134,7 @@ CellRecord record_of(const Cell& cell, const RunPlan& plan, const std::string& s
   const MemoryUse& use = memory.step.largest().whole;
   for (size_t i = 0; i < kSegmentNames.size(); ++i)
     if (use.bytes[i] > 0) r.planned_segments[std::string(kSegmentNames[i])] = use.bytes[i];
-  const fs::path metrics = cell.config.folder() / "metrics.jsonl";
+  const fs::path metrics = cell.config.folder() / kMetricsFile;
   if (status == "planned" || !fs::exists(metrics)) return r;
   const RunRecords run = read_records(metrics);
   const auto last = run.last_step();

@@ -39,11 +39,13 @@ struct CellRecord {
 
 class Results {
  public:
-  // Reads what is there. UserError for a line that is no record.
-  explicit Results(std::filesystem::path file);
+  // Reads what is there, of the suite whose folder of results is `home`. UserError for a line that is no record.
+  Results(std::filesystem::path file, const std::filesystem::path& home);
 
   // The record of this very configuration; nullptr when there is none, or one of another.
   [[nodiscard]] const CellRecord* find(const Cell& cell) const;
+  // The record of this cell with another configuration, if that is what there is.
+  [[nodiscard]] const CellRecord* find_other(const Cell& cell) const;
   void put(CellRecord record);
   // Forgets the failures, so that they are tried again. Returns how many there were.
   int64_t forget_failures();

@@ -8,6 +8,7 @@
 #include "core/memory/machine.h"
 #include "core/train/evaluate.h"
 #include "core/train/prepare.h"
+#include "core/train/run_folder.h"
 #include "core/train/stop_signal.h"
 
 namespace tersor {
@@ -47,12 +48,27 @@ fs::path created(const fs::path& folder) {
 
 }  // namespace
 
-SuiteRunner::SuiteRunner(const Suite& suite, fs::path program)
+SuiteRunner::SuiteRunner(const Suite& suite, fs::path program, bool replace)
     : suite_(suite), program_(std::move(program)),
       lock_(std::make_unique<FolderLock>(created(suite.folder()), "running a suite", "choose another name")),
-      results_(suite.folder() / "results.jsonl"), forecast_(suite, [this](const Cell& cell) { return plan(cell).flops(); }),
+      results_(suite.folder() / "results.jsonl", suite.home), forecast_(suite, [this](const Cell& cell) { return plan(cell).flops(); }),
       memory_(suite.config.memory ? suite.config.memory->value : available_memory()) {
+  if (!replace) refuse_other_results();
   plan_all();
+}
+
+// Hours of work are not thrown away because of an option that has changed.
+void SuiteRunner::refuse_other_results() const {
+  int64_t others = 0;
+  std::string example;
+  for (const Cell& cell : suite_.cells) {
+    const CellRecord* record = results_.find_other(cell);
+    if (record == nullptr || ++others > 1) continue;
+    for (const Difference& one : differences(record->config, cell.identity)) example += "\n  " + one.text;
+    example = fmt::format("{}:{}", cell.name, example);
+  }
+  if (others > 0)
+    throw user_error("'{}' holds results of {} of these runs with other options; --replace runs them again, another name keeps them\n{}", suite_.folder().string(), others, example);
 }
 
 // Mistakes that no single option can tell are found here, before the first run: all of them at once.
@@ -64,7 +80,7 @@ void SuiteRunner::plan_all() {
     if (!fresh) continue;
     try {
       entry->second = plan_run(cell.config);
-    } catch (const UserError& e) {
+    } catch (const std::exception& e) {  // a rule of one's own may throw anything
       wrong.push_back(fmt::format("{}: {}", cell.method, e.what()));
     }
   }

@@ -18,8 +18,8 @@ namespace tersor {
 class SuiteRunner {
  public:
   // `program` is what is called as `program train FILE`. Plans every configuration. UserError where one cannot be run, or where
-  // another process works on the suite.
-  SuiteRunner(const Suite& suite, std::filesystem::path program);
+  // another process works on the suite; and, unless they are to be replaced, where results of other configurations are in its place.
+  SuiteRunner(const Suite& suite, std::filesystem::path program, bool replace);
 
   // Tries what failed before once more.
   void retry_failures() { results_.forget_failures(); }
@@ -34,6 +34,7 @@ class SuiteRunner {
     ChildProcess process;
   };
 
+  void refuse_other_results() const;
   void plan_all();
   void open_data() const;  // UserError where some is missing
   [[nodiscard]] const RunPlan& plan(const Cell& cell) const { return *plan_of_.at(&cell); }

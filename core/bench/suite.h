@@ -98,11 +98,14 @@ struct Cell {
   std::vector<GridValue> point;
   int64_t seed = 0;
   RunConfig config;
-  Json identity;  // all options but those that make no other run of it: the folder, threads, the limit of memory
+  Json identity;  // see identity_of
 
   // "lr 0.01, rank 48"
   [[nodiscard]] std::string point_text() const;
 };
+
+// All options of a run of a suite but those that make no other run of it, with paths as seen from the suite's file.
+[[nodiscard]] Json identity_of(RunConfig config, const std::filesystem::path& home);
 
 struct Suite {
   SuiteConfig config;

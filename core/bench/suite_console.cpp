@@ -19,16 +19,16 @@ std::string eta(const SuiteProgress& progress) {
   return progress.seconds_left ? "eta " + format_duration(*progress.seconds_left) : "eta not measured yet";
 }
 
-std::string amount(int64_t bytes) { return format_bytes(static_cast<double>(bytes)); }
-
 std::string outcome(const CellRecord& r) {
-  if (r.status == "planned") return fmt::format("peak {} by plan, weights {}, optimizer state {}", amount(r.planned_bytes),
-                                                amount(r.weight_bytes), amount(r.state_bytes));
+  if (r.status == "planned") return fmt::format("peak {} by plan, weights {}, optimizer state {}", format_bytes(r.planned_bytes),
+                                                format_bytes(r.weight_bytes), format_bytes(r.state_bytes));
   if (r.status == "done")
     return fmt::format("loss {} | ppl {} | peak {} | {} tok/s | {}", r.loss ? fmt::format("{:.4f}", *r.loss) : "not finite",
-                       r.ppl ? fmt::format("{:.2f}", *r.ppl) : "not finite", amount(r.ledger_bytes.value_or(r.planned_bytes)),
+                       r.ppl ? fmt::format("{:.2f}", *r.ppl) : "not finite", format_bytes(r.ledger_bytes.value_or(r.planned_bytes)),
                        format_count(r.tokens_per_second.value_or(0)), format_duration(r.seconds.value_or(0)));
-  return fmt::format("failed after step {}: {}", r.steps, r.log.empty() ? "it left no word" : r.log.back());
+  // The last line of a run that ends by itself says that it has failed; the one before, why.
+  const size_t last = r.log.size() - (r.log.size() > 1 && r.log.back().starts_with("failed after step") ? 2 : 1);
+  return fmt::format("failed after step {}: {}", r.steps, r.log.empty() ? "it left no word" : r.log[last]);
 }
 
 }  // namespace
@@ -41,7 +41,7 @@ void SuiteConsole::start(const Suite& suite, const SuiteProgress& progress, int6
   std::string text = fmt::format("{}: {} of {} runs are there", suite.folder().string(), progress.done, progress.total);
   if (!suite.config.plan_only)
     text += fmt::format("; {} at a time, of {} thread{} each{}", jobs, suite.config.threads, suite.config.threads == 1 ? "" : "s",
-                        memory > 0 ? fmt::format(", in {}", amount(memory)) : "");
+                        memory > 0 ? fmt::format(", in {}", format_bytes(memory)) : "");
   line(text);
 }
 

@@ -93,10 +93,13 @@ bool MethodSummary::grid_done() const {
 }
 
 const CellRecord* MethodSummary::any_record() const {
-  if (best) return points[*best].first();
+  const auto any_of = [](const PointSummary& point) {
+    const auto found = std::find_if(point.records.begin(), point.records.end(), [](const CellRecord* r) { return r != nullptr; });
+    return found == point.records.end() ? nullptr : *found;
+  };
+  if (best) return any_of(points[*best]);
   for (const PointSummary& point : points)
-    for (const CellRecord* record : point.records)
-      if (record != nullptr) return record;
+    if (const CellRecord* record = any_of(point)) return record;
   return nullptr;
 }
 

@@ -9,8 +9,6 @@ namespace {
 
 constexpr std::string_view kNothing = "–";
 
-std::string amount(int64_t bytes) { return format_bytes(static_cast<double>(bytes)); }
-
 std::string number(double value, int digits) { return std::isfinite(value) ? fmt::format("{:.{}f}", value, digits) : "not finite"; }
 
 std::string with_spread(const std::vector<double>& values, int digits) {
@@ -22,7 +20,7 @@ std::string with_spread(const std::vector<double>& values, int digits) {
 // Of all seeds of a point, the largest.
 std::string largest(const PointSummary& point, std::optional<int64_t> CellRecord::* of) {
   const std::optional<int64_t> most = point.largest(of);
-  return most ? amount(*most) : std::string(kNothing);
+  return most ? format_bytes(*most) : std::string(kNothing);
 }
 
 std::string published_of(const Suite& suite, const std::string& method) {
@@ -62,8 +60,8 @@ std::string trained_row(const Suite& suite, const MethodSummary& method, const M
       difference(method, baseline),
       with_spread(point.values(&CellRecord::ppl), 2),
       number(mean(point.values(&CellRecord::ppl_legacy)), 2),
-      amount(record.planned_bytes),
-      amount(record.weight_bytes + record.state_bytes),
+      format_bytes(record.planned_bytes),
+      format_bytes(record.weight_bytes + record.state_bytes),
       largest(point, &CellRecord::ledger_bytes),
       largest(point, &CellRecord::resident_bytes),
       format_count(mean(point.values(&CellRecord::tokens_per_second)))};
@@ -92,12 +90,12 @@ std::string planned_table(const std::vector<MethodSummary>& methods) {
     if (const CellRecord* record = method.any_record()) rows.emplace_back(method.name, record);
   std::stable_sort(rows.begin(), rows.end(), [](const auto& a, const auto& b) { return a.second->planned_bytes < b.second->planned_bytes; });
   for (const auto& [name, record] : rows) {
-    std::vector<std::string> cells{name, amount(record->planned_bytes)};
+    std::vector<std::string> cells{name, format_bytes(record->planned_bytes)};
     for (const std::string& segment : segments) {
       const auto bytes = record->planned_segments.find(segment);
-      cells.push_back(bytes == record->planned_segments.end() ? std::string(kNothing) : amount(bytes->second));
+      cells.push_back(bytes == record->planned_segments.end() ? std::string(kNothing) : format_bytes(bytes->second));
     }
-    cells.push_back(amount(record->weight_bytes + record->state_bytes));
+    cells.push_back(format_bytes(record->weight_bytes + record->state_bytes));
     cells.push_back(format_count(static_cast<double>(record->parameters)));
     text += row(cells);
   }

@@ -11,6 +11,7 @@ struct BenchArguments {
   std::vector<std::string> words;
   bool dry_run = false;
   bool retry = false;
+  bool replace = false;
 };
 
 struct SweepArguments : BenchArguments {
@@ -34,7 +35,7 @@ int run_suite(const Suite& suite, const BenchArguments& arguments, const std::st
     print_cells(suite);
     return kExitDone;
   }
-  SuiteRunner runner(suite, this_program());
+  SuiteRunner runner(suite, this_program(), arguments.replace);
   if (arguments.retry) runner.retry_failures();
   const int code = runner.run();
   if (code == kExitStopped) {
@@ -48,13 +49,13 @@ int run_suite(const Suite& suite, const BenchArguments& arguments, const std::st
 }
 
 int bench(const BenchArguments& arguments) {
-  const auto [files, overrides] = sort_words(arguments.words, {"--dry-run", "--retry", "--help"}, "configs/bench/smoke.yaml");
+  const auto [files, overrides] = sort_words(arguments.words, {"--dry-run", "--retry", "--replace", "--help"}, "configs/bench/smoke.yaml");
   if (files.size() != 1) throw user_error("bench takes one suite, and {} files are named; a suite `extends` others", files.size());
   return run_suite(read_suite(files.front(), overrides), arguments, "tersor bench " + quoted(arguments.words));
 }
 
 int sweep(const SweepArguments& a) {
-  const auto [files, overrides] = sort_words(a.words, {"--name", "--out-dir", "--jobs", "--threads", "--memory", "--dry-run", "--retry", "--help"});
+  const auto [files, overrides] = sort_words(a.words, {"--name", "--out-dir", "--jobs", "--threads", "--memory", "--dry-run", "--retry", "--replace", "--help"});
   std::vector<std::string> options{fmt::format("jobs={}", a.jobs), fmt::format("threads={}", a.threads)};
   for (const auto& [option, value] : {std::pair{"name", a.name}, {"out_dir", a.out_dir}, {"memory", a.memory}})
     if (!value.empty()) options.push_back(fmt::format("{}={}", option, value));
@@ -64,6 +65,7 @@ int sweep(const SweepArguments& a) {
 void add_common_flags(CLI::App* command, BenchArguments& arguments) {
   command->add_flag("--dry-run", arguments.dry_run, "print what would be run, and stop");
   command->add_flag("--retry", arguments.retry, "try what failed once more");
+  command->add_flag("--replace", arguments.replace, "run again what was recorded with other options");
   command->allow_extras();
 }
 

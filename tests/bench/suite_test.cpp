@@ -1,5 +1,6 @@
 // Suites: what they refuse, what they run, and that nothing is lost when they are interrupted.
 #include "core/bench/outputs.h"
+#include "core/bench/runner.h"
 #include "tests/support/catch.h"
 #include "tests/support/methods.h"
 #include "tests/support/shell.h"
@@ -75,7 +76,7 @@ TEST_CASE("suite: the other seeds are run at each method's best point, which the
   const Suite suite = read_suite(write_suite(folder, "lr_factors: [1, 3, 10]\nseeds: [1, 2]\nmethods: [{name: a}, {name: b, lr: [0.5]}]\n"), {});
   REQUIRE(suite.cells.size() == 8);
   CHECK(num_cells_to_run(suite) == 6);
-  Results results(folder / "results.jsonl");
+  Results results(folder / "results.jsonl", folder.path());
   const auto due = [&] {
     std::vector<std::string> names;
     for (const Cell* cell : due_cells(suite, results)) names.push_back(cell->name);
@@ -87,7 +88,7 @@ TEST_CASE("suite: the other seeds are run at each method's best point, which the
   CHECK(due() == std::vector<std::string>{"b-lr0.5-s1", "a-lr0.003-s2"});
   results.put(made_up(suite.cells[3], 9, 100));  // a far worse second seed
   results.put(made_up(suite.cells[6], 6, 200));
-  const Results again(folder / "results.jsonl");
+  const Results again(folder / "results.jsonl", folder.path());
   const std::vector<MethodSummary> methods = summarize(suite, again);
   CHECK(methods[0].best_point()->cells.front()->name == "a-lr0.003-s1");
   CHECK_FALSE(methods[0].at_edge);
@@ -96,6 +97,44 @@ TEST_CASE("suite: the other seeds are run at each method's best point, which the
   const std::string table = markdown_table(suite, methods);
   CHECK_THAT(table, Catch::Contains("| a ● | 0.003 | 5.000 ± 5.657 |"));
   CHECK_THAT(table, Catch::Contains("| b | 0.5 | 6.000 | +1.000 |"));
+}
+
+TEST_CASE("suite: a second seed may be over before the first", "[bench]") {
+  const TemporaryFolder folder;
+  const Suite suite = read_suite(write_suite(folder, "seeds: [1, 2]\nseeds_at: every\nmethods: [{name: a}, {name: b}]\n"), {});
+  Results results(folder / "results.jsonl", folder.path());
+  for (const size_t i : {1, 3}) results.put(made_up(suite.cells[i], 2, 100));
+  const std::string table = markdown_table(suite, summarize(suite, results));
+  CHECK_THAT(table, Catch::Contains("| a"));
+  CHECK(due_cells(suite, results).size() == 2);
+}
+
+TEST_CASE("suite: results of before an option was there hold, where it has its default", "[bench]") {
+  const TemporaryFolder folder;
+  const Suite suite = read_suite(write_suite(folder, "methods: [{name: a, set: {timeline: [{do: {type: rewarm, over: 3}, when: at 3}]}}]\n"), {});
+  const Cell& cell = suite.cells.front();
+  Results(folder / "results.jsonl", suite.home).put(made_up(cell, 1, 1));
+  Json record = Json::parse(read_text(folder / "results.jsonl"));
+  record["config"]["optimizer"]["groups"][0].erase("lr_scale");
+  record["config"]["timeline"][0]["do"].erase("rate");
+  write_whole(folder / "results.jsonl", record.dump() + "\n");
+  CHECK(Results(folder / "results.jsonl", suite.home).find(cell) != nullptr);
+  record["config"]["optimizer"]["groups"][0]["lr_scale"] = 2;
+  write_whole(folder / "results.jsonl", record.dump() + "\n");
+  const Results other(folder / "results.jsonl", suite.home);
+  CHECK(other.find(cell) == nullptr);
+  CHECK(other.find_other(cell) != nullptr);
+}
+
+TEST_CASE("suite: results of other options are not replaced unasked", "[bench]") {
+  const TemporaryFolder folder;
+  const fs::path file = write_suite(folder, "methods: [{name: a}]\n");
+  const Suite suite = read_suite(file, {});
+  fs::create_directories(suite.folder());
+  Results(suite.folder() / "results.jsonl", suite.home).put(made_up(suite.cells.front(), 1, 1));
+  const Suite longer = read_suite(file, {"set.train.steps=13"});
+  CHECK_THROWS_WITH(SuiteRunner(longer, TERSOR_PROGRAM, false), Catch::Contains("train.steps") && Catch::Contains("--replace"));
+  CHECK_NOTHROW(SuiteRunner(longer, TERSOR_PROGRAM, true));
 }
 
 TEST_CASE("suite: results hold for one configuration, wherever its folder lies", "[bench]") {
@@ -109,7 +148,7 @@ TEST_CASE("suite: results hold for one configuration, wherever its folder lies",
   const Suite here = suite_at("here", {});
   CHECK(here.cells.front().identity["data"]["source"]["path"] == "tokens");
   CHECK(here.cells.front().identity == suite_at("there", {}).cells.front().identity);
-  Results results(folder / "results.jsonl");
+  Results results(folder / "results.jsonl", folder.path());
   results.put(made_up(here.cells.front(), 1, 1));
   CHECK(results.find(here.cells.front()) != nullptr);
   CHECK(results.find(suite_at("here", {"set.train.steps=13"}).cells.front()) == nullptr);

@@ -3,8 +3,7 @@
 //   t ← t + 1    m ← β₁m + (1−β₁)g    v_b ← β₂v_b + (1−β₂)·mean(g² over block b)        m (shape of W), v (blocks)
 //   ΔW = m̂ / (√v̂_b + ε)
 //
-// A block is `rows_per_block` rows: 1 for MLP, value, output, embedding and head; the width of a head for query and key.
-// A vector is one block.
+// A block is a head of a query or key projection, and else a row. A vector is one block.
 #include "optim/update_rule.h"
 
 namespace tersor {
@@ -16,18 +15,18 @@ class AdamMini final : public UpdateRule {
     double beta1 = 0.9;
     double beta2 = 0.999;
     double epsilon = 1e-8;
-    int64_t rows_per_block = 1;
+    std::optional<int64_t> rows_per_block;
     void fields(FieldVisitor& v) {
       v("beta1", beta1, less_than(0, 1), "β₁, decay of the first moment");
       v("beta2", beta2, less_than(0, 1), "β₂, decay of the second moment");
       v("epsilon", epsilon, at_least(0), "ε, added to the root of the second moment");
-      v("rows_per_block", rows_per_block, at_least(1), "rows of a matrix that share a second moment: 1, or a head's width");
+      v("rows_per_block", rows_per_block, at_least(1), "rows of a matrix that share a second moment; absent: those of a head in query and key projections, else 1");
     }
   };
   explicit AdamMini(const Config& config) : c_(config) {}
 
   std::vector<SlotSpec> slots(const ParamShape& shape) const override {
-    const int64_t blocks = shape.sizes.size() == 2 ? shape.sizes[0] / c_.rows_per_block : 1;
+    const int64_t blocks = shape.sizes.size() == 2 ? shape.sizes[0] / rows_per_block(shape.rows_per_head) : 1;
     return {{"m", shape.sizes, SlotKind::kSigned}, {"v", {blocks, 1}, SlotKind::kNonNegative}, {"t", {}, SlotKind::kExact}};
   }
 
@@ -42,11 +41,14 @@ class AdamMini final : public UpdateRule {
   }
 
   std::optional<std::string> refuses(const Param& param) const override {
-    if (param.value.dim() != 2 || param.value.size(0) % c_.rows_per_block == 0) return std::nullopt;
-    return fmt::format("its {} rows are no multiple of rows_per_block {}", param.value.size(0), c_.rows_per_block);
+    const int64_t rows = rows_per_block(param.rows_per_head);
+    if (param.value.dim() != 2 || param.value.size(0) % rows == 0) return std::nullopt;
+    return fmt::format("its {} rows are no multiple of rows_per_block {}", param.value.size(0), rows);
   }
 
  private:
+  int64_t rows_per_block(int64_t rows_per_head) const { return c_.rows_per_block.value_or(std::max<int64_t>(1, rows_per_head)); }
+
   Config c_;
 };
 

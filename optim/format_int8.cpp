@@ -4,7 +4,8 @@
 //
 // Blocks begin anew with every row, so that their borders stay where they are when rows are split over processes. Signed
 // slots have a signed map, second moments an unsigned one. Slots of fewer numbers than `min_size` stay fp32: there is
-// nothing to save, and norms and biases are the ones that are hurt.
+// nothing to save, and norms and biases are the ones that are hurt; and so do those whose rows are so short (one number) that
+// codes and scales would take more.
 #include <c10/util/accumulate.h>
 
 #include "kernels/quantize_blockwise.h"
@@ -41,16 +42,14 @@ class Int8Format final : public StateFormat {
     return kernels::dequantize_blockwise(resting[0], resting[1], kernels::dynamic_map(is_signed(kind)));
   }
   bool by_rows() const override { return true; }
-  int64_t bytes(at::IntArrayRef shape, SlotKind) const override {
-    const int64_t numbers = c10::multiply_integers(shape);
-    if (is_small(shape)) return numbers * static_cast<int64_t>(sizeof(float));
-    return numbers + c10::multiply_integers(kernels::block_scales_shape(shape)) * static_cast<int64_t>(sizeof(float));
-  }
+  int64_t bytes(at::IntArrayRef shape, SlotKind) const override { return is_small(shape) ? bytes_whole(shape) : bytes_packed(shape); }
 
  private:
   static bool is_signed(SlotKind kind) { return kind != SlotKind::kNonNegative; }
+  static int64_t bytes_whole(at::IntArrayRef shape) { return c10::multiply_integers(shape) * static_cast<int64_t>(sizeof(float)); }
+  static int64_t bytes_packed(at::IntArrayRef shape) { return c10::multiply_integers(shape) + bytes_whole(kernels::block_scales_shape(shape)); }
   bool is_small(at::IntArrayRef shape) const {
-    return c10::multiply_integers(shape) < std::max<int64_t>(1, config_.min_size);
+    return c10::multiply_integers(shape) < std::max<int64_t>(1, config_.min_size) || bytes_packed(shape) >= bytes_whole(shape);
   }
 
   Config config_;

@@ -24,8 +24,7 @@ void Optimizer::begin_step(const Progress& progress, double lr, int64_t num_micr
   refused_ = false;
   outcome_ = {};
   updated_before_ = std::exchange(updated_, {});
-  two_passes_ = config_.update == UpdateMode::kDuringBackward && (config_.clip_norm || config_.on_nonfinite == OnNonfinite::kSkip);
-  measuring_ = two_passes_;
+  measuring_ = config_.two_passes();
   abandon_step();
   const bool small = config_.update == UpdateMode::kDuringBackward || !alone();
   const Accumulate standard = small ? Accumulate::kCompressed : Accumulate::kFull;
@@ -183,13 +182,13 @@ void Optimizer::arrived(const Arriving& now, const at::Tensor& whole) {
     if (member.piece.end > 0 && sum.storage().nbytes() > sum.nbytes()) sum = sum.clone();  // some rows would hold on to all
     member.gradient = sum;
     book(sum, Segment::kGradients);
-    if (now.last && !two_passes_ && !measured_at_the_end(member)) member.square_norm = measure(now.index, whole, sum);
+    if (now.last && !config_.two_passes() && !measured_at_the_end(member)) member.square_norm = measure(now.index, whole, sum);
   }
   if (!now.last || now.measured) return;
   member.came = true;
   if (config_.update != UpdateMode::kDuringBackward) return;
   // On a GPU nobody waits for each norm: a step that turns out infinite ends the run, and is not saved.
-  if (updates(member) && !two_passes_ && kernels::on_host(member.square_norm)) refused_ = refused_ || !std::isfinite(number(member.square_norm));
+  if (updates(member) && !config_.two_passes() && kernels::on_host(member.square_norm)) refused_ = refused_ || !std::isfinite(number(member.square_norm));
   if (updates(member) && !refused_) update(now.index, outcome_.clip_factor);
   hand_out(now.index);
 }
@@ -236,7 +235,7 @@ StepOutcome Optimizer::finish_step() {
   const at::NoGradGuard no_grad;
   TERSOR_CHECK(micro_batch_ == own_micro_batches_, "{} of {} micro-batches", micro_batch_, own_micro_batches_);
   TERSOR_CHECK(!measuring_, "the second pass was left out");
-  if (two_passes_)
+  if (config_.two_passes())
     let_all_arrive();
   else
     measure_all();

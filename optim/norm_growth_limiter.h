@@ -3,8 +3,8 @@
 //
 //   k = max(‖S‖ / q, γ) / γ        S ← S / k        q ← ‖S‖          nothing is limited while q = 0, at the start
 //
-// Departs from the authors' code: q never falls below a thousandth of itself in one step, so that one vanishing gradient
-// does not hold the next thousands of steps at 1 % growth each.
+// Departs from the authors' code: q stays where S is zero, as after a gradient of zero, and never falls below a thousandth of itself
+// in one step. Theirs would hold the next thousands of steps at 1 % growth each.
 #pragma once
 
 #include "optim/slots.h"
@@ -19,7 +19,7 @@ inline constexpr double kNormEpsilon = 1e-8;
   const at::Tensor size = square.sqrt();
   const at::Tensor growth = (size / (norm.to(at::kDouble) + kNormEpsilon)).clamp_min(gamma) / gamma;
   const at::Tensor shrink = at::where(norm > 0, growth, at::ones_like(growth));
-  norm.copy_(at::maximum(size / shrink, norm.to(at::kDouble) * kSteepestFall));
+  norm.copy_(at::where(size == 0, norm.to(at::kDouble), at::maximum(size / shrink, norm.to(at::kDouble) * kSteepestFall)));
   return shrink.reciprocal();
 }
 

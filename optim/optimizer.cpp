@@ -39,7 +39,7 @@ SlotFormats Optimizer::formats(size_t group) const {
 
 // `all_slots`, or those alone that every process has of every parameter.
 void Optimizer::declare(const Param& param, size_t group, bool all_slots, StateStore& state) const {
-  const ParamShape shape{param.value.sizes().vec(), param.slice_axis};
+  const ParamShape shape = shape_of(param);
   std::vector<SlotSpec> slots = methods_[group].rule->slots(shape);
   if (!all_slots) std::erase_if(slots, [](const SlotSpec& slot) { return !held_by_all(slot.kind); });
   state.declare(param.name, shape, slots, formats(group), param.value.options());

@@ -68,16 +68,20 @@ struct OptimizerConfig {
     v("update", update, "when weights change; during_backward frees each gradient as soon as it is used");
     v("accumulate", accumulate, "whether projected rules add up whole gradients or projected ones; absent: compressed with "
                                 "during_backward or several processes, else full");
-    v("on_nonfinite", on_nonfinite, "what to do when a gradient is infinite or not a number; weights never change then");
+    v("on_nonfinite", on_nonfinite, "what to do when a gradient is infinite or not a number: end the run without saving that step, or leave the step out");
     v("groups", groups, "which rule trains which parameters; the first match wins");
   }
   void check(const ConfigNode& node, Diagnostics& out) const;
+  // Whether a step's last micro-batch runs twice: per-layer updates that have to know the norm of all gradients beforehand.
+  [[nodiscard]] bool two_passes() const {
+    return update == UpdateMode::kDuringBackward && (clip_norm.has_value() || on_nonfinite == OnNonfinite::kSkip);
+  }
 };
 
 struct StepOutcome {
   double grad_norm = 0;    // global 2-norm before clipping
   double clip_factor = 1;  // what the gradients were multiplied by
-  bool finite = true;      // false: some gradient was not, and no weight changed
+  bool finite = true;      // false: some gradient was not. No weight changed, but for those that per-layer updates without clipping had reached
   bool norm_is_estimate = false;  // of compressed sums: unbiased; see optim/README.md
 };
 
@@ -187,6 +191,7 @@ class Optimizer {
   // update.cpp: from the sum to the weight
   void update(size_t index, double clip_factor);
   void update_here(size_t index, double clip_factor);
+  [[noreturn]] void blame_rule(const Member& member) const;  // for the exception that is being handled
   [[nodiscard]] bool update_fused(size_t index, double clip_factor);
   [[nodiscard]] Direction direction(size_t index, Slots& slots, double clip_factor) const;
   void update_by_rows(size_t index, double clip_factor);
@@ -225,7 +230,6 @@ class Optimizer {
   int64_t own_micro_batches_ = 0;
   int64_t micro_batch_ = 0;  // the one under way of this process's, from 1
   bool fused_ = true;
-  bool two_passes_ = false;  // of the last micro-batch
   bool measuring_ = false;   // the first of the two
   bool refused_ = false;     // during_backward met a gradient that is not finite
   StepOutcome outcome_;      // of the step under way, once it has been measured

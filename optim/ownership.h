@@ -50,9 +50,9 @@ struct Piece {
   int64_t end = 0;  // 0: the whole parameter
 };
 
-// Whole parameters to owners, by how many numbers they have; then the tables of tokens, embedding and head, those that `by_rows` allows it
-// for cut where that evens out what processes have. In the order of the parameters and their rows. Who owns what is no table does not
-// depend on `by_rows`.
+// Gives whole parameters to owners, the largest first, each to the process that has least. Then come embedding and head: where `by_rows`
+// allows it, one is cut by rows so that all processes have about as much. The pieces are in the order of the parameters and their rows.
+// `by_rows` decides nothing for parameters that are neither embedding nor head.
 [[nodiscard]] std::vector<Piece> divide(const std::vector<Param>& params, int processes, const std::function<bool(size_t param)>& by_rows);
 
 [[nodiscard]] inline bool is_table(const Param& param) { return param.role == Role::kEmbedding || param.role == Role::kHead; }

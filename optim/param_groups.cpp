@@ -67,7 +67,7 @@ namespace {
 
 // Why a slot cannot rest as the group says, if there is one that cannot.
 std::optional<std::string> refused_slot(const Param& param, const GroupMethods& methods) {
-  for (const SlotSpec& spec : methods.rule->slots({param.value.sizes().vec(), param.slice_axis})) {
+  for (const SlotSpec& spec : methods.rule->slots(shape_of(param))) {
     if (spec.kind == SlotKind::kExact || spec.kind == SlotKind::kHost) continue;
     const StateFormat& format = spec.kind == SlotKind::kProjector ? *methods.projector : *methods.state;
     if (auto why = format.refuses(spec.kind)) return why;

@@ -26,6 +26,7 @@ enum class SlotKind {
 struct ParamShape {
   std::vector<int64_t> sizes;
   std::optional<int64_t> slice_axis;
+  int64_t rows_per_head = 0;  // as Param's
 
   // The shape of one number per slice that broadcasts over the parameter; {} without a slice axis.
   [[nodiscard]] std::vector<int64_t> per_slice() const;

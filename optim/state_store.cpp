@@ -14,6 +14,8 @@ void StateStore::declare(const std::string& param, const ParamShape& shape, cons
                          const SlotFormats& formats, const at::TensorOptions& options) {
   std::vector<Record> records;
   for (const SlotSpec& spec : specs) {
+    if (std::any_of(records.begin(), records.end(), [&](const Record& r) { return r.spec.name == spec.name; }))
+      throw user_error("the rule of '{}' has two slots called '{}'", param, spec.name);
     const bool exact = spec.kind == SlotKind::kExact || spec.kind == SlotKind::kHost;
     const bool projector = spec.kind == SlotKind::kProjector;
     const StateFormat& used = exact ? exact_format() : projector ? *formats.projector : *formats.state;
@@ -167,18 +169,18 @@ at::Tensor slices_of(const at::Tensor& value, const ParamShape& shape, const std
   return chosen.view(across).to(value.device());
 }
 
-// Where a moment stays, by `leading`, the first moment: bool, of its shape.
-at::Tensor survivors(const at::Tensor& leading, const Reset& what, const RandomStream& random) {
-  const int64_t numbers = leading.numel();
+// Where a first moment stays: bool, of its shape.
+at::Tensor survivors(const at::Tensor& moment, const Reset& what, const RandomStream& random) {
+  const int64_t numbers = moment.numel();
   const auto count = static_cast<int64_t>(what.share * static_cast<double>(numbers));
   at::Tensor stays = at::zeros({numbers}, at::kBool);
   if (what.keep == Reset::Keep::kLargest) {
-    stays.index_fill_(0, std::get<1>(leading.abs().flatten().topk(count)).cpu(), true);
+    stays.index_fill_(0, std::get<1>(moment.abs().flatten().topk(count)).cpu(), true);
   } else {
     bool* flags = stays.data_ptr<bool>();
     for (int64_t i = 0; i < numbers; ++i) flags[i] = random.uniform(static_cast<uint64_t>(i)) < what.share;
   }
-  return stays.view(leading.sizes()).to(leading.device());
+  return stays.view(moment.sizes()).to(moment.device());
 }
 
 }  // namespace
@@ -187,10 +189,13 @@ ResetCount StateStore::reset(const std::string& param, const Reset& what, const 
   const State& own = state(param);
   const Slots slots = open(param);
   ResetCount count;
+  const bool partly = what.keep != Reset::Keep::kNothing;
   std::map<std::vector<int64_t>, at::Tensor> stays;  // by shape: moments of one shape lose the same places
+  for (const Record& record : own.records)
+    if (partly && record.spec.kind == SlotKind::kSigned && !stays.contains(record.spec.shape))
+      stays[record.spec.shape] = survivors(slots[record.spec.name], what, random.child(stays.size() + 1));
   for (const Record& record : own.records) {
     const at::Tensor& value = slots[record.spec.name];
-    const bool partly = what.keep != Reset::Keep::kNothing;
     if (partly && !is_moment(record.spec)) continue;
     count.numbers += value.numel();
     const int64_t before = value.count_nonzero().item<int64_t>();
@@ -198,9 +203,7 @@ ResetCount StateStore::reset(const std::string& param, const Reset& what, const 
       const at::Tensor chosen = slices_of(value, own.shape, what.slices);
       if (chosen.defined()) value.masked_fill_(chosen, 0);
     } else if (partly) {
-      const auto [place, fresh] = stays.try_emplace(record.spec.shape);
-      if (fresh) place->second = survivors(value, what, random.child(stays.size()));
-      value.masked_fill_(place->second.logical_not(), 0);
+      if (const auto place = stays.find(record.spec.shape); place != stays.end()) value.masked_fill_(place->second.logical_not(), 0);
     } else {
       value.zero_();
     }

@@ -64,8 +64,8 @@ class StateStore {
   // Only those of one kind.
   [[nodiscard]] Slots open(const std::string& param, SlotKind kind) const;
   void close(const std::string& param, const Slots& slots, const RandomStream& random);
-  // The slots of some rows of a matrix, from the first part to the last, where the formats allow it. What has no rows, a counter
-  // for instance, is a copy for every part but the last: each part makes of it what the whole would.
+  // The slots of some rows of a matrix, where the formats allow it; parts are opened from the first row to the last. A slot without
+  // rows, such as a counter, is opened as a copy for all parts but the last, so that it is counted once.
   [[nodiscard]] bool opens_by_rows(const std::string& param) const;
   [[nodiscard]] Slots open(const std::string& param, const Rows& rows) const;
   void close(const std::string& param, const Slots& slots, const RandomStream& random, const Rows& rows);
@@ -74,8 +74,9 @@ class StateStore {
   // All that rests of some rows of a matrix, of {0, 0} of all: of what has none, a counter for instance, the whole.
   [[nodiscard]] std::vector<at::Tensor> resting(const std::string& param, const Rows& rows) const;
 
-  // Zeroes what `what` says. Where moments are partly kept, counters and bases stay, and one choice of places holds for all
-  // moments: a first moment over a second that was zeroed would be a step without bound.
+  // Zeroes what `what` says. Where moments are partly kept, counters and bases stay, and a second moment loses the places that the
+  // first moment of its shape loses: a first moment over a second that was zeroed would be a step without bound. Second moments of
+  // another shape, which many numbers share, stay.
   ResetCount reset(const std::string& param, const Reset& what = {}, const RandomStream& random = RandomStream(0));
 
   void bring(const std::string& param);

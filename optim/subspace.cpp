@@ -62,7 +62,11 @@ Direction InnerRule::direction(const at::Tensor& projected, const Slots& slots, 
   if (inside.left.defined()) inside.value = inside.left.t().mm(inside.value);
   if (inside.right.defined()) inside.value = inside.value.mm(inside.right);
   inside.left = inside.right = at::Tensor();
-  return inside;
+  if (inside.gain.defined()) inside.gain = inside.gain.to(projected.scalar_type());
+  if (!inside.rest.defined()) return inside;
+  // One with two parts: here they become one.
+  const auto part = [&](const at::Tensor& value, const at::Tensor& gain) { return gain.defined() ? value * gain.to(value.scalar_type()) : value; };
+  return {part(inside.value, inside.gain) + part(inside.rest, inside.rest_gain)};
 }
 
 Subspace::Sides Subspace::sides(at::IntArrayRef sizes) const {

@@ -55,7 +55,7 @@ void Optimizer::update(size_t index, double clip_factor) {
   state_.put_back(param.name);
 }
 
-void Optimizer::update_here(size_t index, double clip_factor) {
+void Optimizer::update_here(size_t index, double clip_factor) try {
   Member& member = members_[index];
   const Param& param = member.param;
   if (update_fused(index, clip_factor)) {
@@ -71,6 +71,26 @@ void Optimizer::update_here(size_t index, double clip_factor) {
     state_.close(param.name, slots, step.random("state_rounding"));
   }
   member.gradient.reset();
+} catch (...) {
+  blame_rule(members_[index]);
+}
+
+// Rules may come from outside: what goes wrong in one is told with its name.
+void Optimizer::blame_rule(const Member& member) const {
+  const auto told = [&](std::string_view what) {
+    return std::runtime_error(fmt::format("rule '{}', parameter '{}', step {}: {}", config_.groups[member.group].rule.type(), member.param.name, progress_.step, what));
+  };
+  try {
+    throw;
+  } catch (const c10::OutOfMemoryError&) {
+    throw;
+  } catch (const c10::Error& e) {
+    throw told(e.what_without_backtrace());
+  } catch (const std::exception& e) {
+    throw told(e.what());
+  } catch (...) {
+    throw told("what it has thrown is no std::exception");
+  }
 }
 
 // A gradient in bf16 that can be compressed is, so that it is never whole in fp32.
@@ -122,6 +142,16 @@ Direction of_rows(const Direction& whole, int64_t rows, int64_t begin, int64_t e
   return part;
 }
 
+void check_direction(const Direction& d, at::IntArrayRef sizes) {
+  if (!d.value.defined()) throw std::runtime_error("its direction has no value");
+  std::vector<int64_t> shape = d.value.sizes().vec();
+  if (d.left.defined() && shape.size() == 2) shape[0] = d.left.size(1);
+  if (d.right.defined() && shape.size() == 2) shape[1] = d.right.size(1);
+  if (sizes != shape) throw std::runtime_error(fmt::format("its direction has shape [{}], and the parameter has [{}]", fmt::join(shape, ", "), fmt::join(sizes, ", ")));
+  if (d.rest.defined() && d.rest.sizes() != sizes)
+    throw std::runtime_error(fmt::format("the rest of its direction has shape [{}], and the parameter has [{}]", fmt::join(d.rest.sizes(), ", "), fmt::join(sizes, ", ")));
+}
+
 // w ← keep·w − lr·(gain·leftᵀ·value·right + rest_gain·rest), in fp32
 void add_direction(at::Tensor& w, const Direction& d, double keep, double lr) {
   if (d.left.defined() || d.right.defined())
@@ -138,6 +168,7 @@ void Optimizer::apply(const Param& param, const Member& member, const Direction&
   const double lr = lr_ * member.lr_scale;
   const double keep = 1 - lr * member.weight_decay;
   const at::Tensor weight = param.value.detach();
+  check_direction(direction, weight.sizes());
   Direction d = direction;
   if (d.left.defined() || d.right.defined()) {
     if (d.gain.defined()) d.value = d.value * d.gain;
@@ -188,7 +219,7 @@ void Optimizer::catch_up_on_paper() {
     const at::TensorOptions exact = weight.options().dtype(at::kFloat);
     const Slots host = state_.open(member.param.name, SlotKind::kHost);
     Slots slots;
-    for (const SlotSpec& spec : rule(member).slots({weight.sizes().vec(), member.param.slice_axis}))
+    for (const SlotSpec& spec : rule(member).slots(shape_of(member.param)))
       slots.add(spec.name, spec.kind == SlotKind::kHost ? host[spec.name] : at::zeros(spec.shape, exact));
     (void)rule(member).direction(at::empty(weight.sizes(), exact), slots, step_info(i));
   }

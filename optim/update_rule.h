@@ -1,6 +1,6 @@
 // An update rule is one paper: how a gradient becomes a step. Rules are stateless; what they remember from step to step
 // they declare as slots, and the driver (optimizer.h) keeps the slots, applies the step, decays and clips. A rule
-// therefore never sees a learning rate, another parameter, a state format or a process.
+// therefore never sees a learning rate, another parameter, a state format or a process; `fused` alone is told some of it.
 //
 //   class SignDescent final : public UpdateRule {
 //     …
@@ -52,7 +52,8 @@ class Compression {
   [[nodiscard]] virtual bool applies(const StepInfo& step, const Slots& host) const = 0;
   // `grad` (shape of the parameter, fp32 or bf16) to what is added up, in fp32. `projectors` holds the slots of kind kProjector.
   [[nodiscard]] virtual at::Tensor compress(const at::Tensor& grad, const Slots& projectors, const StepInfo& step) const = 0;
-  // An unbiased estimate, 0-dim fp64, of the squared norm of the gradient (of shape `sizes`) that `compressed` was made of.
+  // An unbiased estimate, 0-dim fp64, of the squared norm of the gradient (of shape `sizes`) that `compressed`, a sum over several
+  // micro-batches, was made of. Of one micro-batch the gradient itself is measured.
   [[nodiscard]] virtual at::Tensor square_norm(const at::Tensor& compressed, at::IntArrayRef sizes) const = 0;
   // The step for a compressed gradient; what UpdateRule::direction does with one that is not.
   [[nodiscard]] virtual Direction direction_of(const at::Tensor& compressed, Slots& slots, const StepInfo& step) const = 0;
@@ -83,6 +84,8 @@ class UpdateRule {
   // Why the rule cannot train this parameter, if it cannot.
   [[nodiscard]] virtual std::optional<std::string> refuses(const Param&) const { return std::nullopt; }
 };
+
+[[nodiscard]] inline ParamShape shape_of(const Param& param) { return {param.value.sizes().vec(), param.slice_axis, param.rows_per_head}; }
 
 // What most rules for matrices refuse.
 [[nodiscard]] inline std::optional<std::string> refuse_unless_matrix(const Param& param) {

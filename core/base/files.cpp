@@ -25,16 +25,26 @@ std::string read_text(const fs::path& file) {
   return std::move(text).str();
 }
 
+WholeFile::WholeFile(fs::path file)
+    : file_(std::move(file)), temporary_(file_.string() + ".tmp"), stream_(temporary_, std::ios::binary | std::ios::trunc) {}
+
+WholeFile::~WholeFile() {
+  stream_.close();
+  std::error_code ignored;
+  fs::remove(temporary_, ignored);  // nothing after `commit`
+}
+
+void WholeFile::commit() {
+  stream_.close();
+  if (!stream_) throw user_error("'{}' cannot be written: {}", file_.string(), std::strerror(errno));
+  sync_to_disk(temporary_);
+  fs::rename(temporary_, file_);
+}
+
 void write_whole(const fs::path& file, std::string_view text) {
-  const fs::path temporary = file.string() + ".tmp";
-  {
-    std::ofstream stream(temporary, std::ios::binary | std::ios::trunc);
-    stream << text;
-    stream.close();
-    if (!stream) throw user_error("'{}' cannot be written: {}", file.string(), std::strerror(errno));
-  }
-  sync_to_disk(temporary);
-  fs::rename(temporary, file);
+  WholeFile whole(file);
+  whole.stream() << text;
+  whole.commit();
 }
 
 void sync_to_disk(const fs::path& path) {

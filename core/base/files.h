@@ -17,7 +17,25 @@ namespace tersor {
 // The whole file as text. UserError when it cannot be read.
 [[nodiscard]] std::string read_text(const std::filesystem::path& file);
 
-// Replaces `file` in one step: after a crash it holds the old text or the new, never a part.
+// A file that replaces `file` in one step: after a crash there is the old one or the new, never a part. Without `commit` the old stays.
+class WholeFile {
+ public:
+  explicit WholeFile(std::filesystem::path file);
+  ~WholeFile();
+  WholeFile(const WholeFile&) = delete;
+  WholeFile& operator=(const WholeFile&) = delete;
+
+  [[nodiscard]] std::ofstream& stream() { return stream_; }
+  // UserError where something could not be written.
+  void commit();
+
+ private:
+  std::filesystem::path file_;
+  std::filesystem::path temporary_;
+  std::ofstream stream_;
+};
+
+// The same for a text.
 void write_whole(const std::filesystem::path& file, std::string_view text);
 
 // Makes what was written to a file, or the entries of a folder, survive a power cut.

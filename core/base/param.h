@@ -45,6 +45,7 @@ struct Param {
   Role role = Role::kMatrix;
   std::optional<int64_t> slice_axis;  // axis whose slices may be reset on their own
   std::shared_ptr<PackedWeight> packed = nullptr;
+  int64_t rows_per_head = 0;  // of projections to queries and keys: rows of a matrix that belong to one head; else 0
   at::Tensor mask = {};  // bool, broadcast over `value`: where it is false the weight stands still; undefined: all learns
 
   // What is kept of it in memory and in a checkpoint, under full names.

@@ -5,16 +5,23 @@
 
 namespace tersor {
 
+// Compute of training, forwards and backwards.    Kaplan et al. 2020, arXiv:2001.08361, section 2.1
+[[nodiscard]] constexpr double training_flops(double active_parameters, double tokens) { return 6 * active_parameters * tokens; }
+
 struct Progress {
   int64_t step = 0;           // optimizer steps done; while a step is under way, its number counted from 1
   int64_t tokens = 0;         // trained tokens up to and including this step
   int64_t tokens_before = 0;  // trained tokens before this step
   int64_t total_steps = 0;
   int64_t total_tokens = 0;
-  double flops = 0;           // of training up to and including this step: 6 · active parameters · tokens
+  double flops = 0;           // of training up to and including this step
   double flops_before = 0;
 
-  // As it was, or will be, some steps away.
+  // Of the step after this one.
+  [[nodiscard]] Progress next(int64_t its_tokens, double its_flops) const {
+    return {step + 1, tokens + its_tokens, tokens, total_steps, total_tokens, flops + its_flops, flops};
+  }
+  // As it was, or will be, some steps away, where all steps are as large as this one.
   [[nodiscard]] Progress shifted(int64_t steps) const {
     const int64_t per_step = tokens - tokens_before;
     const double compute = static_cast<double>(steps) * (flops - flops_before);

@@ -2,6 +2,8 @@
 #include "core/base/files.h"
 #include "core/base/log.h"
 #include "core/cli/commands.h"
+#include "core/data/tokenizer.h"
+#include "core/train/checkpoint.h"
 #include "core/train/loaded_run.h"
 #include "core/interop/hugging_face.h"
 
@@ -22,7 +24,7 @@ struct ConvertArguments {
 void check_output(const ConvertArguments& a, std::initializer_list<const char*> files) {
   if (fs::exists(a.to) && !fs::is_directory(a.to)) throw user_error("'{}' is not a folder; choose another", a.to.string());
   if (fs::exists(a.to) && fs::equivalent(a.from, a.to)) throw user_error("'{}' is both source and target; choose another folder", a.to.string());
-  if (fs::exists(a.to / "COMMITTED")) throw user_error("'{}' is a checkpoint; choose another folder", a.to.string());
+  if (is_checkpoint(a.to)) throw user_error("'{}' is a checkpoint; choose another folder", a.to.string());
   for (const char* file : files)
     if (fs::exists(a.to / file) && !a.force) throw user_error("'{}' exists; --force replaces it", (a.to / file).string());
 }
@@ -34,8 +36,8 @@ void create_output(const ConvertArguments& a) {
 }
 
 void copy_tokenizer(const LoadedRun& run, const ConvertArguments& a) {
-  const fs::path tokenizer = run.checkpoint / "tokenizer.model";
-  if (fs::exists(tokenizer)) write_whole(a.to / "tokenizer.model", read_text(tokenizer));
+  const fs::path tokenizer = run.checkpoint / Tokenizer::kFile;
+  if (fs::exists(tokenizer)) write_whole(a.to / Tokenizer::kFile, read_text(tokenizer));
 }
 
 // Weights as the run stores them, with a configuration that goes on from them.
@@ -85,9 +87,9 @@ void import_model(const ConvertArguments& a) {
   load_weights(a.from, model);
   create_output(a);
   write_safetensors(a.to / "model.safetensors", dense_weights(model), {{"format", "pt"}});
-  if (fs::exists(a.from / "tokenizer.json") && !fs::exists(a.from / "tokenizer.model"))
+  if (fs::exists(a.from / "tokenizer.json") && !fs::exists(a.from / Tokenizer::kFile))
     log().warn("'{}' is not taken over: only SentencePiece models (tokenizer.model) are", (a.from / "tokenizer.json").string());
-  if (fs::exists(a.from / "tokenizer.model")) write_whole(a.to / "tokenizer.model", read_text(a.from / "tokenizer.model"));
+  if (fs::exists(a.from / Tokenizer::kFile)) write_whole(a.to / Tokenizer::kFile, read_text(a.from / Tokenizer::kFile));
   const Json yaml = {{"model", fields_to_json(config)}, {"run", {{"init_from", "."}}}};
   write_whole(a.to / "model.yaml", "# Imported; in a run's file: extends: model.yaml\n" + to_yaml(yaml));
   fmt::print("{}: {} parameters\ntrain it with: tersor train {} YOUR.yaml\n", a.to.string(), model.num_parameters(),

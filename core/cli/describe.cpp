@@ -5,12 +5,26 @@
 namespace tersor {
 namespace {
 
+// A choice as it is written: the method, and those options that have other values than the method's own defaults.
+std::string text_of_choice(const Json& value, const std::string& axis) {
+  const auto type = value["type"].get<std::string>();
+  std::string options;
+  for (const MethodInfo& method : all_registries().at(axis)->methods()) {
+    if (method.name != type) continue;
+    method.for_each_option([&](const Option& option) {
+      const Json& own = value.at(option.name);
+      if (own != option.to_json()) options += fmt::format("{}{}: {}", options.empty() ? "" : ", ", option.name, own.is_string() ? own.get<std::string>() : own.dump());
+    });
+  }
+  return options.empty() ? type : fmt::format("{{type: {}, {}}}", type, options);
+}
+
 void print_option(const Option& option, const std::string& prefix) {
   std::string limits;
   for (const Constraint& c : option.constraints) limits += (limits.empty() ? "" : ", ") + c.text;
   const Json value = option.to_json();
   std::string standard = option.is_required ? "required" : value.is_null() ? "default: absent" : "default: " + value.dump();
-  if (value.is_object() && value.contains("type")) standard = "default: " + value["type"].get<std::string>();
+  if (value.is_object() && value.contains("type")) standard = "default: " + text_of_choice(value, option.type_name());
   if (value.is_array() && !value.empty() && value[0].is_object()) standard = "its options follow";
   fmt::print("  {:<34} {}\n      {}{}; {}\n", prefix + option.name, option.doc, option.type_name(),
              limits.empty() ? "" : ", " + limits, standard);

@@ -112,7 +112,7 @@ int doctor(const std::string& name) {
   if (place.rank == 0) {
     line("tersor", fmt::format("{}, LibTorch {}", kVersion, TORCH_VERSION));
     line("processor", fmt::format("{}, {} threads", processor(), at::get_num_threads()));
-    line("host memory", format_bytes(static_cast<double>(available_memory())) + " free");
+    line("host memory", format_bytes(available_memory()) + " free");
     line("device", chosen->name(place.local_rank));
     for (const auto& [what, is] : chosen->details(place.local_rank)) line("  " + what, is);
     line("products in fp32", product(*chosen, device, at::kFloat));

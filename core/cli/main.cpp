@@ -16,14 +16,10 @@ std::string suggest_command(const CLI::App& app, const std::string& word) {
   return fmt::format("no command is called '{}'{}", word, did_you_mean(word, known));
 }
 
-int run(int argc, char** argv) {
-  keep_freed_memory();
-  install_memory_ledger();
-  CLI::App app{"tersor: memory-efficient pretraining of language models"};
+void add_commands(CLI::App& app, int& exit_code) {
   app.require_subcommand(1);
   app.set_version_flag("--version", kVersion);
   app.set_help_all_flag("--help-all", "help of all commands");
-  int exit_code = kExitDone;
   add_train_command(app, exit_code);
   add_plan_command(app, exit_code);
   add_describe_command(app);
@@ -36,6 +32,14 @@ int run(int argc, char** argv) {
   add_bench_command(app, exit_code);
   add_sweep_command(app, exit_code);
   add_doctor_command(app, exit_code);
+}
+
+int run(int argc, char** argv) {
+  keep_freed_memory();
+  install_memory_ledger();
+  CLI::App app{"tersor: memory-efficient pretraining of language models"};
+  int exit_code = kExitDone;
+  add_commands(app, exit_code);
   try {
     if (!registration_errors().empty()) throw InternalError(registration_errors().front());
     app.parse(argc, argv);

@@ -32,8 +32,6 @@ std::optional<int64_t> read_budget(const std::string& text) {
   return budget.value;
 }
 
-std::string amount(int64_t bytes) { return format_bytes(static_cast<double>(bytes)); }
-
 // What fits: the run as it is, or with what is found to save enough; else the nearest miss.
 Fit fit_of(const ReadConfig& read, int64_t peak, int64_t budget) {
   return peak <= budget ? Fit{.fits = true, .peak = peak} : fit_budget(read, budget);
@@ -41,13 +39,13 @@ Fit fit_of(const ReadConfig& read, int64_t peak, int64_t budget) {
 
 void print_verdict(const Fit& fit, int64_t peak, int64_t budget, const std::filesystem::path& output) {
   std::fflush(stdout);  // the verdict comes last
-  if (peak <= budget) return fmt::print("\nit fits: {} of {}\n", amount(peak), amount(budget));
-  fmt::print(stderr, "\nas it is it does not fit: the peak of {} is {} above the budget of {}\n", amount(peak), amount(peak - budget), amount(budget));
+  if (peak <= budget) return fmt::print("\nit fits: {} of {}\n", format_bytes(peak), format_bytes(budget));
+  fmt::print(stderr, "\nas it is it does not fit: the peak of {} is {} above the budget of {}\n", format_bytes(peak), format_bytes(peak - budget), format_bytes(budget));
   const std::string words = quoted(fit.words);
   if (!fit.fits)
-    return fmt::print(stderr, "nothing that is known here makes it fit; the nearest miss takes {}, {} too much, with\n  {}\n", amount(fit.peak),
-                      amount(fit.peak - budget), words);
-  fmt::print(stderr, "it fits, in {}, with\n  {}\n", amount(fit.peak), words);
+    return fmt::print(stderr, "nothing that is known here makes it fit; the nearest miss takes {}, {} too much, with\n  {}\n", format_bytes(fit.peak),
+                      format_bytes(fit.peak - budget), words);
+  fmt::print(stderr, "it fits, in {}, with\n  {}\n", format_bytes(fit.peak), words);
   for (const Saving& saving : fit.savings) fmt::print(stderr, "  {}: {}\n", quoted(saving.words), price_of(saving));
   if (output.empty())
     fmt::print(stderr, "--output FILE writes that configuration\n");
@@ -84,7 +82,7 @@ int plan(const PlanArguments& a) {
     const int64_t peak = planned.largest().memory.peak();
     const Fit fit = fit_of(read, peak, *budget);
     if (fit.fits && !a.output.empty())
-      write_config(read(fit.words), a.output, fmt::format("Planned to take {} of {}.", amount(fit.peak), amount(*budget)));
+      write_config(read(fit.words), a.output, fmt::format("Planned to take {} of {}.", format_bytes(fit.peak), format_bytes(*budget)));
     if (!a.json) print_verdict(fit, peak, *budget, a.output);
     json["budget"] = {{"bytes", *budget}, {"fits", peak <= *budget}, {"found", fit.fits}, {"words", fit.words}, {"peak_bytes", fit.peak}};
     code = fit.fits ? kExitDone : kExitRejected;
@@ -103,12 +101,12 @@ void add_plan_command(CLI::App& app, int& exit_code) {
   command->add_option("--budget", arguments->budget,
                       "memory that there is, for instance 24GiB; where the run does not fit, what makes it fit is looked for; exit code 2 where nothing does");
   command->add_option("--output", arguments->output, "with --budget: writes the configuration that fits");
-  command->add_option("--ranks", arguments->ranks, "numbers of processes, for instance 2,8,64: what each holds and sends, sharded or not")
+  CLI::Option* ranks = command->add_option("--ranks", arguments->ranks, "numbers of processes, for instance 2,8,64: what each holds and sends, sharded or not")
       ->delimiter(',')->check(CLI::Range(2, 4096));
-  command->add_option("--bandwidth", arguments->bandwidth, "with --ranks: bytes a second that one process can send, to tell the time")
-      ->check(above_zero());
+  CLI::Option* bandwidth = command->add_option("--bandwidth", arguments->bandwidth, "with --ranks: bytes a second that one process can send, to tell the time")
+      ->check(above_zero())->needs(ranks);
   command->add_option("--latency", arguments->latency, "with --bandwidth: seconds that a message takes whatever its size")
-      ->check(above_zero())->capture_default_str();
+      ->check(above_zero())->needs(bandwidth)->capture_default_str();
   command->add_flag("--measure", arguments->measure, "takes two real steps, and shows plan and measurement side by side");
   command->add_flag("--growth", arguments->growth, "when the model could be grown from a shallower one, by the guideline of G_stack");
   command->add_flag("--json", arguments->json, "exact numbers for machines");

@@ -10,7 +10,7 @@ void line(const std::string& what, const std::string& amount, const std::string&
   fmt::print("  {:<40} {:>12}{}{}\n", what, amount, more.empty() ? "" : "  ", more);
 }
 void bytes_line(const std::string& what, int64_t bytes, const std::string& more = "") {
-  line(what, format_bytes(static_cast<double>(bytes)), more);
+  line(what, format_bytes(bytes), more);
 }
 
 void print_exact(const MemoryPlan& m) {
@@ -30,7 +30,7 @@ void print_exact(const MemoryPlan& m) {
 void print_step(const StepMemory& step) {
   fmt::print("\n{:<40} {:>14}{:>14}\n", "the fullest moment of a step", "the first", "others");
   const auto row = [](std::string_view name, int64_t first, int64_t usual) {
-    fmt::print("  {:<38} {:>14}{:>14}\n", name, format_bytes(static_cast<double>(first)), format_bytes(static_cast<double>(usual)));
+    fmt::print("  {:<38} {:>14}{:>14}\n", name, format_bytes(first), format_bytes(usual));
   };
   for (size_t i = 0; i < kSegmentNames.size(); ++i)
     if (step.first.most[i] > 0 || step.usual.most[i] > 0) row(kSegmentNames[i], step.first.whole.bytes[i], step.usual.whole.bytes[i]);
@@ -56,7 +56,7 @@ void print_memory(const RunConfig& config, const RunPlan& plan, const PlannedSta
   bytes_line("peak", m.peak(), "besides the program itself");
   bytes_line("a checkpoint", m.checkpoint_bytes(),
              fmt::format("{} on disk while one of {} is replaced",
-                         format_bytes(static_cast<double>((config.checkpoint.keep + 1) * m.checkpoint_bytes())), config.checkpoint.keep));
+                         format_bytes((config.checkpoint.keep + 1) * m.checkpoint_bytes()), config.checkpoint.keep));
 }
 
 void print_savings(const PlanOutput& o) {
@@ -64,7 +64,7 @@ void print_savings(const PlanOutput& o) {
   fmt::print("\nwhat would make it smaller, each by itself\n");
   const int64_t peak = o.plan.largest().memory.peak();
   for (const Saving& saving : o.savings)
-    fmt::print("  {:<40} {:>12}  {}\n", quoted(saving.words), "−" + format_bytes(static_cast<double>(peak - saving.peak)), price_of(saving));
+    fmt::print("  {:<40} {:>12}  {}\n", quoted(saving.words), "−" + format_bytes(peak - saving.peak), price_of(saving));
 }
 
 void print_measured(const PlanOutput& o) {
@@ -74,7 +74,7 @@ void print_measured(const PlanOutput& o) {
   fmt::print("\nmeasured in two steps, each segment at its own fullest\n  {:<38} {:>14}{:>14}{:>10}\n", "", "plan", "measured", "plan off");
   const auto row = [](std::string_view name, int64_t plan, int64_t real) {
     const double off = real > 0 ? 100.0 * (static_cast<double>(plan) / static_cast<double>(real) - 1) : 0;
-    fmt::print("  {:<38} {:>14}{:>14}{:>8.1f} %\n", name, format_bytes(static_cast<double>(plan)), format_bytes(static_cast<double>(real)), off);
+    fmt::print("  {:<38} {:>14}{:>14}{:>8.1f} %\n", name, format_bytes(plan), format_bytes(real), off);
   };
   for (size_t i = 0; i < kSegmentNames.size(); ++i)
     if (planned.most[i] > 0 || measured.most[i] > 0) row(kSegmentNames[i], planned.most[i], measured.most[i]);
@@ -151,7 +151,7 @@ void print_processes(const PlanOutput& o) {
       if (o.flops > 0) times += fmt::format("{:>10.3g} s", p.flops / o.flops + sending);
     }
     fmt::print("  {:<18}{:>13}{:>10.2f}{:>12}{:>16}{:>12}{}\n", fmt::format("{}, shard={}", p.processes, shard_name(p.shard)), p.micro_batches, p.balance,
-               format_bytes(static_cast<double>(p.peak)), format_bytes(p.sent), p.rounds, times);
+               format_bytes(p.peak), format_bytes(p.sent), p.rounds, times);
   }
   fmt::print("  peak: of the process with the most; balance: what it owns over the mean; sent: in an ordinary step; a step: nothing at the same time\n");
 }

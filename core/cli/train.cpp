@@ -52,29 +52,45 @@ int train_together(const RunConfig& config, const Place& place) {
   const auto kind = config.run.device.build();
   (void)kind->open(place.local_rank);
   const auto comm = connect(place, std::chrono::milliseconds(static_cast<int64_t>(1000 * config.distributed.timeout)), kind->connector());
-  bool accepted = false;
+  std::unique_ptr<Trainer> trainer;
+  const auto next = [&] {
+    return trainer && trainer->last_checkpoint() ? "; go on from the last checkpoint with run.resume=auto" : "";
+  };
   try {
-    Trainer trainer(config, *comm);
-    accepted = true;
-    const int code = trainer.run();
+    check_same_options(config, *comm);
+    trainer = std::make_unique<Trainer>(config, *comm);
+    const int code = trainer->run();
     (void)comm->gather("");  // the store lives in the first process, which must not be the first to go
     if (code == kExitStopped && place.rank == 0) fmt::print("stopped and saved: go on by starting the processes in the same way, with run.resume=auto\n");
     return code;
   } catch (const LostProcess& e) {
-    log().error("process {} of {} ends: {}; go on from the last checkpoint with run.resume=auto", place.rank, place.size, e.what());
+    log().error("process {} of {} ends: {}{}", place.rank, place.size, e.what(), next());
     end_now(kExitFailed);
   } catch (const std::exception& e) {
     comm->fail(e.what());
-    log().error("process {} of {}: {}{}", place.rank, place.size, e.what(), accepted ? "; once that is mended, go on from the last checkpoint with run.resume=auto" : "");
-    end_now(!accepted && dynamic_cast<const UserError*>(&e) != nullptr ? kExitRejected : kExitFailed);
+    log().error("process {} of {}: {}{}", place.rank, place.size, e.what(), next());
+    std::fflush(nullptr);
+    if (place.rank == 0) std::this_thread::sleep_for(std::chrono::seconds(2));  // the others read why where this process keeps the store
+    end_now(!trainer && dynamic_cast<const UserError*>(&e) != nullptr ? kExitRejected : kExitFailed);
   }
+}
+
+// A run goes on in its folder, also where that was moved to.
+void check_place(const std::vector<std::filesystem::path>& files, const RunConfig& config) {
+  namespace fs = std::filesystem;
+  if (config.run.resume != Resume::kAuto || files.empty() || files.back().filename() != "config.yaml") return;
+  const fs::path folder = fs::absolute(files.back()).parent_path();
+  if (!fs::exists(folder / "checkpoints") || fs::exists(config.folder())) return;
+  throw user_error("'{}' is the configuration of a run that was in '{}'; to go on here, add run.out_dir={} run.name={}", files.back().string(),
+                   config.folder().string(), quoted(folder.parent_path().string()), quoted(folder.filename().string()));
 }
 
 int train(const std::string& program, const TrainArguments& arguments) {
   const auto [files, overrides] = sort_words(arguments.words, {"--dry-run", "--help"});
   const RunConfig config = read_run_config(files, overrides);
+  check_place(files, config);
   if (arguments.dry_run) {
-    validate(config);  // as the trainer does
+    validate(config);  // as the trainer does for one process
     RunConfig copy = config;
     fmt::print("{}", to_yaml(fields_to_json(copy)));
     return kExitDone;

@@ -7,12 +7,16 @@
 namespace tersor {
 namespace {
 
-// A span as a position in the run, in the unit in which `due` compares: tokens, compute, or steps for all else. Whole
-// numbers, exact up to 2^53.
+// A span as a position in the run, in the unit in which `due` compares: tokens, compute, or steps for all else. A share of the
+// steps need not be a whole number of them: rounding it would add up over the periods.
 double position(const Span& span, const Progress& now) {
   const double share = span.unit == Span::Unit::kFraction ? static_cast<double>(now.total_steps) : 1;
-  return std::max(1.0, std::ceil(span.value * share - 1e-9));
+  return std::max(1.0, span.value * share);
 }
+
+// Far above the rounding of a share, and far below what one step is of a period.
+constexpr double kNothing = 1e-9;
+bool has_come_to(double a, double b) { return a >= b * (1 - kNothing); }
 
 // What `due` compares: shares of a run are counted in steps.
 Span::Unit counted_in(const Span& span) { return span.unit == Span::Unit::kFraction ? Span::Unit::kSteps : span.unit; }
@@ -31,8 +35,8 @@ Interval covered(const Span& span, const Progress& now) {
   }
 }
 
-bool reached(const Span& span, const Progress& now) { return covered(span, now).now >= position(span, now); }
-bool passed(const Span& span, const Progress& now) { return covered(span, now).before >= position(span, now); }
+bool reached(const Span& span, const Progress& now) { return has_come_to(covered(span, now).now, position(span, now)); }
+bool passed(const Span& span, const Progress& now) { return has_come_to(covered(span, now).before, position(span, now)); }
 
 std::optional<Span> parse_span(const std::string& text) {
   ConfigNode node;
@@ -76,14 +80,15 @@ bool Cadence::due(const Progress& now, double stretch) const {
   Span span = period_or_position_;
   if (kind_ == Kind::kEvery) span.value *= stretch;
   const auto [before, current] = covered(span, now);
+  if (kind_ == Kind::kAt) return reached(span, now) && !passed(span, now);
   const double place = position(span, now);
-  if (kind_ == Kind::kAt) return before < place && current >= place;
   if (from_ && !reached(*from_, now)) return false;
   if (until_ && passed(*until_, now)) return false;
   const bool same_unit = from_ && counted_in(*from_) == counted_in(span);
   const double origin = same_unit ? position(*from_, now) : 0;
-  if (origin > 0 && before < origin && current >= origin) return true;
-  return std::floor((current - origin) / place) > std::floor((std::max(before, origin) - origin) / place);
+  if (origin > 0 && reached(*from_, now) && !passed(*from_, now)) return true;
+  const auto periods = [&](double at) { return std::floor((std::max(at, origin) - origin) / place + kNothing); };
+  return periods(current) > periods(before);
 }
 
 void Cadence::read(const ConfigNode& node, Diagnostics& out) {

@@ -3,8 +3,8 @@
 //   Cadence save = Cadence::every(1000);
 //   if (save.due(progress)) …
 //
-// A position in tokens or compute is reached at the first step that has seen that much. Counting starts at step 1: "every 200" is
-// due at 200, 400, …; with "from 1000", at 1000, 1200, …  "until" is inclusive.
+// A position in tokens, compute or a share of the steps is reached at the first step that has seen that much. Counting starts at
+// step 1: "every 200" is due at 200, 400, …; with "from 1000", at 1000, 1200, …  "until" is inclusive.
 #pragma once
 
 #include "core/base/progress.h"

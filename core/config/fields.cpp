@@ -106,6 +106,10 @@ void read_map(const std::function<void(FieldVisitor&)>& fields, const ConfigNode
   for (const ConfigEntry& entry : node.entries) {
     if (std::find(reader.known.begin(), reader.known.end(), entry.key) != reader.known.end()) continue;
     if (!owner.empty() && entry.key == "type") continue;
+    if (entry.key == "<<") {
+      out.add(entry.key_mark, entry.value.path, "YAML's merge keys are not read here; a file builds on others with 'extends'");
+      continue;
+    }
     const std::string of = owner.empty() ? "" : fmt::format(" of '{}'", owner);
     const std::string options =
         reader.known.empty() ? "it has none" : fmt::format("options: {}", fmt::join(reader.known, ", "));

@@ -11,10 +11,14 @@ namespace {
 using Path = std::filesystem::path;
 using Kind = ConfigNode::Kind;
 
+// The method that a choice names, as far as it is written.
+std::string_view type_of(const ConfigNode& choice) {
+  const ConfigNode* type = choice.find("type");
+  return type != nullptr ? type->scalar : choice.scalar;
+}
+
 bool differs_in_type(const ConfigNode& a, const ConfigNode& b) {
-  const ConfigNode* left = a.find("type");
-  const ConfigNode* right = b.find("type");
-  return left != nullptr && right != nullptr && left->scalar != right->scalar;
+  return !type_of(a).empty() && !type_of(b).empty() && type_of(a) != type_of(b);
 }
 
 class FileLoader {
@@ -122,7 +126,7 @@ class Setting {
                                                    node.path, key));
         return;
       }
-      if (node.kind != Kind::kMap) node = {.kind = Kind::kMap, .mark = mark_, .path = node.path};
+      if (node.kind != Kind::kMap) node = {.kind = Kind::kMap, .scalar = node.scalar, .mark = mark_, .path = node.path};
       child = node.find(key);
       if (child == nullptr) {
         const std::string child_path = node.path.empty() ? key : node.path + "." + key;
@@ -176,6 +180,7 @@ void set_option(ConfigNode& root, const std::string& path, ConfigNode value, Dia
 
 void merge(ConfigNode& base, ConfigNode over) {
   if (base.kind != Kind::kMap || over.kind != Kind::kMap || differs_in_type(base, over)) {
+    if (base.kind == Kind::kScalar && over.kind == Kind::kMap) over.scalar = base.scalar;
     base = std::move(over);
     return;
   }

@@ -3,8 +3,8 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
+#include <map>
 #include <tuple>
-
 
 namespace tersor {
 namespace {
@@ -139,10 +139,12 @@ void Diagnostics::add(const Mark& mark, std::string_view path, std::string messa
 
 void Diagnostics::throw_if_any() const {
   if (lines_.empty()) return;
+  const auto file_of = [](const Line& line) { return line.mark.file ? *line.mark.file : std::string(); };
+  std::map<std::string, size_t> files;  // in the order in which they are first named
+  for (const Line& line : lines_) files.emplace(file_of(line), files.size());
   std::vector<Line> sorted = lines_;
-  std::stable_sort(sorted.begin(), sorted.end(), [](const Line& a, const Line& b) {
-    const bool same = a.mark.file && b.mark.file && *a.mark.file == *b.mark.file;
-    return same && std::tie(a.mark.line, a.mark.column) < std::tie(b.mark.line, b.mark.column);
+  std::stable_sort(sorted.begin(), sorted.end(), [&](const Line& a, const Line& b) {
+    return std::tuple(files[file_of(a)], a.mark.line, a.mark.column) < std::tuple(files[file_of(b)], b.mark.line, b.mark.column);
   });
   std::string all;
   for (const Line& line : sorted) all += (all.empty() ? "" : "\n") + line.text;

@@ -1,6 +1,6 @@
 // A configuration as written: a tree of YAML values, each of which remembers the place it came from.
 //
-//   ConfigNode root = load_config({"base.yaml", "mine.yaml"}, {"optimizer.lr=0.003"});
+//   ConfigNode root = load_config({"base.yaml", "mine.yaml"}, {"optimizer.lr=0.003"}, diagnostics);
 //
 // Later files win over earlier ones, `extends:` inside a file counts as earlier, and command-line overrides win
 // over all. Maps merge key by key; everything else replaces. A map whose `type` differs from the one below it
@@ -33,7 +33,7 @@ struct ConfigNode {
   enum class Kind { kNull, kScalar, kSequence, kMap };
 
   Kind kind = Kind::kNull;
-  std::string scalar;                // kScalar
+  std::string scalar;                // kScalar; of a map, the word that it was before options were put below it: `rule: lion`, then `rule.beta2=0.9`
   bool quoted = false;               // kScalar: written in quotes, so never a number
   std::vector<ConfigNode> items;     // kSequence
   std::vector<ConfigEntry> entries;  // kMap, in the order written

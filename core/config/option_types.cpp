@@ -63,7 +63,7 @@ void complain(const ConfigNode& node, std::string_view wanted, Diagnostics& out)
   out.add(node, fmt::format("must be {}, not '{}'", wanted, node.scalar));
 }
 
-// Doubles as YAML and people write them; 12 digits keep 0.1 as 0.1.
+// Whole numbers without a point, as people write them.
 Json number(double value) {
   if (std::abs(value) < 1e15 && value == std::floor(value)) return static_cast<int64_t>(value);
   return value;

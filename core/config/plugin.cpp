@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 
+#include "core/base/files.h"
 #include "core/config/registry.h"
 
 namespace tersor {
@@ -12,17 +13,27 @@ std::string last_error() {
   return text != nullptr ? text : "unknown error";
 }
 
+// What a plugin was built for, or nothing where the file is no plugin.
+std::string_view built_for(const MappedFile& file) {
+  const std::string_view bytes(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
+  const std::string_view ours = TERSOR_BUILT_FOR;
+  const size_t place = bytes.find(ours.substr(0, ours.find(TERSOR_INTERFACE)));
+  return place == std::string_view::npos ? "" : bytes.substr(place, bytes.find('\0', place) - place);
+}
+
 }  // namespace
 
 std::string load_plugin(const std::filesystem::path& file) {
-  if (!std::filesystem::exists(file)) return fmt::format("'{}' does not exist", file.string());
+  if (!std::filesystem::is_regular_file(file)) return fmt::format("'{}' does not exist", file.string());
+  {
+    const MappedFile mapped(file);
+    const std::string_view other = built_for(mapped);
+    if (other.empty()) return fmt::format("'{}' is not a plugin: it lacks the line TERSOR_PLUGIN", file.string());
+    if (other != TERSOR_BUILT_FOR) return fmt::format("'{}' is a {}, and this is {}; build it again", file.string(), other, TERSOR_INTERFACE);
+  }
   const size_t errors_before = registration_errors().size();
   void* library = dlopen(std::filesystem::absolute(file).c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
   if (library == nullptr) return fmt::format("'{}' cannot be loaded: {}", file.string(), last_error());
-  const auto version = reinterpret_cast<const char* (*)()>(dlsym(library, "tersor_plugin_version"));
-  if (version == nullptr) return fmt::format("'{}' is not a plugin: it lacks the line TERSOR_PLUGIN", file.string());
-  if (std::string_view(version()) != kVersion)
-    return fmt::format("'{}' was built for tersor {}, and this is {}; build it again", file.string(), version(), kVersion);
   if (registration_errors().size() > errors_before)
     return fmt::format("'{}': {}; give it another name", file.string(), registration_errors().back());
   return "";
@@ -31,8 +42,9 @@ std::string load_plugin(const std::filesystem::path& file) {
 void load_plugins(const ConfigNode& root, Diagnostics& out) {
   const ConfigNode* list = root.find("plugins");
   if (list == nullptr) return;
-  for (const ConfigNode& item : list->items) {  // what is not a list of text is reported with the other options
-    if (item.kind != ConfigNode::Kind::kScalar) continue;
+  const std::vector<ConfigNode> only{*list};
+  for (const ConfigNode& item : list->kind == ConfigNode::Kind::kSequence ? list->items : only) {
+    if (item.kind != ConfigNode::Kind::kScalar) continue;  // what is no text is reported with the other options
     const std::string wrong = load_plugin(item.mark.folder() / item.scalar);
     if (!wrong.empty()) out.add(item, wrong);
   }

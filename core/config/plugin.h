@@ -2,12 +2,15 @@
 // optim/README.md walks through one.
 #pragma once
 
-#include "core/base/version.h"
 #include "core/config/node.h"
 
-// Once in every plugin: with which version it was built.
+// What both are built for: the version and a sum over all headers, from CMake. A program that is given another plugin's classes crashes.
+#define TERSOR_BUILT_FOR "tersor plugin for " TERSOR_INTERFACE
+
+// Once in every plugin. It is read from the file before any of the plugin's code runs.
 #define TERSOR_PLUGIN \
-  extern "C" const char* tersor_plugin_version() { return ::tersor::kVersion; }
+  extern "C" __attribute__((used, visibility("default"))) const char tersor_plugin_built_for[]; \
+  const char tersor_plugin_built_for[] = TERSOR_BUILT_FOR;
 
 namespace tersor {
 

@@ -44,19 +44,19 @@ std::optional<std::string> chosen_type(const ConfigNode& node, const AnyRegistry
   using Kind = ConfigNode::Kind;
   const std::vector<std::string> known = registry.names();
   const ConfigNode* name = node.kind == Kind::kMap ? node.find("type") : &node;
-  if (name == nullptr) {
+  if (name == nullptr && node.scalar.empty()) {
     if (!fallback.empty()) return fallback;
     out.add(node, fmt::format("needs 'type: …' ({}: {})", registry.axis(), fmt::join(known, ", ")));
     return std::nullopt;
   }
-  if (name->kind != Kind::kScalar) {
+  if (name != nullptr && name->kind != Kind::kScalar) {
     out.add(*name, fmt::format("must name one {} ({}), not {}", registry.axis(), fmt::join(known, ", "),
                                name->kind_name()));
     return std::nullopt;
   }
-  if (std::find(known.begin(), known.end(), name->scalar) != known.end()) return name->scalar;
-  out.add(*name, fmt::format("unknown {} '{}'{} (known: {})", registry.axis(), name->scalar,
-                             did_you_mean(name->scalar, known), fmt::join(known, ", ")));
+  const std::string& type = name != nullptr ? name->scalar : node.scalar;
+  if (std::find(known.begin(), known.end(), type) != known.end()) return type;
+  out.add(name != nullptr ? *name : node, fmt::format("unknown {} '{}'{} (known: {})", registry.axis(), type, did_you_mean(type, known), fmt::join(known, ", ")));
   return std::nullopt;
 }
 

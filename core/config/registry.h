@@ -69,7 +69,8 @@ class Registry final : public AnyRegistry {
   using AnyMethod = Method<I, Args...>;
   using AnyRegistry::AnyRegistry;
 
-  // T has a Config with `fields` and a constructor T(Config, Args...). Of two methods with one name neither is silently
+  // T has a Config with `fields` and a constructor T(Config, Args...), or a static make(Config, Args...) that returns another method in
+  // its place. Of two methods with one name neither is silently
   // preferred: see registration_errors.
   template <class T>
   bool add(const std::string& name, const std::string& source) {
@@ -113,7 +114,12 @@ class Registry final : public AnyRegistry {
     void read(const ConfigNode& node, Diagnostics& out, std::string_view name) override {
       read_fields(config_, node, out, name);
     }
-    std::unique_ptr<I> build(Args... args) const override { return std::make_unique<T>(config_, args...); }
+    std::unique_ptr<I> build(Args... args) const override {
+      if constexpr (requires { T::make(config_, args...); })
+        return T::make(config_, args...);
+      else
+        return std::make_unique<T>(config_, args...);
+    }
     std::unique_ptr<AnyMethod> clone() const override { return std::make_unique<MethodOf>(*this); }
 
    private:

@@ -25,8 +25,8 @@ void check(cudaError_t error, const char* what) {
   if (error != cudaSuccess) throw user_error("run.device: {}: {}", what, cudaGetErrorString(error));
 }
 
-// When the tensors of this GPU took most since the last reset. The sum is the caching allocator's own, as tensors asked for it; what
-// for, the ledger knows.
+// The largest that all tensors of this GPU took together since the last reset. The total comes from the caching allocator, the segments
+// from the ledger.
 MemoryPeak peak_of(const at::Device& device) {
   constexpr auto kAll = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
   MemoryPeak peak = memory_peak(device.type());
@@ -34,8 +34,8 @@ MemoryPeak peak_of(const at::Device& device) {
   return peak;
 }
 
-// A CUDA graph. It is captured on a stream of its own, and its tensors are in a pool of their own, which nobody hears of any more
-// when it is replayed: `peak` is what it took.
+// A CUDA graph. It is captured on a stream of its own, and its tensors lie in a pool of their own. When it is replayed the ledger
+// counts nothing, so `peak` remembers what the capture took.
 class Graph final : public Recorder {
  public:
   explicit Graph(std::shared_ptr<std::optional<MemoryPeak>> peak) : peak_(std::move(peak)) {}

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <set>
 
+#include "core/base/progress.h"
+
 namespace tersor {
 
 GrowthRegistry& growths() {
@@ -19,7 +21,7 @@ std::vector<bool> copies(const std::vector<int64_t>& sources) {
 }
 
 double stacking_tokens(double parameters, double tokens) {
-  const double compute = 6 * parameters * tokens;
+  const double compute = training_flops(parameters, tokens);
   const double exponent = 0.88 * std::log10(parameters) + 163.27 / std::log10(compute) - 5.74;
   return std::min(std::pow(10.0, exponent), tokens / 10);
 }

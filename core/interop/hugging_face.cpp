@@ -189,11 +189,10 @@ std::set<std::string> names_of_linears(const Llama& model) {
   return names;
 }
 
-}  // namespace
+constexpr std::string_view kBlocks = "model.layers.";  // what is outside of them rests everywhere
 
-namespace {
-
-// The tensors of a weight, which are others afterwards where sizes are those of the file, are whole for as long as it lives.
+// Makes tensors whole, and lets each process keep its own in the end. They are asked for again then: loading a weight may have made
+// others of them, of the file's sizes.
 class Held {
  public:
   Held(WeightKeeper* keeper, std::function<std::vector<PackedPart>()> tensors) : keeper_(keeper), tensors_(std::move(tensors)) {
@@ -217,10 +216,17 @@ void load_weights(const fs::path& folder, const Llama& model) {
   const MemoryScope scope(Segment::kWeights);
   WeightLoader loader(folder);
   const std::set<std::string> of_linears = names_of_linears(model);
-  for (const Param& param : model.params())
-    if (!of_linears.contains(param.name)) loader.load(param);
+  for (const Param& param : model.params()) {
+    if (of_linears.contains(param.name)) continue;
+    const Held held(param.name.starts_with(kBlocks) ? model.keeper() : nullptr, [&] { return param.resting(); });
+    loader.load(param);
+  }
   for (const auto& linear : model.linears()) {
-    const Held held(model.keeper(), [&] { return tensors_of(linear->weight()); });
+    const Held held(model.keeper(), [&] {
+      std::vector<PackedPart> all = tensors_of(linear->weight());
+      if (linear->bias().defined()) all.push_back({linear->name() + ".bias", linear->bias().detach()});
+      return all;
+    });
     loader.load(*linear);
   }
   if (model.config().tie_word_embeddings) loader.drop("lm_head.weight");  // some writers keep the tied copy

@@ -43,11 +43,10 @@ std::string write_safetensors(const std::filesystem::path& file, const NamedTens
                               const std::map<std::string, std::string>& metadata) {
   const std::string header = make_header(tensors, metadata);
   const auto length = static_cast<uint64_t>(header.size());
-  const std::filesystem::path temporary = file.string() + ".tmp";  // whole or not there
-  std::ofstream stream(temporary, std::ios::binary | std::ios::trunc);
+  WholeFile whole(file);
   Sha256 sum;
   const auto put = [&](const void* data, size_t size) {
-    stream.write(static_cast<const char*>(data), static_cast<std::streamsize>(size));
+    whole.stream().write(static_cast<const char*>(data), static_cast<std::streamsize>(size));
     sum.add({static_cast<const char*>(data), size});
   };
   put(&length, sizeof(length));
@@ -56,13 +55,7 @@ std::string write_safetensors(const std::filesystem::path& file, const NamedTens
     const at::Tensor plain = tensor.detach().to(at::kCPU).contiguous();
     put(plain.const_data_ptr(), plain.nbytes());
   }
-  stream.close();
-  if (!stream) {
-    std::filesystem::remove(temporary);
-    throw user_error("'{}' cannot be written; is the disk full?", file.string());
-  }
-  sync_to_disk(temporary);
-  std::filesystem::rename(temporary, file);
+  whole.commit();
   return sum.hex();
 }
 

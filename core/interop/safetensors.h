@@ -1,6 +1,6 @@
 // The safetensors format: an 8-byte length, a JSON header with type, shape and place of every tensor, then the bytes.
 //
-//   SafetensorsWriter writer(file, {{"model.norm.weight", tensor}, …}, metadata);   // one tensor in memory at a time
+//   write_safetensors(file, {{"model.norm.weight", tensor}, …}, metadata);   // one tensor in host memory at a time
 //   SafetensorsFile read(file);  read.copy_into("model.norm.weight", tensor);
 #pragma once
 

@@ -213,7 +213,6 @@ void install_memory_ledger() {
   c10::SetAllocator(at::kMeta, new MetaAllocator, kPriority);
 }
 
-bool memory_ledger_installed() { return installed; }
 MemoryUse memory_now(at::DeviceType device) { return ledger(device).now(); }
 MemoryPeak memory_peak(at::DeviceType device) { return ledger(device).peak(); }
 void reset_memory_peak(at::DeviceType device) { ledger(device).reset_peak(); }

@@ -29,7 +29,7 @@ struct MemoryUse {
   [[nodiscard]] int64_t of(Segment segment) const { return bytes[static_cast<size_t>(segment)]; }
 };
 
-// When the total was largest, and what each segment took when that was largest, at whatever time.
+// `whole`: all segments at the moment when their total was largest. `most`: the largest that each segment was at any moment.
 struct MemoryPeak {
   MemoryUse whole;
   std::array<int64_t, kSegmentNames.size()> most{};
@@ -51,7 +51,6 @@ class MemoryScope {
 
 // From here on LibTorch allocates through the ledger; before, nothing is counted.
 void install_memory_ledger();
-[[nodiscard]] bool memory_ledger_installed();
 
 // What the allocator of a process's GPU gives out and takes back; what it is for is known as in host memory. Other threads
 // than the one that installed the ledger run backward passes: without a scope theirs is temporary.

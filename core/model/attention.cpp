@@ -26,6 +26,8 @@ Attention::Attention(const BuildContext& context, const std::string& name, const
   k_ = make("k_proj", c.hidden_size, kv_heads_ * width_);
   v_ = make("v_proj", c.hidden_size, kv_heads_ * width_);
   o_ = make("o_proj", heads_ * width_, c.hidden_size);
+  q_->set_rows_per_head(width_);
+  k_->set_rows_per_head(width_);
 }
 
 at::Tensor Attention::forward(const at::Tensor& x, const RotaryTables& rotary) {

@@ -59,6 +59,8 @@ at::Tensor Linear::forward(const at::Tensor& x) {
 
 std::vector<Param> Linear::params() const {
   std::vector<Param> all = weight_->params();
+  for (Param& param : all)
+    if (param.role == Role::kMatrix) param.rows_per_head = rows_per_head_;
   if (bias_.defined()) all.push_back({shape_.name + ".bias", bias_, Role::kVector, std::nullopt});
   return all;
 }

@@ -34,6 +34,8 @@ class Linear final : public torch::nn::Module {
   [[nodiscard]] const std::string& name() const { return shape_.name; }
   [[nodiscard]] const WeightShape& shape() const { return shape_; }
   [[nodiscard]] const at::Tensor& bias() const { return bias_; }
+  // For rules that treat heads apart: the output is of heads with so many rows of the weight each.
+  void set_rows_per_head(int64_t rows) { rows_per_head_ = rows; }
 
   // Stores the weight in another way from now on, as near to what it was as that can hold.
   void reparameterize(const Choice<parameterizations>& method);
@@ -46,6 +48,7 @@ class Linear final : public torch::nn::Module {
   WeightShape shape_;
   std::shared_ptr<Parameterization> weight_;
   at::Tensor bias_;  // (out) or undefined
+  int64_t rows_per_head_ = 0;
 };
 
 }  // namespace tersor

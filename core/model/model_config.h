@@ -6,6 +6,11 @@
 namespace tersor {
 
 struct ModelConfig {
+  // Far above any model, so that a slip of the keyboard is told before something of that size is tried.
+  static constexpr double kWidest = 1 << 20;
+  static constexpr double kDeepest = 1 << 12;
+  static constexpr double kLongest = 1 << 27;
+
   int64_t vocab_size = 32000;
   int64_t hidden_size = 512;
   int64_t intermediate_size = 1376;
@@ -22,14 +27,14 @@ struct ModelConfig {
   double initializer_range = 0.02;
 
   void fields(FieldVisitor& v) {
-    v("vocab_size", vocab_size, at_least(1), "tokens that the embedding and the head know");
-    v("hidden_size", hidden_size, at_least(1), "width of the residual stream");
-    v("intermediate_size", intermediate_size, at_least(1), "width inside the MLP");
-    v("num_hidden_layers", num_hidden_layers, at_least(1), "decoder blocks");
-    v("num_attention_heads", num_attention_heads, at_least(1), "query heads");
-    v("num_key_value_heads", num_key_value_heads, at_least(1), "key and value heads (grouped-query attention); as many as query heads when absent");
-    v("head_dim", head_dim, at_least(2), "width of a head; hidden_size / num_attention_heads when absent");
-    v("max_position_embeddings", max_position_embeddings, at_least(1), "longest sequence");
+    v("vocab_size", vocab_size, between(1, kLongest), "tokens that the embedding and the head know");
+    v("hidden_size", hidden_size, between(1, kWidest), "width of the residual stream");
+    v("intermediate_size", intermediate_size, between(1, kWidest), "width inside the MLP");
+    v("num_hidden_layers", num_hidden_layers, between(1, kDeepest), "decoder blocks");
+    v("num_attention_heads", num_attention_heads, between(1, kWidest), "query heads");
+    v("num_key_value_heads", num_key_value_heads, between(1, kWidest), "key and value heads (grouped-query attention); as many as query heads when absent");
+    v("head_dim", head_dim, between(2, kWidest), "width of a head; hidden_size / num_attention_heads when absent");
+    v("max_position_embeddings", max_position_embeddings, between(1, kLongest), "longest sequence");
     v("rope_theta", rope_theta, positive, "base of the rotary frequencies");
     v("rms_norm_eps", rms_norm_eps, at_least(0), "ε inside the root of RMSNorm");
     v("tie_word_embeddings", tie_word_embeddings, "whether the head is the embedding");

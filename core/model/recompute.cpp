@@ -35,6 +35,7 @@ class Recomputed : public torch::autograd::Function<Recomputed> {
       const at::AutoGradMode grad_mode(true);
       y = part->run(x);
     }
+    if (!y.requires_grad()) return {Variable(), Variable(), Variable()};  // all of the part is frozen
     torch::autograd::backward({y}, {grads[0]});
     return {x.grad(), Variable(), Variable()};
   }

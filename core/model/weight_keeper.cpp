@@ -9,8 +9,8 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Variable;
 using torch::autograd::variable_list;
 
-// Nothing but what it does as gradients pass: of what a block puts out it fetches the weights, of what a block takes in it releases them.
-// All of the block's own nodes are younger than the latter, and autograd takes the youngest first.
+// Passes its input on, and acts in the backward pass. The one at a block's output fetches the block's weights; the one at its input
+// releases them. Autograd runs the youngest node first, and all nodes of the block are younger than the one at its input.
 class Border : public torch::autograd::Function<Border> {
  public:
   static Variable forward(AutogradContext* ctx, const Variable& x, WeightKeeper* keeper, int64_t block, bool enters) {

@@ -107,9 +107,9 @@ Json read_config(const fs::path& file) {
 }
 
 Json read_run(const fs::path& folder, size_t most) {
-  if (!fs::is_regular_file(folder / "metrics.jsonl"))
+  if (!fs::is_regular_file(folder / kMetricsFile))
     throw user_error("{}: no metrics.jsonl; is this the folder of a run?", folder.string());
-  const RunRecords records = read_records(folder / "metrics.jsonl");
+  const RunRecords records = read_records(folder / kMetricsFile);
   const bool named = records.start.is_object() && records.start.contains("run") && records.start["run"].is_string();
   const fs::path whole = fs::weakly_canonical(folder);
   return {{"name", named ? records.start["run"].get<std::string>() : whole.filename().string()},

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/base/files.h"
+#include "core/base/progress.h"
 
 namespace tersor {
 namespace {
@@ -64,7 +65,7 @@ class RecordReader {
     if (elapsed != record.end() && elapsed->is_number()) time_ = time_before_ + elapsed->get<double>();
     kept["time"] = time_;
     const auto parameters = number(record, "model/average_parameters"), tokens = number(record, "tokens");
-    if (parameters && tokens) kept["flops"] = 6 * *parameters * *tokens;  // Kaplan et al. 2020, arXiv:2001.08361, section 2.1
+    if (parameters && tokens) kept["flops"] = training_flops(*parameters, *tokens);
     if (kept.contains("skipped")) add_event(step, "skipped", "a gradient was not finite");
   }
   void add_event(int64_t step, const std::string& name, const std::string& detail) {

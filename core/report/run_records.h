@@ -1,7 +1,7 @@
 // metrics.jsonl of a run, read back: for pages and tables. Runs that go on, were resumed or ended badly have records too.
 //
 //   const RunRecords records = read_records(run / "metrics.jsonl");
-//   number(records.last_eval(), "val/loss");  median_speed(records.steps);
+//   number(records.last_eval(), "val/loss");
 #pragma once
 
 #include <cstdint>
@@ -12,6 +12,9 @@
 #include <string>
 
 namespace tersor {
+
+// Of a run's folder.
+inline constexpr const char* kMetricsFile = "metrics.jsonl";
 
 struct RunRecords {
   using Json = nlohmann::ordered_json;

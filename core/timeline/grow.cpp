@@ -29,7 +29,6 @@ struct EnumNames<GrownMoments> {
 namespace {
 
 constexpr std::string_view kBlocks = "model.layers.";
-constexpr size_t kMostBlocks = 10000;
 
 // The name that a parameter's source has in the model before: "model.layers.7.x" ← "model.layers.1.x"; others keep theirs.
 std::string source_name(const std::string& name, const std::vector<BlockSource>& sources) {
@@ -81,7 +80,7 @@ class Grow final : public Action {
  private:
   std::vector<BlockSource> sources_of(const Llama& model) const {
     const std::vector<int64_t> blocks = schedule_->sources(model.config().num_hidden_layers);
-    if (blocks.size() > kMostBlocks)
+    if (static_cast<double>(blocks.size()) > ModelConfig::kDeepest)
       throw user_error("timeline: grow would make {} blocks of {}; let it run less often, for instance 'at 10%', or by a smaller factor",
                        blocks.size(), model.config().num_hidden_layers);
     const std::vector<bool> copy = copies(blocks);

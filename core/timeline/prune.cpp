@@ -1,12 +1,17 @@
 // Gradual magnitude pruning in training, and its end.    Jin et al. 2025 (The Journey Matters), arXiv:2501.12486
 //
-//   at occurrence k of K: the share (1 − sparsity)^((k+1)/K) of the entries stays, those of largest |w|; none comes back
+//   of K times that are left, this one included:    d ← d · ((1 − sparsity) / d)^(1/K)    and the share d of the entries stays,
+//   those of largest |w|; none comes back
+//
+// From dense weights on that is the paper's (1 − sparsity)^((k+1)/K) after time k of K. Each time the share is worked out anew,
+// so the last one leaves what is asked for even where smaller steps make a cadence in compute due less often than it was.
 //
 // `scope: global` ranks the entries of all targets together, `layer` each weight's own. The targets must be `masked` weights
 // (`sparsity: 0` to begin with): values, gradients and moments of what leaves are freed. The paper prunes over the middle half
 // of the compute: a quarter of it dense before, a quarter at the final sparsity after.
 //
-// Departs from the authors' code, whose mask is a parameter and enters the gradient norm.
+// Departs from the authors' code, whose mask is a parameter and enters the gradient norm, and which prunes an output head of its own
+// too; here it stays dense.
 #include <bit>
 #include <cmath>
 
@@ -87,13 +92,12 @@ class Prune final : public Action {
   std::string run(RunContext& context) override {
     const at::NoGradGuard no_grad;
     const Prunables all = prunables(context.targets(), c_.targets);
-    const double exponent = static_cast<double>(context.occurrence.index + 1) / static_cast<double>(std::max<int64_t>(1, context.occurrence.count));
-    const double density = std::pow(1 - c_.sparsity, exponent);
+    const int64_t times = context.times_left();
     std::map<std::string, Inheritance> inherited;
     if (c_.scope == PruneScope::kGlobal)
-      prune(all, density, inherited);
+      prune(all, times, inherited);
     else
-      for (const auto& one : all) prune({one}, density, inherited);
+      for (const auto& one : all) prune({one}, times, inherited);
     if (inherited.empty()) return {};
     context.optimizer.replace_params(context.model.params(), inherited);
     const Census now(all);
@@ -103,12 +107,13 @@ class Prune final : public Action {
   void check(const Targets& targets) const override { (void)prunables(targets, c_.targets); }
 
  private:
-  static void prune(const Prunables& weights, double density, std::map<std::string, Inheritance>& inherited) {
+  void prune(const Prunables& weights, int64_t times, std::map<std::string, Inheritance>& inherited) const {
     const Census census(weights);
-    if (census.left <= density * census.all) return;
+    const double target = (1 - c_.sparsity) * census.all;
+    if (census.left <= target) return;
     int64_t scored = 0;  // entries, or structures of the same size
     for (const auto& [linear, prunable] : weights) scored += prunable->magnitudes().numel();
-    const double share = density * census.all / census.left;
+    const double share = std::pow(target / census.left, 1 / static_cast<double>(std::max<int64_t>(1, times)));
     const float least = threshold(weights, std::max<int64_t>(1, std::llround(share * static_cast<double>(scored))));
     for (const auto& [linear, prunable] : weights) {
       const std::string name = linear->weight().params().front().name;

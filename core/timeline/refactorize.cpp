@@ -3,7 +3,8 @@
 //
 //   B·A = U·Σ·Vᵀ        B ← U·√Σ    A ← √Σ·Vᵀ        the model computes what it did
 //
-// The authors reset the moments with it.
+// The authors reset the moments with it, those of all parameters, not only of the factors (`moments: reset`), and let the rate rise
+// again over 10 steps: configs/method/refactorized.yaml.
 #include "core/param/operations.h"
 #include "core/timeline/timeline.h"
 

@@ -1,6 +1,6 @@
 // Another way of storing and training weights from here on: full rank first and factors later (ReLoRA's warm start), factors
-// first and full rank later, sparse to dense. The new one begins as near to the old weight as it can hold; the moments of
-// tensors that did not exist before begin anew.
+// first and full rank later, sparse to dense. The new one begins as near to the old weight as it can hold. Moments stay where a
+// weight is whole before and after (dense, int8); those of factors and values begin anew, also under names that were there before.
 #include <cmath>
 
 #include "core/timeline/timeline.h"
@@ -18,12 +18,16 @@ class Reparameterize final : public Action {
     double difference = 0;
     double norm = 0;
     check(context.targets());
+    std::vector<std::string> others;  // parameters that are not what was called so before
     const std::vector<std::string> changed = context.model.reparameterize(c_, [&](const Linear& linear, const at::Tensor& was) {
+      for (const Param& param : linear.weight().params())
+        if (param.name != linear.name() + ".weight") others.push_back(param.name);
       if (!linear.weight().linear()) return;
       difference += (linear.weight().materialize() - was).to(at::kDouble).square().sum().item<double>();
       norm += was.to(at::kDouble).square().sum().item<double>();
     });
     context.optimizer.replace_params(context.model.params());
+    for (const std::string& param : others) context.optimizer.reset(param);
     return fmt::format("{} weights are {} now, {:.2f} % off in norm; {:.4g} M trained parameters, before {:.4g} M", changed.size(), c_.method.type(),
                        norm > 0 ? 100 * std::sqrt(difference / norm) : 0, static_cast<double>(context.model.num_parameters()) / 1e6, before / 1e6);
   }

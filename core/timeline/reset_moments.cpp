@@ -4,6 +4,8 @@
 //   random     each number of the moments stays with probability `share`
 //   magnitude  the `share` of the moments that are largest in the first moment stays
 //
+// Second moments that many numbers share (Adam-mini, Adafactor) stay in the modes random and magnitude.
+//
 // ReLoRA (Lialin et al. 2023, arXiv:2307.05695) prunes 90 to 99 % of the moments of its factors at each restart. Departs from
 // the authors' code, which chooses for each moment on its own: a first moment would stay where its second is gone.
 #include "core/timeline/timeline.h"

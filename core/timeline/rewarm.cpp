@@ -9,18 +9,25 @@ class Rewarm final : public Action {
  public:
   struct Config {
     Span over{100, Span::Unit::kSteps};
-    void fields(FieldVisitor& v) { v("over", over, positive, "how long the rate rises"); }
+    double rate = 1;
+    void fields(FieldVisitor& v) {
+      v("over", over, positive, "how long the rate rises");
+      v("rate", rate, positive, "factor on the schedule's rate from here on; one of another rewarm before holds no longer");
+    }
   };
-  explicit Rewarm(const Config& config) : over_(config.over) {}
+  explicit Rewarm(const Config& config) : c_(config) {}
 
   [[nodiscard]] bool touches_weights() const override { return false; }
-  [[nodiscard]] std::optional<Span> rewarms() const override { return over_; }
   std::string run(RunContext& context) override {
-    return fmt::format("the rate rises again over {} steps", steps_in(over_, context.progress));
+    LiveSettings& now = context.settings;
+    now.rewarmed_at = context.progress.step;
+    now.rewarm_steps = steps_in(c_.over, context.progress);
+    now.rate = c_.rate;
+    return fmt::format("the rate rises again over {} steps{}", now.rewarm_steps, c_.rate == 1 ? "" : fmt::format(", to {} of the schedule's", c_.rate));
   }
 
  private:
-  Span over_;
+  Config c_;
 };
 
 const bool registered = actions().add<Rewarm>("rewarm", "lets the learning rate rise again from zero");

@@ -30,19 +30,14 @@ void RunContext::forget(const Linear& linear) const {
   for (const Param& param : linear.weight().params()) optimizer.reset(param.name);
 }
 
-Timeline::Timeline(const std::vector<TimelineEntry>& entries) {
-  for (const TimelineEntry& entry : entries) scheduled_.push_back({entry.action.type(), entry.when, entry.action.build()});
+int64_t RunContext::times_left() const {
+  int64_t times = 0;
+  for (int64_t step = progress.step; step <= progress.total_steps; ++step) times += when->due(progress.shifted(step - progress.step)) ? 1 : 0;
+  return times;
 }
 
-Occurrence Timeline::occurrence(Scheduled& entry, const Progress& progress) {
-  if (!entry.count) {
-    entry.count = 0;
-    for (int64_t step = 1; step <= progress.total_steps; ++step)
-      *entry.count += entry.when.due(progress.shifted(step - progress.step)) ? 1 : 0;
-  }
-  for (; entry.counted_to < progress.step - 1; ++entry.counted_to)
-    entry.index += entry.when.due(progress.shifted(entry.counted_to + 1 - progress.step)) ? 1 : 0;
-  return {entry.index, *entry.count};
+Timeline::Timeline(const std::vector<TimelineEntry>& entries) {
+  for (const TimelineEntry& entry : entries) scheduled_.push_back({entry.action.type(), entry.when, entry.action.build()});
 }
 
 bool Timeline::due(Phase phase, const Progress& progress) const {
@@ -61,27 +56,12 @@ std::vector<ActionReport> Timeline::run(Phase phase, RunContext context) {
   std::vector<ActionReport> reports;
   for (Scheduled& entry : scheduled_) {
     if (entry.action->phase() != phase || !entry.when.due(context.progress)) continue;
-    context.occurrence = occurrence(entry, context.progress);
+    context.when = &entry.when;
     context.name = entry.name;
     std::string detail = entry.action->run(context);
     if (!detail.empty()) reports.push_back({entry.name, std::move(detail)});
   }
   return reports;
-}
-
-std::optional<Timeline::Rise> Timeline::rise(const Progress& progress) const {
-  std::optional<Rise> latest;
-  for (const Scheduled& entry : scheduled_) {
-    const std::optional<Span> span = entry.action->rewarms();
-    if (!span) continue;
-    const int64_t steps = steps_in(*span, progress);
-    for (int64_t since = 1; since < steps && since < progress.step; ++since) {
-      if (!entry.when.due(progress.shifted(-since))) continue;
-      if (!latest || since < latest->step) latest = Rise{since, steps};
-      break;
-    }
-  }
-  return latest;
 }
 
 }  // namespace tersor

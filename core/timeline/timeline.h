@@ -19,18 +19,18 @@ struct LiveSettings {
   int64_t micro_batch_size = 0;   // the same
   int64_t sequence_length = 0;    // windows are cut into pieces of this length
   std::vector<double> mixture{1}; // weights of the sources of the data
+  int64_t rewarmed_at = 0;        // step after which the learning rate rises again; 0: never yet
+  int64_t rewarm_steps = 0;       // over which it does
+  double rate = 1;                // factor on the schedule's rate
   void fields(FieldVisitor& v) {
     v("global_batch_size", global_batch_size, "windows in a step");
     v("micro_batch_size", micro_batch_size, "windows in one forward and backward pass");
     v("sequence_length", sequence_length, "tokens that see each other");
     v("mixture", mixture, "weights of the sources of the data");
+    v("rewarmed_at", rewarmed_at, "step after which the learning rate rises again");
+    v("rewarm_steps", rewarm_steps, "steps over which it does");
+    v("rate", rate, "factor on the schedule's rate");
   }
-};
-
-// Which of its times this is for an action: `index` from 0, of `count` in the whole run.
-struct Occurrence {
-  int64_t index = 0;
-  int64_t count = 1;
 };
 
 // The weights that an action of some name is meant for.
@@ -62,8 +62,8 @@ struct RunContext {
   uint64_t seed;
   double lr = 0;  // of this step
   LiveSettings& settings;
-  Occurrence occurrence = {};
-  std::string_view name = {};  // of the action
+  const Cadence* when = nullptr;  // of the action
+  std::string_view name = {};     // of the action
 
   // Randomness of this action at this step.
   [[nodiscard]] RandomStream random(std::string_view what) const {
@@ -72,6 +72,8 @@ struct RunContext {
   // Resets the state of the parameters of a weight.
   void forget(const Linear& linear) const;
   [[nodiscard]] Targets targets() const { return {model, name}; }
+  // How often the action is due from this step on, this time included, if the steps that are left are as large as this one.
+  [[nodiscard]] int64_t times_left() const;
 };
 
 // What becomes of the moments of parameters that an action changes.
@@ -94,8 +96,6 @@ class Action {
 
   // Whether it reads or changes weights, rather than state, settings or what learns.
   [[nodiscard]] virtual bool touches_weights() const { return true; }
-  // Steps over which the learning rate rises again afterwards.
-  [[nodiscard]] virtual std::optional<Span> rewarms() const { return std::nullopt; }
   // Before a run all actions are gone through in the order they will be due in, on a model without numbers (core/train/walk.h).
   // UserError where this one would find nothing to act on.
   virtual void check(const Targets&) const {}
@@ -131,23 +131,12 @@ class Timeline {
   // Runs what is due in this phase.
   std::vector<ActionReport> run(Phase phase, RunContext context);
 
-  // Of a learning rate that rises again: how far the rise is, and where it ends. Steps are counted as the schedule does.
-  struct Rise {
-    int64_t step = 0;  // since the restart, from 1
-    int64_t steps = 1; // of the whole rise
-  };
-  [[nodiscard]] std::optional<Rise> rise(const Progress& progress) const;
-
  private:
   struct Scheduled {
     std::string name;
     Cadence when;
     std::unique_ptr<Action> action;
-    std::optional<int64_t> count{};  // in the whole run, once it was asked for
-    int64_t counted_to = 0;          // steps
-    int64_t index = 0;               // occurrences up to there
   };
-  [[nodiscard]] static Occurrence occurrence(Scheduled& entry, const Progress& progress);
   std::vector<Scheduled> scheduled_;
 };
 

@@ -2,6 +2,7 @@
 
 #include "core/base/files.h"
 #include "core/config/plugin.h"
+#include "core/data/tokenizer.h"
 #include "core/interop/hugging_face.h"
 #include "core/train/state_files.h"
 
@@ -13,7 +14,11 @@ constexpr int kFormat = 2;
 constexpr const char* kCommitted = "COMMITTED";
 constexpr const char* kUnfinished = ".unfinished";
 
-bool is_committed(const fs::path& folder) { return fs::exists(folder / kCommitted); }
+}  // namespace
+
+bool is_checkpoint(const fs::path& folder) { return fs::exists(folder / kCommitted); }
+
+namespace {
 
 // Writes the files of one checkpoint and remembers what the manifest has to say of them.
 class CheckpointWriter {
@@ -55,9 +60,20 @@ void remove_checkpoint(const fs::path& folder) {
 
 void CheckpointStore::remove_unfinished() {
   fs::create_directories(folder_);
+  std::vector<fs::path> unfinished;
   for (const auto& entry : fs::directory_iterator(folder_))
-    if (entry.is_directory() && entry.path().filename().string().starts_with("step-") && !is_committed(entry.path()))
-      fs::remove_all(entry.path());
+    if (entry.is_directory() && entry.path().filename().string().starts_with("step-") &&
+        (entry.path().extension() == kUnfinished || !is_checkpoint(entry.path())))
+      unfinished.push_back(entry.path());
+  for (const fs::path& checkpoint : unfinished) {
+    const fs::path target = fs::path(checkpoint).replace_extension();
+    if (is_checkpoint(checkpoint) && !is_checkpoint(target)) {  // only its name was still missing
+      fs::remove_all(target);
+      fs::rename(checkpoint, target);
+    } else {
+      fs::remove_all(checkpoint);
+    }
+  }
 }
 
 namespace {
@@ -101,7 +117,7 @@ void write_rest(const CheckpointContent& content, CheckpointWriter& writer) {
   writer.text("trainer.json", trainer.dump(2) + "\n");
   const std::string dtype = content.model.params().front().value.scalar_type() == at::kBFloat16 ? "bfloat16" : "float32";
   writer.text("config.json", hugging_face_config(content.model.config(), dtype).dump(2) + "\n");
-  if (!content.tokenizer.empty()) writer.text("tokenizer.model", read_text(content.tokenizer));
+  if (!content.tokenizer.empty()) writer.text(Tokenizer::kFile, read_text(content.tokenizer));
 }
 
 // All files, the last of which makes the checkpoint whole.
@@ -123,7 +139,7 @@ fs::path CheckpointStore::save(const CheckpointContent& content) {
   const std::string name = fmt::format("step-{:08}", content.position.step);
   const fs::path target = folder_ / name;
   const fs::path work = folder_ / (name + kUnfinished);
-  const bool there = leads && is_committed(target);
+  const bool there = leads && is_checkpoint(target);
   if (leads && !there) {
     fs::remove_all(work);
     fs::create_directories(work);
@@ -153,7 +169,7 @@ std::vector<fs::path> CheckpointStore::all() const {
   std::vector<fs::path> saved;
   if (!fs::exists(folder_)) return saved;
   for (const auto& entry : fs::directory_iterator(folder_))
-    if (entry.is_directory() && entry.path().filename().string().starts_with("step-") && is_committed(entry.path()) &&
+    if (entry.is_directory() && entry.path().filename().string().starts_with("step-") && is_checkpoint(entry.path()) &&
         entry.path().extension() != kUnfinished)
       saved.push_back(entry.path());
   std::sort(saved.begin(), saved.end());
@@ -174,25 +190,34 @@ fs::path newest_of(const fs::path& place) {
   return *latest;
 }
 
-TrainerState open_checkpoint(const fs::path& checkpoint) {
-  if (!is_committed(checkpoint)) throw user_error("'{}' is neither the folder of a run nor a whole checkpoint", checkpoint.string());
+void check_checkpoint(const fs::path& checkpoint) {
   const std::string remedy = fmt::format("remove '{}' to go on from the checkpoint before it", checkpoint.string());
-  const Json manifest = Json::parse(read_text(checkpoint / "manifest.json"), nullptr, false);
-  if (!manifest.is_object() || !manifest.contains("files") || !manifest["files"].is_object() || manifest.value("format", 0) != kFormat)
-    throw user_error("'{}' has a manifest that this version of tersor cannot read; {}", checkpoint.string(), remedy);
-  for (const auto& [name, entry] : manifest["files"].items()) {
-    const fs::path file = checkpoint / name;
-    if (!fs::exists(file)) throw user_error("'{}' is missing; {}", file.string(), remedy);
-    if (fs::file_size(file) != entry["bytes"].get<uintmax_t>() || sha256_of_file(file) != entry["sha256"].get<std::string>())
-      throw user_error("'{}' is damaged: it is not what was saved; {}", file.string(), remedy);
+  try {
+    const Json manifest = Json::parse(read_text(checkpoint / "manifest.json"));
+    if (manifest.at("format") != kFormat)
+      throw user_error("'{}' has format {}, and this version of tersor reads format {}; {}", checkpoint.string(), manifest["format"].dump(), kFormat, remedy);
+    for (const auto& [name, entry] : manifest.at("files").items()) {
+      const fs::path file = checkpoint / name;
+      if (!fs::exists(file)) throw user_error("'{}' is missing; {}", file.string(), remedy);
+      if (fs::file_size(file) != entry.at("bytes").get<uintmax_t>() || sha256_of_file(file) != entry.at("sha256").get<std::string>())
+        throw user_error("'{}' is damaged: it is not what was saved; {}", file.string(), remedy);
+    }
+  } catch (const nlohmann::json::exception&) {
+    throw user_error("'{}' is damaged; {}", (checkpoint / "manifest.json").string(), remedy);
   }
+}
+
+TrainerState open_checkpoint(const fs::path& checkpoint) {
+  if (!is_checkpoint(checkpoint)) throw user_error("'{}' is neither the folder of a run nor a whole checkpoint", checkpoint.string());
+  check_checkpoint(checkpoint);
   const Json trainer = Json::parse(read_text(checkpoint / "trainer.json"));
   TrainerState state{.position = {.step = trainer.at("step"), .samples = trainer.at("samples"), .tokens = trainer.at("tokens"), .flops = trainer.at("flops"),
                                   .drawn = trainer.at("drawn")},
                      .config = trainer.at("config"), .frozen = trainer.at("frozen")};
   Diagnostics diagnostics;
   const std::string name = (checkpoint / "trainer.json").string();
-  load_plugins(parse_config(to_yaml(state.config), name, diagnostics), diagnostics);
+  Diagnostics gone;  // a plugin that has moved matters only where one of its methods is asked for
+  load_plugins(parse_config(to_yaml(state.config), name, diagnostics), gone);
   read_fields(state.position.settings, parse_config(to_yaml(trainer.at("settings")), name, diagnostics), diagnostics);
   read_fields(state.structure, parse_config(to_yaml(trainer.at("structure")), name, diagnostics), diagnostics);
   diagnostics.throw_if_any();

@@ -7,8 +7,11 @@
 // A checkpoint is written into a temporary folder, every file made durable and summed up in manifest.json, COMMITTED
 // written last, and the folder renamed. Weights and state are kept by name and in their resting type, so that resuming is
 // exact and does not depend on the number of processes. model.safetensors with config.json loads in Transformers when all
-// weights are dense. Several processes write one optim-… file each, whose metadata names the rows of what is cut among them, and where weights are scattered one model-…-of-….safetensors, which
-// model.safetensors.index.json then lists; a run goes on on another number of them, sharded in another way.
+// weights are dense.
+//
+// Several processes write one optim-… file each; its metadata names the rows of tables that are cut among them. Where weights are
+// scattered each also writes a model-…-of-….safetensors, and model.safetensors.index.json lists them. A run goes on on any number of
+// processes, sharded in any way.
 #pragma once
 
 #include "core/train/run_config.h"
@@ -53,6 +56,12 @@ class CheckpointStore {
   std::filesystem::path folder_;
   int64_t keep_;
 };
+
+// Compares all files of a checkpoint with its manifest. UserError, naming the file, where one is not what was saved.
+void check_checkpoint(const std::filesystem::path& checkpoint);
+
+// Whether this is a checkpoint that is whole.
+[[nodiscard]] bool is_checkpoint(const std::filesystem::path& folder);
 
 // `place`, or of a run its newest checkpoint. UserError where it has none.
 [[nodiscard]] std::filesystem::path newest_of(const std::filesystem::path& place);

@@ -1,6 +1,7 @@
 #include "core/train/loaded_run.h"
 
 #include "core/base/files.h"
+#include "core/data/tokenizer.h"
 #include "core/interop/hugging_face.h"
 #include "core/train/checkpoint.h"
 #include "core/train/prepare.h"
@@ -15,7 +16,10 @@ LoadedRun load_run(const fs::path& place, const at::Device& device) {
   const TrainerState state = open_checkpoint(checkpoint);
   Diagnostics diagnostics;
   const std::string name = (checkpoint / "trainer.json").string();
-  LoadedRun run{.config = read_run_config(parse_config(to_yaml(state.config), name, diagnostics), diagnostics),
+  // How it was trained, perhaps by rules that are no longer here, does not matter any more.
+  Json config = state.config;
+  for (const char* section : {"plugins", "optimizer", "schedule", "timeline"}) config.erase(section);
+  LoadedRun run{.config = read_run_config(parse_config(to_yaml(config), name, diagnostics), diagnostics),
                 .checkpoint = checkpoint, .step = state.position.step};
   run.config.model = state.structure.model;
   run.model = build_model(run.config, state.structure, device);
@@ -24,7 +28,7 @@ LoadedRun load_run(const fs::path& place, const at::Device& device) {
 }
 
 std::string LoadedRun::tokenizer_sum() const {
-  const fs::path file = checkpoint / "tokenizer.model";
+  const fs::path file = checkpoint / Tokenizer::kFile;
   return fs::exists(file) ? sha256_of_file(file) : "";
 }
 
@@ -35,7 +39,7 @@ std::string LoadedRun::difference(const LoadedRun& other) const {
 }
 
 fs::path LoadedRun::tokenizer() const {
-  const fs::path file = checkpoint / "tokenizer.model";
+  const fs::path file = checkpoint / Tokenizer::kFile;
   if (!fs::exists(file)) throw user_error("'{}' has no tokenizer.model: the run's data came without one", checkpoint.string());
   return file;
 }

@@ -25,11 +25,11 @@ double schedule_factor(const ScheduleConfig& schedule, const Progress& progress)
   return 1;
 }
 
-double rate_factor(const ScheduleConfig& schedule, const Timeline& timeline, const Progress& progress) {
-  const auto rise = timeline.rise(progress);
-  if (!rise) return schedule_factor(schedule, progress);
-  const double share = static_cast<double>(rise->step) / static_cast<double>(rise->steps);
-  return share * schedule_factor(schedule, progress.shifted(rise->steps - rise->step));
+double rate_factor(const ScheduleConfig& schedule, const LiveSettings& settings, const Progress& progress) {
+  const int64_t since = progress.step - settings.rewarmed_at;
+  if (settings.rewarmed_at == 0 || since >= settings.rewarm_steps) return settings.rate * schedule_factor(schedule, progress);
+  const double share = static_cast<double>(since) / static_cast<double>(settings.rewarm_steps);
+  return settings.rate * share * schedule_factor(schedule, progress.shifted(settings.rewarm_steps - since));
 }
 
 }  // namespace tersor

@@ -34,7 +34,8 @@ struct ScheduleConfig {
 
 // The factor on the peak rate for the step under way.
 [[nodiscard]] double schedule_factor(const ScheduleConfig& schedule, const Progress& progress);
-// The same of a run whose timeline may let the rate rise again: after a restart it rises to what the schedule has at the rise's end.
-[[nodiscard]] double rate_factor(const ScheduleConfig& schedule, const Timeline& timeline, const Progress& progress);
+// The same of a run whose timeline may let the rate rise again (core/timeline/rewarm.cpp): it then rises to what the schedule has at
+// the rise's end.
+[[nodiscard]] double rate_factor(const ScheduleConfig& schedule, const LiveSettings& settings, const Progress& progress);
 
 }  // namespace tersor

@@ -29,9 +29,8 @@ void check_memory(const RunConfig& config, int64_t peak, const Communicator& com
   const int64_t limit =
       config.run.memory_limit ? config.run.memory_limit->value : config.run.device.build()->free_memory(comm.local_rank(), comm.local_size());
   if (limit == 0 || peak <= limit) return;
-  const auto amount = [](int64_t bytes) { return format_bytes(static_cast<double>(bytes)); };
   throw user_error("the run will take {} and {} {}; 'tersor plan … --budget {}MiB' looks for what makes it fit, and run.memory_limit=0 "
-                   "tries it as it is", amount(peak), amount(limit), config.run.memory_limit ? "are allowed by run.memory_limit" : "are free",
+                   "tries it as it is", format_bytes(peak), format_bytes(limit), config.run.memory_limit ? "are allowed by run.memory_limit" : "are free",
                    std::max<int64_t>(1, limit >> 20));
 }
 
@@ -40,10 +39,11 @@ void warn_of_what_does_not_fit(const RunConfig& config, const RunPlan& plan) {
   for (size_t i = 0; i < plan.actions.size(); ++i)
     if (plan.actions[i].steps.empty())
       log().warn("{}: timeline: {} is never due in {} steps", config.timeline[i].action.mark().text(), plan.actions[i].name, plan.steps);
-  const Progress end{.step = plan.steps, .total_steps = plan.steps, .total_tokens = plan.steps * config.tokens_per_step(),
-                     .flops = 6.0 * static_cast<double>(plan.stages.front().active * config.tokens_per_step())};
-  const int64_t warmup = steps_in(config.schedule.warmup, end);
-  const int64_t decay = config.schedule.type == ScheduleType::kWsd ? steps_in(config.schedule.decay, end) : 0;
+  const int64_t tokens = config.tokens_per_step();
+  const Progress first = Progress{.total_steps = plan.steps, .total_tokens = plan.steps * tokens}.next(
+      tokens, training_flops(static_cast<double>(plan.stages.front().active), static_cast<double>(tokens)));
+  const int64_t warmup = steps_in(config.schedule.warmup, first);
+  const int64_t decay = config.schedule.type == ScheduleType::kWsd ? steps_in(config.schedule.decay, first) : 0;
   if (warmup > plan.steps) log().warn("schedule.warmup takes {} steps, and the run has {}: the rate never reaches optimizer.lr", warmup, plan.steps);
   else if (warmup + decay > plan.steps) log().warn("schedule: a warm-up of {} steps and a decay of {} do not fit into {}; the decay begins late", warmup, decay, plan.steps);
 }
@@ -92,7 +92,10 @@ std::shared_ptr<Llama> build_model(const RunConfig& config, const Structure& str
 
 std::shared_ptr<Llama> build_model(const RunConfig& config, const at::Device& device, WeightKeeper* keeper) {
   auto model = build_model(config, first_structure(config), device, keeper);
-  if (!config.run.init_from.empty()) load_weights(newest_of(config.run.init_from), *model);
+  if (config.run.init_from.empty()) return model;
+  const std::filesystem::path start = newest_of(config.run.init_from);
+  if (is_checkpoint(start)) check_checkpoint(start);
+  load_weights(start, *model);
   return model;
 }
 

@@ -44,7 +44,8 @@ ProcessesPlan plan_processes(const RunConfig& config, int processes, Shard shard
   ProcessesPlan plan{.processes = processes, .shard = shard};
   plan.micro_batches = std::max<int64_t>(1, config.train.global_batch_size / config.train.micro_batch_size / processes);
   plan.balance = static_cast<double>(*fullest) * processes / static_cast<double>(std::accumulate(loads.begin(), loads.end(), int64_t{0}));
-  plan.flops = static_cast<double>(plan.micro_batches * config.train.micro_batch_size * config.data.sequence_length) *
+  const int64_t passes = plan.micro_batches + (config.optimizer.two_passes() ? 1 : 0);
+  plan.flops = static_cast<double>(passes * config.train.micro_batch_size * config.data.sequence_length) *
                flops_per_token(config, config.model.num_hidden_layers);
   {
     const auto comm = on_paper(rank, processes);

@@ -5,6 +5,7 @@
 
 #include "core/base/files.h"
 #include "core/base/log.h"
+#include "core/report/run_records.h"
 #include "core/report/tensorboard.h"
 #include "core/train/observer.h"
 
@@ -64,12 +65,13 @@ Json moments_values(const std::vector<MemoryMoment>& moments) {
 
 class Jsonl final : public RunObserver {
  public:
-  explicit Jsonl(const fs::path& run) : file_(run / "metrics.jsonl") {}
+  explicit Jsonl(const fs::path& run) : file_(run / kMetricsFile) {}
 
   void on_start(const RunInfo& info) override {
     keep_until(info.first_step);
     stream_.open(file_, std::ios::app);
     if (!stream_) throw user_error("'{}' cannot be written to", file_.string());
+    size_ = fs::file_size(file_);
     const RunConfig& c = info.config;
     write("start", info.first_step,
           {{"run", c.run.name},
@@ -106,26 +108,41 @@ class Jsonl final : public RunObserver {
     if (!fs::exists(file_)) return;
     std::istringstream old(read_text(file_));
     std::string kept;
+    bool has_steps = false;
     for (std::string text; std::getline(old, text);) {
       const Json record = Json::parse(text, nullptr, false);
+      has_steps = has_steps || (record.is_object() && record.value("type", "") == "step");
       if (record.is_object() && record.value("step", int64_t{0}) <= step && record.value("type", "") != "end") kept += text + "\n";
     }
+    if (step == 0 && has_steps) put_aside();
     write_whole(file_, step > 0 ? kept : "");
+  }
+  // A run begins anew where another left no checkpoint, or lost them.
+  void put_aside() {
+    const fs::path aside = fs::path(file_).replace_extension(".old.jsonl");
+    fs::rename(file_, aside);
+    log().info("there is no checkpoint to go on from: the run begins anew, and earlier records go to '{}'", aside.string());
   }
   void write(const std::string& type, int64_t step, const Json& values) {
     Json record = {{"type", type}, {"step", step}};
     record.update(values);
     stream_ << record.dump() << std::endl;  // flushed: a record is not lost with the process
-    if (stream_) return;
+    if (stream_) {
+      size_ = fs::file_size(file_);
+      return;
+    }
     if (!failed_) log().warn("'{}' cannot be written to; is the disk full? Records are being lost", file_.string());
     failed_ = true;
+    stream_.close();
     stream_.clear();
-    stream_ << "\n";  // so that the next record stands on a line of its own
-    stream_.clear();
+    std::error_code ignored;
+    fs::resize_file(file_, size_, ignored);  // without the part of a record that there was room for
+    stream_.open(file_, std::ios::app);
   }
 
   fs::path file_;
   std::ofstream stream_;
+  uintmax_t size_ = 0;  // up to the end of the last record
   bool failed_ = false;
 };
 

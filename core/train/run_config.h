@@ -128,7 +128,7 @@ struct DistillSection {
 };
 
 struct RunConfig {
-  std::vector<std::filesystem::path> plugins;
+  OneOrMore<std::filesystem::path> plugins;
   RunSection run;
   ModelConfig model;
   OneOrMore<ParameterizationConfig> parameterization{ParameterizationConfig{}};

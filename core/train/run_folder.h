@@ -22,6 +22,13 @@ class RunFolder {
   std::unique_ptr<CheckpointStore> checkpoints_;
 };
 
+// "optimizer.lr: 0.001 → 0.002" for every option that is another in the second.
+struct Difference {
+  std::string option;
+  std::string text;
+};
+[[nodiscard]] std::vector<Difference> differences(const Json& before, const Json& after);
+
 // Compares the configuration of a checkpoint with the one to go on with. Returns a line for every option that differs;
 // UserError when one differs that would make another run of it (model, seed, type, order and amount of data a step).
 [[nodiscard]] std::vector<std::string> compare_configs(const Json& saved, const Json& current);

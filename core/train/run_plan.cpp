@@ -10,7 +10,7 @@ namespace {
 void count_flops(PlannedStage& stage, const RunConfig& config, const Llama& shapes) {
   const ModelConfig& m = shapes.config();
   const auto q = static_cast<double>(m.num_attention_heads * m.head_width());
-  stage.weight_flops = 6.0 * static_cast<double>(shapes.num_active());
+  stage.weight_flops = training_flops(static_cast<double>(shapes.num_active()), 1);
   stage.attention_flops = 6.0 * static_cast<double>(m.num_hidden_layers) * q * static_cast<double>(config.data.sequence_length + 1);
 }
 
@@ -60,13 +60,8 @@ bool keeps_bases(const std::vector<SlotSpec>& slots) {
 
 // Steps at which a rule with a Compression needs a gradient whole, for a parameter at `place` of its group. What decides is
 // in the rule's host slots, which a first step of a small matrix brings into the state that they have during a run.
-std::vector<int64_t> whole_steps(const UpdateRule& rule, const RunConfig& config, double place) {
-  const auto step_info = [&](int64_t step) {
-    const int64_t tokens = config.tokens_per_step();
-    return StepInfo{.progress = {step, step * tokens, (step - 1) * tokens, config.total_steps(), config.total_steps() * tokens},
-                    .param = "w",
-                    .place = place};
-  };
+std::vector<int64_t> whole_steps(const UpdateRule& rule, const Progress& first, double place) {
+  const auto step_info = [&](int64_t step) { return StepInfo{.progress = first.shifted(step - 1), .param = "w", .place = place}; };
   Slots slots;
   Slots host;
   for (const SlotSpec& spec : rule.slots({{4, 4}, std::nullopt})) {
@@ -74,14 +69,16 @@ std::vector<int64_t> whole_steps(const UpdateRule& rule, const RunConfig& config
     if (spec.kind == SlotKind::kHost) host.add(spec.name, slots[spec.name]);
   }
   std::vector<int64_t> steps;
-  for (int64_t step = 1; step <= config.total_steps(); ++step) {
+  for (int64_t step = 1; step <= first.total_steps; ++step) {
     if (!rule.compression()->applies(step_info(step), host)) steps.push_back(step);
     if (step == 1) (void)rule.direction(at::arange(16, at::kFloat).view({4, 4}), slots, step_info(step));
   }
   return steps;
 }
 
-std::vector<WholeGradients> whole_gradients(const RunConfig& config) {
+std::vector<WholeGradients> whole_gradients(const RunConfig& config, int64_t active) {
+  const Progress first = Progress{.total_steps = config.total_steps(), .total_tokens = config.total_steps() * config.tokens_per_step()}.next(
+      config.tokens_per_step(), training_flops(static_cast<double>(active), static_cast<double>(config.tokens_per_step())));
   std::vector<WholeGradients> all;
   for (const GroupConfig& group : config.optimizer.groups) {
     const auto rule = group.rule.build();
@@ -90,9 +87,9 @@ std::vector<WholeGradients> whole_gradients(const RunConfig& config) {
     if (rule->compression() != nullptr) {
       const Json options = group.rule.to_json();
       need.at_most = options.contains("lazy") && !options["lazy"].is_null();
-      const std::vector<int64_t> steps = whole_steps(*rule, config, 0);
+      const std::vector<int64_t> steps = whole_steps(*rule, first, 0);
       need.steps = static_cast<int64_t>(steps.size());
-      need.staggered = steps != whole_steps(*rule, config, 0.5);
+      need.staggered = steps != whole_steps(*rule, first, 0.5);
     }
     all.push_back(need);
   }
@@ -101,24 +98,28 @@ std::vector<WholeGradients> whole_gradients(const RunConfig& config) {
 
 }  // namespace
 
+double passes(const RunConfig& config) {
+  const double once_more = static_cast<double>(config.train.micro_batch_size) / static_cast<double>(config.train.global_batch_size);
+  return config.optimizer.two_passes() ? 1 + once_more : 1;
+}
+
 RunPlan plan_run(const RunConfig& config) {
-  RunPlan plan{.steps = config.total_steps()};
+  RunPlan plan{.steps = config.total_steps(), .passes = passes(config)};
   for (const TimelineEntry& entry : config.timeline) plan.actions.push_back({entry.action.type(), {}});
   std::vector<std::vector<Param>> params;
+  const std::vector<GroupMethods> methods = build_methods(config.optimizer.groups);
   const std::vector<LoadedRun> teachers = shapes_of_teachers(config);
   const auto begin_stage = [&](int64_t first_step, Llama& shapes, const LiveSettings& settings) {
     if (!plan.stages.empty() && plan.stages.back().first_step == first_step) plan.stages.pop_back();
     if (!plan.stages.empty()) plan.stages.back().steps = first_step - plan.stages.back().first_step;
     params.push_back(shapes.params());
-    check_groups(params, config.optimizer.groups);
+    (void)assign_groups(params.back(), config.optimizer.groups, methods);
     plan.stages.push_back(stage_of(config_of(config, settings), shapes, teachers, first_step));
   };
   walk_run(config, {.stage = begin_stage, .due = [&](size_t action, int64_t step) { plan.actions[action].steps.push_back(step); }});
+  check_groups(params, config.optimizer.groups);
   plan.stages.back().steps = plan.steps + 1 - plan.stages.back().first_step;
-  plan.whole_gradients = whole_gradients(config);
-  const OptimizerConfig& o = config.optimizer;
-  if (o.update == UpdateMode::kDuringBackward && (o.clip_norm || o.on_nonfinite == OnNonfinite::kSkip))
-    plan.passes += static_cast<double>(config.train.micro_batch_size) / static_cast<double>(config.train.global_batch_size);
+  plan.whole_gradients = whole_gradients(config, plan.stages.front().active);
   return plan;
 }
 

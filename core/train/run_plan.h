@@ -45,12 +45,15 @@ struct RunPlan {
   std::vector<PlannedAction> actions;
   std::vector<WholeGradients> whole_gradients;
   int64_t steps = 0;
-  double passes = 1;  // over each token: more than one where the last micro-batch of a step runs twice
+  double passes = 1;  // over each token
 
   [[nodiscard]] const PlannedStage& largest() const;
   [[nodiscard]] double flops() const;
   [[nodiscard]] double tokens() const;
 };
+
+// Over each token: 1, and what the last micro-batch of a step is of the step where it runs twice.
+[[nodiscard]] double passes(const RunConfig& config);
 
 [[nodiscard]] RunPlan plan_run(const RunConfig& config);
 

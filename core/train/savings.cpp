@@ -16,7 +16,7 @@ struct Choices {
 // Share of the run's compute that runs once more.
 double recompute_share(const RunConfig& config, Recompute what) {
   const Llama shapes = shapes_of(config);
-  const double attention = flops_per_token(config, config.model.num_hidden_layers) - 6.0 * static_cast<double>(shapes.num_active());
+  const double attention = flops_per_token(config, config.model.num_hidden_layers) - training_flops(static_cast<double>(shapes.num_active()), 1);
   double again = what == Recompute::kMlp ? 0 : attention / 3;  // forward is a third of a step
   for (const auto& linear : shapes.linears()) {
     const bool mlp = linear->name().find(".mlp.") != std::string::npos;
@@ -40,19 +40,18 @@ std::vector<std::string> for_all_groups(const RunConfig& config, std::vector<std
   return words;
 }
 
-// Whether per-layer updates would run the last micro-batch twice.
-bool measures_first(const RunConfig& config) { return config.optimizer.clip_norm || config.optimizer.on_nonfinite == OnNonfinite::kSkip; }
-// What one pass over one micro-batch is of a step.
-double share_of_one(int64_t micro_batch, int64_t global_batch) { return static_cast<double>(micro_batch) / static_cast<double>(global_batch); }
+// Share of the run's compute that runs once more with per-layer updates.
+double second_pass(RunConfig config, int64_t micro_batch_size) {
+  config.optimizer.update = UpdateMode::kDuringBackward;
+  config.train.micro_batch_size = micro_batch_size;
+  return passes(config) - 1;
+}
 
 Choices update_choices(const RunConfig& config) {
-  const OptimizerConfig& o = config.optimizer;
-  Choices found;
-  if (o.update == UpdateMode::kDuringBackward) return found;
-  const bool twice = measures_first(config);
-  found.values.push_back({.words = {"optimizer.update=during_backward"}, .more_compute = twice ? share_of_one(config.train.micro_batch_size, config.train.global_batch_size) : 0,
-                          .remark = twice ? "the last micro-batch runs twice, to clip exactly" : "", .one_more_pass = twice});
-  return found;
+  if (config.optimizer.update == UpdateMode::kDuringBackward) return {};
+  const double again = second_pass(config, config.train.micro_batch_size);
+  return {{{.words = {"optimizer.update=during_backward"}, .more_compute = again,
+            .remark = again > 0 ? "the last micro-batch runs twice, to clip exactly" : "", .second_pass = again > 0}}};
 }
 
 Choices recompute_choices(const RunConfig& config) {
@@ -174,25 +173,27 @@ std::vector<int64_t> micro_batches(int64_t global_batch_size) {
   return all;
 }
 
-// The micro-batch with which a run is smallest, and its peak: the smallest one, or all at once, where gradients are not added up.
-struct Smallest {
+struct Peak {
   int64_t micro_batch = 0;
-  int64_t peak = 0;
+  int64_t bytes = 0;
 };
-std::optional<Smallest> smallest(Peaks& peaks, const Combination& combination, const std::vector<int64_t>& sizes) {
-  std::optional<Smallest> found;
+
+// The micro-batch with which a run is smallest: the smallest one, or all at once, where gradients are not added up.
+std::optional<Peak> smallest(Peaks& peaks, const Combination& combination, const std::vector<int64_t>& sizes) {
+  std::optional<Peak> found;
   for (const int64_t size : {sizes.front(), sizes.back()}) {
     const std::optional<int64_t> peak = peaks.of(combination.words(size));
-    if (peak && (!found || *peak < found->peak)) found = Smallest{size, *peak};
+    if (peak && (!found || *peak < found->bytes)) found = Peak{size, *peak};
   }
   return found;
 }
 
-Fit fit_of(const Combination& combination, int64_t micro_batch, int64_t global_batch, int64_t peak, int64_t budget) {
+Fit fit_of(const RunConfig& config, const Combination& combination, const Peak& found, int64_t budget) {
+  const auto [micro_batch, peak] = found;
   Fit fit{.fits = peak <= budget, .savings = combination.savings, .micro_batch_size = micro_batch, .words = combination.words(micro_batch), .peak = peak};
   for (Saving& saving : fit.savings) {
     saving.peak = 0;
-    if (saving.one_more_pass) saving.more_compute = share_of_one(micro_batch, global_batch);
+    if (saving.second_pass) saving.more_compute = second_pass(config, micro_batch);
   }
   return fit;
 }
@@ -207,7 +208,7 @@ std::vector<Saving> savings(const ReadConfig& read) {
   const TrainSection& train = config.train;
   if (train.micro_batch_size < train.global_batch_size) {
     Saving whole{.words = {fmt::format("train.micro_batch_size={}", train.global_batch_size)}, .remark = "gradients are not added up over micro-batches"};
-    if (config.optimizer.update == UpdateMode::kDuringBackward && measures_first(config)) whole.more_compute = 1 - share_of_one(train.micro_batch_size, train.global_batch_size);
+    whole.more_compute = passes(read(whole.words)) - passes(config);
     whole.peak = peaks.of(whole.words).value_or(std::numeric_limits<int64_t>::max());
     all.push_back(whole);
   }
@@ -218,23 +219,24 @@ std::vector<Saving> savings(const ReadConfig& read) {
 
 Fit fit_budget(const ReadConfig& read, int64_t budget) {
   Peaks peaks(read);
-  const std::vector<int64_t> sizes = micro_batches(read({}).train.global_batch_size);
+  const RunConfig config = read({});
+  const std::vector<int64_t> sizes = micro_batches(config.train.global_batch_size);
   const std::vector<Combination> all = combinations(possible_choices(read, peaks));
   // With all of them together a run is smallest, or nearly: where that does not fit, the others need not be tried.
   const Combination& most = *std::max_element(all.begin(), all.end(), [](const Combination& a, const Combination& b) {
     return std::tuple(a.savings.size(), a.more_compute) < std::tuple(b.savings.size(), b.more_compute);
   });
   std::optional<Fit> nearest;
-  if (const auto least = smallest(peaks, most, sizes); least && least->peak > budget) return fit_of(most, least->micro_batch, sizes.back(), least->peak, budget);
+  if (const auto least = smallest(peaks, most, sizes); least && least->bytes > budget) return fit_of(config, most, *least, budget);
   for (const Combination& combination : all) {
-    const std::optional<Smallest> least = smallest(peaks, combination, sizes);
+    const std::optional<Peak> least = smallest(peaks, combination, sizes);
     if (!least) continue;
-    if (!nearest || least->peak < nearest->peak) nearest = fit_of(combination, least->micro_batch, sizes.back(), least->peak, budget);
-    if (least->peak > budget) continue;
-    Fit best = fit_of(combination, least->micro_batch, sizes.back(), least->peak, budget);
+    if (!nearest || least->bytes < nearest->peak) nearest = fit_of(config, combination, *least, budget);
+    if (least->bytes > budget) continue;
+    Fit best = fit_of(config, combination, *least, budget);
     const auto fits = [&](int64_t size) {
       const std::optional<int64_t> peak = peaks.of(combination.words(size));
-      if (peak && *peak <= budget) best = fit_of(combination, size, sizes.back(), *peak, budget);
+      if (peak && *peak <= budget) best = fit_of(config, combination, {size, *peak}, budget);
       return peak && *peak <= budget;
     };
     if (fits(sizes.back())) return best;

@@ -18,7 +18,7 @@ struct Saving {
   bool rounds = false;             // numbers are kept with fewer digits; else the run is the same up to the order of sums
   std::string remark;              // what else changes
   int64_t peak = 0;                // with it
-  bool one_more_pass = false;      // over one micro-batch of a step: what it costs depends on how large that is
+  bool second_pass = false;        // of a step's last micro-batch: what it costs depends on how large that is
 };
 
 // Of those that apply, each by itself, those that save; the largest first.

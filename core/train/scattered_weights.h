@@ -4,9 +4,9 @@
 //   auto model = build_model(config, device, &scattered);     // never whole on any process
 //   scattered.attach(*model);
 //
-// Every large tensor of a block rests at its owner alone: a parameter where it is updated, what is kept besides wherever there is room. A
-// block comes to all processes while it runs, the one after it on its way meanwhile, and goes. What is small rests everywhere, and so do
-// embedding and head.
+// Every large tensor of a block rests at its owner alone: a parameter at the process that updates it, frozen tensors at the process that
+// has least. A block's tensors come to all processes before it runs, while the block before it runs, and are freed after it. Small
+// tensors, embedding and head rest everywhere.
 //
 // All processes must run the same passes in the same order.
 #pragma once

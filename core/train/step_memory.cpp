@@ -59,13 +59,14 @@ StepMemory step_memory(const RunConfig& config, Llama& model, Processes processe
 void take_step(const RunConfig& config, Llama& model, Optimizer& optimizer, int64_t micro_batches, int64_t step, const Teachers* teachers) {
   const at::Device device = model.params().front().value.device();
   const int64_t tokens = config.tokens_per_step();
-  const Progress progress{.step = step, .tokens = step * tokens, .tokens_before = (step - 1) * tokens,
-                          .total_steps = config.total_steps(), .total_tokens = config.total_steps() * tokens};
+  const double flops = training_flops(static_cast<double>(model.num_active()), static_cast<double>(tokens));
+  const Progress before{.step = step - 1, .tokens = (step - 1) * tokens, .total_steps = config.total_steps(),
+                        .total_tokens = config.total_steps() * tokens, .flops = static_cast<double>(step - 1) * flops};
   const auto read = [&](int64_t) {
     return any_tokens(config.train.micro_batch_size, config.data.sequence_length, config.model.vocab_size, device);
   };
   // The rate is 0: what is measured has no meaning as training.
-  (void)training_step(model, optimizer, {.progress = progress, .num_micro_batches = micro_batches, .num_targets = tokens,
+  (void)training_step(model, optimizer, {.progress = before.next(tokens, flops), .num_micro_batches = micro_batches, .num_targets = tokens,
                                          .loss_chunk = config.train.loss_chunk, .teachers = teachers, .read = read});
 }
 

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <array>
 #include <csignal>
 
 namespace tersor {
@@ -16,24 +17,24 @@ void handle(int signal) {
   [[maybe_unused]] const auto written = write(STDERR_FILENO, kText, sizeof(kText) - 1);
 }
 
-void set_handlers(void (*handler)(int)) {
-  struct sigaction action {};
-  action.sa_handler = handler;
-  sigemptyset(&action.sa_mask);
-  action.sa_flags = SA_RESTART;  // writing a file is not interrupted
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaction(signal, &action, nullptr);
-}
+constexpr std::array kSignals{SIGINT, SIGTERM, SIGHUP, SIGPIPE};
+std::array<struct sigaction, kSignals.size()> g_before;
 
 }  // namespace
 
 StopSignal::StopSignal() {
   g_requested = 0;
-  set_handlers(&handle);
-  std::signal(SIGPIPE, SIG_IGN);
+  for (size_t i = 0; i < kSignals.size(); ++i) {
+    struct sigaction action {};
+    action.sa_handler = kSignals[i] == SIGPIPE ? SIG_IGN : &handle;
+    sigemptyset(&action.sa_mask);
+    action.sa_flags = SA_RESTART;  // writing a file is not interrupted
+    sigaction(kSignals[i], nullptr, &g_before[i]);
+    if (g_before[i].sa_handler != SIG_IGN) sigaction(kSignals[i], &action, nullptr);  // what nohup has made deaf stays so
+  }
 }
 StopSignal::~StopSignal() {
-  set_handlers(SIG_DFL);
-  std::signal(SIGPIPE, SIG_DFL);
+  for (size_t i = 0; i < kSignals.size(); ++i) sigaction(kSignals[i], &g_before[i], nullptr);
 }
 
 bool StopSignal::requested() { return g_requested != 0; }

@@ -1,5 +1,5 @@
-// SIGINT, SIGTERM and SIGHUP ask a run to save and stop; a second one ends the process at once. While this lives, output
-// that nobody reads any more does not end the process.
+// SIGINT, SIGTERM and SIGHUP ask a run to save and stop; a second one ends the process at once. Those that were ignored before,
+// as under nohup, still are. While this lives, output that nobody reads any more does not end the process.
 #pragma once
 
 namespace tersor {

@@ -2,7 +2,9 @@
 
 #include "core/base/files.h"
 #include "core/base/log.h"
+#include "core/train/run_folder.h"
 #include "core/train/walk.h"
+#include "kernels/square_norm.h"
 
 namespace tersor {
 
@@ -15,6 +17,23 @@ void check_shares(const RunConfig& config, int processes) {
                      "make train.global_batch_size a multiple of {} × train.micro_batch_size, or start another number of processes",
                      step, count, settings.global_batch_size, settings.micro_batch_size, processes, processes);
   }});
+}
+
+void check_same_options(const RunConfig& config, Communicator& comm) {
+  RunConfig own = config;
+  own.run.threads = 0;
+  own.run.device = {};
+  own.plugins.clear();
+  const std::string text = fields_to_json(own).dump();
+  const std::vector<std::string> sums = comm.gather(sha256_of_text(text));
+  if (std::all_of(sums.begin(), sums.end(), [&](const std::string& sum) { return sum == sums[0]; })) return;
+  const std::vector<std::string> all = comm.gather(text);
+  for (size_t rank = 1; rank < all.size(); ++rank) {
+    if (all[rank] == all[0]) continue;
+    std::string others;
+    for (const Difference& one : differences(Json::parse(all[0]), Json::parse(all[rank]))) others += "\n  " + one.text;
+    throw user_error("process {} was started with other options than process 0; start all with the same files and words:{}", rank, others);
+  }
 }
 
 void share_weights(const Llama& model, Communicator& comm) {
@@ -36,6 +55,14 @@ void check_replicas(const Llama& model, Communicator& comm) {
     if (sums[rank] != sums[0])
       throw std::runtime_error(fmt::format("the weights of process {} are no longer those of process 0: their machines compute differently; "
                                            "nothing was saved; set distributed.shard=states, where one process updates for all", rank));
+}
+
+bool are_finite(const Llama& model, Communicator& comm) {
+  bool finite = true;
+  for (const PackedPart& part : model.tensors())
+    if (part.value.is_floating_point() && is_here(part.value)) finite = finite && std::isfinite(kernels::square_norm(part.value.detach()).item<double>());
+  const std::vector<std::string> all = comm.gather(finite ? "" : "not finite");
+  return std::all_of(all.begin(), all.end(), [](const std::string& one) { return one.empty(); });
 }
 
 void Laggard::note(const at::Tensor& milliseconds) {

@@ -10,6 +10,8 @@
 // need to know. The first alone prints and logs.
 #pragma once
 
+#include <chrono>
+
 #include "core/train/evaluate.h"
 #include "core/train/recorded_passes.h"
 #include "core/train/run_folder.h"
@@ -31,20 +33,30 @@ class Trainer {
   [[nodiscard]] std::optional<std::filesystem::path> last_checkpoint() const { return folder_->checkpoints().latest(); }
 
  private:
-  struct Timing;
+  using Clock = std::chrono::steady_clock;
+  struct Timing {
+    Clock::time_point begin = Clock::now();
+    Clock::time_point window = Clock::now();  // since the last logged step
+    int64_t window_steps = 0;
+    double rate = 0;        // steps a second over the last window
+    double peak_flops = 0;  // of all devices together, where that is known
+  };
 
   void build_sources();
   [[nodiscard]] std::unique_ptr<Optimizer> make_optimizer() const;
   [[nodiscard]] std::unique_ptr<ScatteredWeights> scatter_weights_of(const Structure& structure) const;
   void resume(const std::filesystem::path& checkpoint);
   void adopt_changed_settings(const Json& saved);
+  void begin();
   [[nodiscard]] Progress progress_of_next_step() const;
   [[nodiscard]] bool train_step(const Progress& progress, StepReport& report);  // false: stopped, nothing changed
+  [[nodiscard]] Batch read_batch(int64_t i, std::vector<int64_t>& drawn) const;
   void agree(StepReport& report);
   void report_step(StepReport& report);
   void run_timeline(Phase phase, const Progress& progress, double lr);
+  void share();
   void run_evaluation(const Progress& progress);
-  void save(int64_t step);
+  bool save(int64_t step);  // false: its weights are not finite, and are not kept
   int finish(const std::string& status, int64_t step, int code);
   void tell(const std::function<void(RunObserver&)>& what);
 
@@ -69,6 +81,7 @@ class Trainer {
   int64_t last_saved_ = -1;
   int64_t consecutive_skips_ = 0;
   bool stop_agreed_ = false;
+  bool unshared_ = false;  // actions have changed weights that the processes have not shared since
   std::unique_ptr<Laggard> laggard_;
 };
 

@@ -9,6 +9,8 @@ class Walk {
  public:
   Walk(const RunConfig& config, const WalkVisitor& visitor)
       : config_(config), visitor_(visitor), shapes_(shapes_of(config)), settings_(first_settings(config)), steps_(config.total_steps()) {
+    now_.total_steps = steps_;
+    now_.total_tokens = steps_ * config.tokens_per_step();
     for (const TimelineEntry& entry : config.timeline) actions_.push_back(entry.action.build());
     checked_.assign(actions_.size(), false);
   }
@@ -16,7 +18,7 @@ class Walk {
   void go() {
     begin_stage(1);
     for (int64_t step = 1; step <= steps_ && !actions_.empty(); ++step) {
-      advance(step);
+      advance();
       run(Phase::kBeforeUpdate);
       if (changed_) begin_stage(step);
       run(Phase::kAfterUpdate);
@@ -31,15 +33,9 @@ class Walk {
     visitor_.stage(first_step, shapes_, settings_);
   }
 
-  void advance(int64_t step) {
+  void advance() {
     const int64_t tokens = settings_.global_batch_size * config_.data.sequence_length;
-    now_ = {.step = step,
-            .tokens = now_.tokens + tokens,
-            .tokens_before = now_.tokens,
-            .total_steps = steps_,
-            .total_tokens = steps_ * config_.tokens_per_step(),
-            .flops = now_.flops + 6 * active_ * static_cast<double>(tokens),
-            .flops_before = now_.flops};
+    now_ = now_.next(tokens, training_flops(active_, static_cast<double>(tokens)));
   }
 
   void run(Phase phase) {

@@ -1,6 +1,9 @@
+#include "core/base/files.h"
 #include "core/config/cadence.h"
 #include "core/config/registry.h"
+#include "core/train/run_config.h"
 #include "tests/support/catch.h"
+#include "tests/support/temporary_folder.h"
 
 namespace tersor {
 namespace {
@@ -70,11 +73,11 @@ Whole good(const std::string& text) {
   return whole;
 }
 
-Progress at_step(int64_t step, int64_t tokens_per_step = 100) {
-  return {step, step * tokens_per_step, (step - 1) * tokens_per_step, 1000, 1000 * tokens_per_step};
+Progress at_step(int64_t step, int64_t tokens_per_step = 100, int64_t total = 1000) {
+  return {step, step * tokens_per_step, (step - 1) * tokens_per_step, total, total * tokens_per_step};
 }
 
-std::vector<int64_t> due_steps(const std::string& text) {
+std::vector<int64_t> due_steps(const std::string& text, int64_t total = 1000) {
   ConfigNode node;
   node.kind = ConfigNode::Kind::kScalar;
   node.scalar = text;
@@ -83,8 +86,8 @@ std::vector<int64_t> due_steps(const std::string& text) {
   cadence.read(node, out);
   out.throw_if_any();
   std::vector<int64_t> steps;
-  for (int64_t step = 1; step <= 1000; ++step)
-    if (cadence.due(at_step(step))) steps.push_back(step);
+  for (int64_t step = 1; step <= total; ++step)
+    if (cadence.due(at_step(step, 100, total))) steps.push_back(step);
   return steps;
 }
 
@@ -108,6 +111,17 @@ TEST_CASE("config: every mistake is reported at once, each with its place", "[co
         "a.yaml:6:7: list: must be a list of section, not a single value\n"
         "a.yaml:7:7: when: must be a cadence (never, every 200, every 10M tokens, at 80%, every 200 from 10% until "
         "80%), not 'sometimes'");
+}
+
+TEST_CASE("config: mistakes are in the order of files and lines", "[config]") {
+  Diagnostics out;
+  const auto mark = [](const std::string& file, int line) { return Mark{.file = std::make_shared<const std::string>(file), .line = line, .column = 1}; };
+  for (const auto& [file, line] : std::vector<std::pair<std::string, int>>{{"b", 3}, {"a", 9}, {"b", 1}, {"a", 2}, {"b", 2}}) out.add(mark(file, line), "", "x");
+  CHECK_THROWS_WITH(out.throw_if_any(), "b:1:1: x\nb:2:1: x\nb:3:1: x\na:2:1: x\na:9:1: x");
+}
+
+TEST_CASE("config: merge keys are told apart from mistyped ones", "[config]") {
+  CHECK(errors_of("inner: {<<: {scale: 1}}") == "a.yaml:1:9: inner.<<: YAML's merge keys are not read here; a file builds on others with 'extends'");
 }
 
 TEST_CASE("config: malformed values are refused", "[config]") {
@@ -137,6 +151,26 @@ TEST_CASE("config: command-line overrides reach every level and win", "[config]"
   CHECK(whole.list[1].scale == 5);
 }
 
+TEST_CASE("config: an option below a method's name leaves that method chosen", "[config]") {
+  const testing::TemporaryFolder folder;
+  write_whole(folder / "lion.yaml", "optimizer: {groups: [{match: any, rule: lion, state: int8}]}\n");
+  const auto rule_of = [&](const std::vector<std::string>& words) {
+    std::vector<std::string> all{"data.source={type: synthetic}"};
+    all.insert(all.end(), words.begin(), words.end());
+    const RunConfig config = read_run_config({folder / "lion.yaml"}, all);
+    Json json = config.optimizer.groups.front().rule.to_json();
+    json["state"] = config.optimizer.groups.front().state.to_json();
+    return json;
+  };
+  CHECK(rule_of({"optimizer.groups.0.rule.beta2=0.5"})["type"] == "lion");
+  CHECK(rule_of({"optimizer.groups.0.rule.beta2=0.5"})["beta2"] == 0.5);
+  CHECK(rule_of({"optimizer.groups.0.state.min_size=7"})["state"] == Json{{"type", "int8"}, {"min_size", 7}});
+  CHECK(rule_of({"optimizer.groups.0.rule=sgd", "optimizer.groups.0.rule.momentum=0.5"})["type"] == "sgd");
+  CHECK(rule_of({"optimizer.groups.0.rule={type: galore, inner: lion}", "optimizer.groups.0.rule.inner.beta2=0.5"})["inner"]["type"] == "lion");
+  CHECK(rule_of({"optimizer.groups.0.rule.beta2=0.5", "optimizer.groups.0.rule.type=adamw"})["type"] == "adamw");
+  CHECK_THROWS_WITH(rule_of({"optimizer.groups.0.rule=loin", "optimizer.groups.0.rule.beta2=0.5"}), Catch::Contains("did you mean 'lion'"));
+}
+
 TEST_CASE("config: an override that names nothing is refused", "[config]") {
   for (const std::string text : {"inner.scale", "=3", "list.7.scale=1"}) {
     Diagnostics out;
@@ -156,6 +190,15 @@ TEST_CASE("config: cadences are due when they say", "[config]") {
   CHECK(due_steps("every 200 until 60%") == std::vector<int64_t>{200, 400, 600});
   CHECK(due_steps("every 300 from 100") == std::vector<int64_t>{100, 400, 700, 1000});
   CHECK(due_steps("every 20 tokens").size() == 1000);
+  for (const int64_t total : {601, 1002, 4577, 10001}) {  // no multiple of the parts
+    const auto quarter = [&](int64_t k) { return (k * total + 3) / 4; };
+    CHECK(due_steps("every 25%", total) == std::vector<int64_t>{quarter(1), quarter(2), quarter(3), total});
+    CHECK(due_steps("every 25% until 75%", total) == std::vector<int64_t>{quarter(1), quarter(2), quarter(3)});
+    CHECK(due_steps("every 25% from 50% until 75%", total) == std::vector<int64_t>{quarter(2), quarter(3)});
+    CHECK(due_steps("every 2% from 17.3% until 65.3%", total).size() == 25);
+    CHECK(due_steps("every 7%", total).size() == 14);
+    CHECK(due_steps("at 75%", total) == std::vector<int64_t>{quarter(3)});
+  }
 }
 
 }  // namespace

@@ -26,7 +26,7 @@ TEST_CASE("rules: the bytes that are declared are the bytes that are held", "[op
     int64_t declared = 0;
     for (const Param& param : problem.params) {
       const GroupConfig& group = config.groups[config.groups[0].match.matches(param) ? 0 : 1];
-      for (const SlotSpec& spec : group.rule.build()->slots({param.value.sizes().vec(), param.slice_axis})) {
+      for (const SlotSpec& spec : group.rule.build()->slots(shape_of(param))) {
         const bool exact = spec.kind == SlotKind::kExact || spec.kind == SlotKind::kHost || spec.kind == SlotKind::kProjector;
         declared += exact ? at::empty(spec.shape).numel() * 4 : group.state.build()->bytes(spec.shape, spec.kind);
       }
@@ -189,6 +189,31 @@ TEST_CASE("rules: a matrix that is updated by parts steps as its parts do", "[op
         return part.weight();
       };
       CHECK(at::equal(trained(0, kRows + 300), at::cat({trained(0, kRows), trained(kRows, kRows + 300)})));
+    }
+  }
+}
+
+TEST_CASE("rules: one that says it is elementwise steps each number by itself", "[optim][conformance]") {
+  for (const std::string& name : update_rules().names()) {
+    const std::unique_ptr<UpdateRule> rule = update_rules().find(name)->build();
+    if (!rule->elementwise()) continue;
+    INFO(name);
+    const auto slots_of = [&](int64_t rows) {
+      Slots slots;
+      for (const SlotSpec& spec : rule->slots({{rows, 300}, std::nullopt})) slots.add(spec.name, at::zeros(spec.shape));
+      return slots;
+    };
+    Slots whole = slots_of(6);
+    Slots upper = slots_of(2);
+    Slots lower = slots_of(4);
+    for (int64_t step = 1; step <= 3; ++step) {
+      const at::Tensor grad = normal({6, 300}, fmt::format("g{}", step));
+      const StepInfo info{.progress = at_step(step), .seed = 1, .param = "w"};
+      const auto step_of = [&](const at::Tensor& part, Slots& slots) {
+        const Direction d = rule->direction(part, slots, info);
+        return d.gain.defined() ? d.value * d.gain : d.value.clone();
+      };
+      CHECK(at::equal(step_of(grad, whole), at::cat({step_of(grad.slice(0, 0, 2), upper), step_of(grad.slice(0, 2, 6), lower)})));
     }
   }
 }

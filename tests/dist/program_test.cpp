@@ -1,12 +1,9 @@
 // Whole runs of several processes, as a user starts them.
 #include <cmath>
 
-#include <spdlog/sinks/ostream_sink.h>
-
-#include "core/base/log.h"
+#include "core/data/token_file.h"
 #include "core/interop/safetensors.h"
 #include "core/train/processes_plan.h"
-#include "core/train/together.h"
 #include "tests/support/catch.h"
 #include "tests/support/methods.h"
 #include "tests/support/shell.h"
@@ -235,18 +232,39 @@ TEST_CASE("program: a stop asked of one process saves once for all", "[dist]") {
   CHECK(open_checkpoint(*CheckpointStore(folder / "stopped/checkpoints", 2).latest()).position.step == last);
 }
 
-TEST_CASE("program: a process that fails says why to the others", "[dist]") {
-  const TemporaryFolder folder;
-  const std::string run = command(folder, 1, "failing", "distributed.timeout=20");
+// Two processes of a run, each with words of its own; how the first ends.
+Ended two_processes(const TemporaryFolder& folder, const std::string& run, const std::string& of_first, const std::string& of_second) {
   const auto as = [&](int rank, const std::string& more) {
     return fmt::format("env RANK={} WORLD_SIZE=2 LOCAL_WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=$port {} {}", rank, run, more);
   };
   const std::string port = "port=$(python3 -c \"import socket; s = socket.socket(); s.bind((\\\"127.0.0.1\\\", 0)); print(s.getsockname()[1])\"); ";
-  const Ended ended = shell(folder, fmt::format("{}{} & {}; wait %1", port, as(0, ""), as(1, "\"data.source={type: shards, path: /nowhere}\"")));
+  return shell(folder, fmt::format("{}{} & {}; wait %1", port, as(0, of_first), as(1, of_second)));
+}
+
+TEST_CASE("program: a process that fails says why to the others", "[dist]") {
+  const TemporaryFolder folder;
+  fs::create_directories(folder / "tokens");
+  for (const char* name : {"a_train.bin", "a_val.bin"}) {
+    TokenFileWriter writer(folder / "tokens" / name, 64);
+    writer.append(std::vector<int32_t>(1000, 7));
+    writer.close();
+  }
+  const std::string run = command(folder, 1, "failing", "distributed.timeout=20 \"data.source={type: shards, path: /proc/self/fd/9}\"");
+  const Ended ended = two_processes(folder, run, "9<" + (folder / "tokens").string(), "");  // the second does not have the data
   INFO(ended.output);
   CHECK(ended.code == kExitFailed);
   CHECK(ended.output.find("process 0 of 2 ends: process 1 of 2 failed:") != std::string::npos);
-  CHECK(ended.output.find("/nowhere") != std::string::npos);
+  CHECK(ended.output.find("fd/9' does not exist") != std::string::npos);
+}
+
+TEST_CASE("program: processes with other options than the first are told which", "[dist]") {
+  const TemporaryFolder folder;
+  const Ended ended = two_processes(folder, command(folder, 1, "unequal", "distributed.timeout=20"), "", "optimizer.lr=0.5 run.threads=2");
+  INFO(ended.output);
+  CHECK(ended.code == kExitRejected);
+  CHECK(ended.output.find("process 1 was started with other options") != std::string::npos);
+  CHECK(ended.output.find("optimizer.lr: 0.01 → 0.5") != std::string::npos);
+  CHECK(ended.output.find("run.threads: ") == std::string::npos);
 }
 
 TEST_CASE("program: what is planned to be sent is sent", "[dist][plan]") {
@@ -261,21 +279,6 @@ TEST_CASE("program: what is planned to be sent is sent", "[dist][plan]") {
     const int64_t told = 2 * (2 + 2) * 8;  // the loss and the like, at the end of a step
     CHECK(testing::records(folder / run, "step").at(3)["comm/bytes"].get<double>() - told == 2 * plan.sent);
   }
-}
-
-TEST_CASE("laggard: a slow process is named, and a slow step is not", "[dist]") {
-  std::ostringstream text;
-  log().sinks().push_back(std::make_shared<spdlog::sinks::ostream_sink_st>(text));
-  const auto comm = on_paper(0, 4);
-  Laggard laggard(*comm);
-  const auto step = [&](double third) { laggard.note(at::tensor({100.0, 101.0, third, 99.0}, at::kDouble)); };
-  for (int i = 0; i < 4; ++i) step(300);
-  step(100);
-  for (int i = 0; i < 4; ++i) step(300);
-  CHECK(text.str().empty());
-  step(300);
-  log().sinks().pop_back();
-  CHECK(text.str().find("process 2 of 4 has needed 3.0 times as long as the others for 5 steps") != std::string::npos);
 }
 
 TEST_CASE("program: processes that cannot share a step are told so, and nothing hangs", "[dist]") {

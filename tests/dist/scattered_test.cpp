@@ -1,4 +1,5 @@
 // Weights that are not always there, on threads in the place of processes.
+#include "core/interop/hugging_face.h"
 #include "core/train/scattered_weights.h"
 #include "core/train/step_memory.h"
 #include "core/train/training_step.h"
@@ -49,6 +50,26 @@ TEST_CASE("scattered: a model is never whole, and what each process has adds up 
   CHECK(bytes[0] + bytes[1] + bytes[2] == weight_bytes(*whole) + 2 * everywhere);
   for (const int64_t own : bytes)
     CHECK(static_cast<double>(own - everywhere) < 0.4 * static_cast<double>(weight_bytes(*whole) - everywhere));
+}
+
+TEST_CASE("scattered: large vectors are loaded as everything is", "[dist]") {
+  const RunConfig config = config_of({"model={intermediate_size: 20000, mlp_bias: true, hidden_size: 8, num_attention_heads: 4}"});
+  const auto whole = build_model(config);
+  const testing::TemporaryFolder folder;
+  for (const auto& linear : whole->linears()) linear->bias().defined() ? linear->bias().detach().fill_(3) : at::Tensor();
+  (void)write_safetensors(folder / "model.safetensors", dense_weights(*whole));
+  World world(2);
+  world.run([&](Communicator& comm) {
+    ScatteredWeights scattered(shapes_of(config), comm);
+    const auto model = build_model(config, at::kCPU, &scattered);
+    load_weights(folder.path(), *model);
+    scattered.attach(*model);
+    TERSOR_CHECK(model->bytes() < whole->bytes(), "not scattered");
+    scattered.gather();
+    const auto expected = whole->tensors();
+    const auto all = model->tensors();
+    for (size_t i = 0; i < all.size(); ++i) TERSOR_CHECK(at::equal(all[i].value, expected[i].value), "{}", all[i].name);
+  });
 }
 
 TEST_CASE("scattered: steps are those of one process, whatever is frozen, tied or computed again", "[dist]") {

@@ -8,7 +8,6 @@ namespace tersor {
 namespace {
 
 TEST_CASE("ledger: allocations are counted where they belong, and no longer when they are gone", "[memory]") {
-  REQUIRE(memory_ledger_installed());
   const MemoryUse before = memory_now();
   {
     const MemoryScope scope(Segment::kWeights);

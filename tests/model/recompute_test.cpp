@@ -24,6 +24,14 @@ TEST_CASE("recompute: a run is the same, bit for bit", "[model]") {
   }
 }
 
+TEST_CASE("recompute: a part without anything to learn asks for nothing", "[model]") {
+  const testing::TemporaryFolder folder;
+  for (const std::string mode : {"none", "attention", "mlp", "block"}) {
+    const std::string frozen = "timeline=[{do: {type: freeze, match: {name: ['model.embed_tokens.weight', 'model.layers.0.*']}}, when: at 2}]";
+    CHECK(testing::train(testing::tiny_config(folder / mode, {"train.recompute=" + mode, frozen})) == kExitDone);
+  }
+}
+
 TEST_CASE("recompute: only the input is kept", "[model]") {
   const at::Tensor w = at::ones({8, 8}).requires_grad_(true);
   const at::Tensor x = at::rand({4, 8}).requires_grad_(true);

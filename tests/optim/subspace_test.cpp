@@ -32,6 +32,26 @@ TEST_CASE("subspace: bases are orthonormal and hold the energy of the best one",
   }
 }
 
+TEST_CASE("subspace: any rule runs inside, with whatever its step is made of", "[optim]") {
+  for (const std::string outer : {"galore", "fira", "apollo"})
+    for (const MethodInfo& inner : all_registries().at("update rule")->methods()) {
+      INFO(outer << " " << inner.name);
+      SingleParam param(normal({12, 20}, "w"), fmt::format("{{type: {}, rank: 6, inner: {}}}", outer, inner.name), 0.1);
+      const at::Tensor before = param.weight().clone();
+      for (int i = 0; i < 2; ++i) param.step(normal({12, 20}, "g"));
+      CHECK(param.weight().isfinite().all().item<bool>());
+      CHECK_FALSE(at::equal(param.weight(), before));
+    }
+  // Fira inside of GaLore where both keep all: Fira's rest is nothing at its full rank, and at rank 1 it is what makes up the step.
+  const auto step_of = [](int rank) {
+    SingleParam param(at::zeros({8, 8}), fmt::format("{{type: galore, rank: 8, scale: 1, inner: {{type: fira, rank: {}, scale: 1, inner: sgd}}}}", rank), 1);
+    param.step(normal({8, 8}, "g"));
+    return -param.weight();
+  };
+  CHECK(at::allclose(step_of(8), normal({8, 8}, "g"), 1e-4, 1e-4));
+  CHECK(at::allclose(step_of(1), normal({8, 8}, "g"), 1e-4, 1e-4));
+}
+
 TEST_CASE("subspace: degenerate gradients have orthonormal bases too", "[optim]") {
   const RandomStream random = random_stream(1, "test");
   for (const Decomposition how : {Decomposition::kSvd, Decomposition::kRandomized, Decomposition::kSubspace}) {

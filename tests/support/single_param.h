@@ -15,11 +15,12 @@ inline at::Tensor normal(at::IntArrayRef shape, const std::string& name, double 
 
 class SingleParam {
  public:
-  SingleParam(const at::Tensor& start, const std::string& rule, double lr, const std::string& more = "")
+  SingleParam(const at::Tensor& start, const std::string& rule, double lr, const std::string& more = "",
+              const std::string& group = "")
       : weight_(start.clone().requires_grad_(true)), lr_(lr) {
     Diagnostics out;
     OptimizerConfig config;
-    const ConfigNode node = parse_config(fmt::format("{{groups: [{{rule: {}}}]{}}}", rule, more), "test", out);
+    const ConfigNode node = parse_config(fmt::format("{{groups: [{{rule: {}{}}}]{}}}", rule, group.empty() ? "" : ", " + group, more), "test", out);
     read_fields(config, node, out);
     out.throw_if_any();
     const std::vector<Param> params{{"w", weight_, start.dim() == 2 ? Role::kMatrix : Role::kVector, std::nullopt}};
@@ -36,6 +37,7 @@ class SingleParam {
 
   void set_fused(bool fused) { optimizer_->set_fused(fused); }
   [[nodiscard]] at::Tensor weight() const { return weight_.detach(); }
+  [[nodiscard]] StateStore& state() { return optimizer_->state(); }
   [[nodiscard]] Slots slots() const { return optimizer_->state().open("w"); }
 
  private:

@@ -1,6 +1,7 @@
 // Actions in whole runs: what they do, and that a run goes on from any step around them.
 #include "core/interop/safetensors.h"
 #include "tests/support/resume.h"
+#include "tests/support/single_param.h"
 
 namespace tersor {
 namespace {
@@ -95,6 +96,55 @@ TEST_CASE("timeline: what cannot be is refused before the run begins", "[timelin
   refused({"optimizer.groups=[{match: {role: factor}, rule: sgd}, {match: any, rule: adamw}]"}, "matches no parameter");
 }
 
+TEST_CASE("timeline: a restart may go on with another rate", "[timeline][resume]") {
+  const std::string words = "timeline=[{do: {type: rewarm, over: 2, rate: 0.5}, when: at 2}]";
+  CHECK(contains(check_resumes_from_every_step({words}), "2 rewarm: the rate rises again over 2 steps, to 0.5 of the schedule's"));
+  const TemporaryFolder folder;
+  const RunConfig config = tiny_config(folder.path(), {words, "schedule={type: constant, warmup: 1}"});
+  REQUIRE(testing::train(config) == kExitDone);
+  const auto steps = records(config.folder(), "step");
+  for (const auto& [step, rate] : std::map<int64_t, double>{{1, 1}, {2, 1}, {3, 0.25}, {4, 0.5}, {6, 0.5}})
+    CHECK(steps.at(step)["lr"].get<double>() == Approx(0.01 * rate));
+}
+
+TEST_CASE("timeline: pruning by compute leaves what was asked for, though it makes steps smaller, and resumes", "[timeline][resume]") {
+  const TemporaryFolder folder;
+  const double dense = training_flops(static_cast<double>(build_model(tiny_config(folder.path()))->num_active()), 8 * 16);
+  const std::string when = fmt::format("every {:.0f} flops from {:.0f} flops until {:.0f} flops", 0.9 * dense, dense, 4 * dense);
+  const auto events = check_resumes_from_every_step({"train.steps=8", "parameterization.method={type: masked, sparsity: 0}",
+                                                     "timeline=[{do: {type: prune, sparsity: 0.8}, when: " + when + "}]"});
+  REQUIRE(events.size() == 4);
+  for (size_t k = 0; k < events.size(); ++k) {
+    INFO(events[k]);
+    CHECK(std::stod(events[k].substr(events[k].find(": ") + 2)) == Approx(100 * std::pow(0.2, (static_cast<double>(k) + 1) / 4)).margin(0.1));
+  }
+}
+
+TEST_CASE("timeline: what is remembered of factors does not go to others of the same name", "[timeline]") {
+  const TemporaryFolder folder;
+  const auto state_after = [&](const std::string& method, const std::string& from) {
+    const RunConfig config = tiny_config(folder / method.substr(7, 4), {from, "run.name=" + method.substr(7, 4), "train.steps=3", "checkpoint={every: every 1, keep: 9}",
+                                                                 "timeline=[{do: {type: reparameterize, method: " + method + "}, when: at 2}]"});
+    REQUIRE(testing::train(config) == kExitDone);
+    std::map<std::string, double> found;
+    const SafetensorsFile state(config.folder() / "checkpoints" / "step-00000002" / "optim-00000.safetensors");
+    for (const auto& [name, entry] : state.entries()) {
+      at::Tensor value = at::empty(entry.shape);
+      state.copy_into(name, value);
+      found[name] = value.abs().sum().item<double>();
+    }
+    return found;
+  };
+  const std::string weight = "model.layers.0.mlp.up_proj.";
+  auto lora = state_after("{type: lora, rank: 4}", "parameterization.method={type: low_rank, rank: 4}");
+  CHECK(lora.at(weight + "A/m") == 0);
+  CHECK(lora.at(weight + "B/t") == 0);
+  CHECK(lora.at("model.embed_tokens.weight/t") == 2);
+  auto whole = state_after("{type: int8}", "parameterization.method=dense");
+  CHECK(whole.at(weight + "weight/t") == 2);
+  CHECK(whole.at(weight + "weight/m") > 0);
+}
+
 TEST_CASE("timeline: cadences count compute too", "[timeline]") {
   const TemporaryFolder folder;
   // 6 · active parameters · 128 tokens a step.
@@ -105,6 +155,27 @@ TEST_CASE("timeline: cadences count compute too", "[timeline]") {
   const auto events = records(config.folder(), "event");
   CHECK(events.size() == 3);
   CHECK(events.contains(4));
+}
+
+TEST_CASE("state_store: second moments that many numbers share outlive a partial reset", "[optim]") {
+  for (const Reset::Keep keep : {Reset::Keep::kRandom, Reset::Keep::kLargest}) {
+    testing::SingleParam param(testing::normal({24, 10}, "w"), "{type: adam_mini, rows_per_block: 4}", 0.1);
+    param.step(testing::normal({24, 10}, "g"));
+    const at::Tensor before = param.slots()["v"].clone();
+    param.state().reset("w", {.keep = keep, .share = 0.25}, random_stream(1, "x"));
+    CHECK(at::equal(param.slots()["v"], before));
+    CHECK(param.slots()["m"].count_nonzero().item<int64_t>() < 100);
+  }
+}
+
+TEST_CASE("int8: what codes and scales would make larger stays as it is", "[optim]") {
+  for (const auto& [columns, parts] : std::map<int64_t, size_t>{{1, 1}, {2, 2}, {300, 2}}) {
+    testing::SingleParam param(at::ones({5000, columns}), "adamw", 0.1, "", "state: int8");
+    param.step(at::ones({5000, columns}));
+    for (const RestingSlot& slot : param.state().resting("w"))
+      if (slot.name == "m") CHECK(slot.parts.size() == parts);
+    CHECK(at::allclose(param.slots()["m"], at::full({5000, columns}, 0.1f), 1e-2, 0));
+  }
 }
 
 TEST_CASE("state_store: a partial reset leaves what was asked for, at one choice of places", "[optim]") {

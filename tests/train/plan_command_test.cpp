@@ -47,6 +47,8 @@ TEST_CASE("plan: a 7B model is planned without being made, and told whether it f
   CHECK(program(folder, words + "--budget 2GiB").first == kExitRejected);
   CHECK_THAT(read_text(folder / "err"), Catch::Contains("the nearest miss takes"));
   CHECK(program(folder, words + "--budget much").first == kExitRejected);
+  CHECK(program(folder, words + "--latency 1e-6").first == kExitRejected);
+  CHECK(program(folder, words + "model.hidden_size=10000000000").first == kExitRejected);
 }
 
 TEST_CASE("plan: moments in host memory are planned for a GPU, and what that costs", "[plan]") {

@@ -79,7 +79,7 @@ TEST_CASE("plan: the state of every rule in every format is counted as its forma
       int64_t declared = 0;
       for (const Param& param : model->params()) {
         const GroupMethods& group = groups[param.role == Role::kMatrix ? 0 : 1];
-        for (const SlotSpec& spec : group.rule->slots({param.value.sizes().vec(), param.slice_axis})) {
+        for (const SlotSpec& spec : group.rule->slots(shape_of(param))) {
           const bool never_rounded = spec.kind == SlotKind::kExact || spec.kind == SlotKind::kHost;
           const StateFormat& used = never_rounded ? *exact : spec.kind == SlotKind::kProjector ? *group.projector : *group.state;
           declared += used.bytes(spec.shape, spec.kind);
@@ -189,6 +189,12 @@ TEST_CASE("plan: an action that will find nothing to act on is refused before th
   CHECK_THAT(refusal("[{do: {type: reset_moments, match: {role: sparse}}, when: at 3}]"), Catch::Contains("reset_moments matches no parameter"));
 }
 
+TEST_CASE("plan: a group may be for parameters that come later", "[plan][timeline]") {
+  const std::string groups = "optimizer.groups=[{match: {role: factor}, rule: adamw}, {match: any, rule: adamw}]";
+  CHECK_NOTHROW(validate(tiny_config("unused", {groups, "timeline=[{do: {type: reparameterize, method: {type: low_rank, rank: 2}}, when: at 3}]"})));
+  CHECK_THROWS_WITH(validate(tiny_config("unused", {groups})), Catch::Contains("matches no parameter"));
+}
+
 TEST_CASE("plan: whole gradients are needed when projected rules say so", "[plan]") {
   const auto need = [](const std::string& rule) {
     const RunPlan plan = plan_run(
@@ -197,6 +203,8 @@ TEST_CASE("plan: whole gradients are needed when projected rules say so", "[plan
   };
   CHECK(need("{type: galore, rank: 4, refresh: every 100}").steps == 10);  // before steps 1, 101, … 901
   CHECK_FALSE(need("{type: galore, rank: 4, refresh: every 100}").staggered);
+  const double step = training_flops(static_cast<double>(shapes_of(tiny_config("unused")).num_active()), 8 * 16);
+  CHECK(need(fmt::format("{{type: galore, rank: 4, refresh: every {:.0f} flops}}", 100 * step)).steps == 10);
   CHECK(need("{type: galore, rank: 4, refresh: every 100, stagger: true}").staggered);
   CHECK(need("{type: galore, rank: 4, lazy: {}}").at_most);
   CHECK(need("{type: fira, rank: 4}").steps == 1000);

@@ -65,6 +65,11 @@ TEST_CASE("prepare: a run begins with the weights that another ended with", "[tr
   CHECK_THROWS_WITH(build_model(testing::tiny_config(folder.path(), {"run.init_from=" + path})), Catch::Contains("tersor export"));
   CHECK_THROWS_WITH(build_model(testing::tiny_config(folder.path(), {"run.init_from=" + (folder / "nowhere").string()})),
                     Catch::Contains("nowhere"));
+  const std::filesystem::path weights = newest_of(folder / "tiny") / "model.safetensors";
+  std::string bytes = read_text(weights);
+  bytes.back() = static_cast<char>(bytes.back() ^ 1);
+  write_whole(weights, bytes);
+  CHECK_THROWS_WITH(build_model(next), Catch::Contains("model.safetensors' is damaged"));
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 
 #include <thread>
 
+#include "core/train/stop_signal.h"
 #include "tests/support/catch.h"
 #include "tests/support/tiny_run.h"
 
@@ -66,9 +67,22 @@ TEST_CASE("resume: what is there is never written over unasked", "[train][resume
   CHECK_THROWS_WITH(Trainer(tiny_config(folder.path(), {"run.resume=auto", "model.hidden_size=64"})),
                     Catch::Contains("model.hidden_size: 32 → 64"));
   CHECK_THROWS_AS(Trainer(tiny_config(folder.path(), {"run.resume=auto", "optimizer.groups=[{match: any, rule: sgd}]"})), UserError);
+  CHECK(compare_configs({{"optimizer", {{"groups", {{{"rule", {{"rank", 4}}}}}}}}}, {{"optimizer", {{"groups", {{{"rule", {{"rank", 8}}}}}}}}}) ==
+        std::vector<std::string>{"optimizer.groups.0.rule.rank: 4 → 8"});
   CHECK(testing::train(tiny_config(folder.path(), {"run.resume=auto"})) == kExitDone);
   CHECK(testing::train(tiny_config(folder.path(), {"run.resume=overwrite", "train.steps=2"})) == kExitDone);
   CHECK(records(folder / "tiny", "step").size() == 2);
+}
+
+TEST_CASE("resume: records of a run that left no checkpoint are kept", "[train][resume]") {
+  const TemporaryFolder folder;
+  const RunConfig config = tiny_config(folder.path());
+  REQUIRE(testing::train(config) == kExitDone);
+  const std::string before = read_text(config.folder() / "metrics.jsonl");
+  std::filesystem::remove_all(config.folder() / "checkpoints");
+  REQUIRE(testing::train(tiny_config(folder.path(), {"run.resume=auto"})) == kExitDone);
+  CHECK(read_text(config.folder() / "metrics.old.jsonl") == before);
+  CHECK(read_text(config.folder() / "metrics.jsonl").find("\"type\":\"start\"") < 2);
 }
 
 TEST_CASE("resume: a damaged checkpoint is refused by name", "[train][resume]") {
@@ -84,8 +98,54 @@ TEST_CASE("resume: a damaged checkpoint is refused by name", "[train][resume]") 
   CHECK(testing::train(again) == kExitDone);
 }
 
+TEST_CASE("resume: a damaged manifest is refused by name", "[train][resume]") {
+  const TemporaryFolder folder;
+  REQUIRE(testing::train(tiny_config(folder.path())) == kExitDone);
+  const fs::path file = folder / "tiny" / "checkpoints" / "step-00000006" / "manifest.json";
+  const Json good = Json::parse(read_text(file));
+  Json without = good;
+  without["files"]["model.safetensors"].erase("bytes");
+  Json other = good;
+  other["format"] = "two";
+  for (const std::string& text : {std::string("{"), std::string("[]"), std::string("{}"), without.dump(), other.dump()}) {
+    write_whole(file, text);
+    CHECK_THROWS_WITH(Trainer(tiny_config(folder.path(), {"run.resume=auto", "train.steps=8"})), Catch::Contains("to go on from the checkpoint before it"));
+  }
+}
+
+TEST_CASE("resume: a checkpoint that only lacks its name is taken, one that is not whole is removed", "[train][resume]") {
+  const TemporaryFolder folder;
+  REQUIRE(testing::train(tiny_config(folder.path())) == kExitDone);
+  const fs::path checkpoints = folder / "tiny" / "checkpoints";
+  fs::rename(checkpoints / "step-00000006", checkpoints / "step-00000006.unfinished");
+  fs::create_directories(checkpoints / "step-00000005.unfinished");
+  CheckpointStore store(checkpoints, 2);
+  store.remove_unfinished();
+  CHECK(store.latest() == checkpoints / "step-00000006");
+  CHECK_FALSE(fs::exists(checkpoints / "step-00000005.unfinished"));
+}
+
+TEST_CASE("stop_signal: what was ignored before still is", "[train]") {
+  struct sigaction ignored {};
+  struct sigaction before {};
+  ignored.sa_handler = SIG_IGN;
+  sigaction(SIGHUP, &ignored, &before);
+  {
+    const StopSignal signals;
+    raise(SIGHUP);
+    CHECK_FALSE(StopSignal::requested());
+    raise(SIGTERM);
+    CHECK(StopSignal::requested());
+  }
+  struct sigaction after {};
+  sigaction(SIGHUP, &before, &after);
+  CHECK(after.sa_handler == SIG_IGN);
+}
+
 TEST_CASE("resume: two processes do not train in one folder", "[train][resume]") {
   const TemporaryFolder folder;
+  fs::create_directories(folder / "locked" / ".lock");
+  CHECK_THROWS_WITH(FolderLock(folder / "locked", "training", ""), Catch::Contains("cannot be locked"));
   const Trainer first(tiny_config(folder.path()));
   CHECK_THROWS_WITH(Trainer(tiny_config(folder.path())), Catch::Contains("another process is training"));
 }

@@ -1,0 +1,85 @@
+// How a run begins: from nothing, from the weights of another, or from its last checkpoint.
+#include <ATen/Parallel.h>
+
+#include "core/base/log.h"
+#include "core/interop/hugging_face.h"
+#include "core/train/prepare.h"
+#include "core/train/state_files.h"
+#include "core/train/trainer.h"
+
+namespace tersor {
+
+Trainer::Trainer(const RunConfig& config, Communicator& comm)
+    : config_(config), resolved_(fields_to_json(config_)), comm_(comm), kind_(config_.run.device.build()), laggard_(std::make_unique<Laggard>(comm)) {
+  if (config_.run.threads > 0) at::set_num_threads(static_cast<int>(config_.run.threads));
+  device_ = kind_->open(comm_.local_rank());
+  validate(config_, comm_);
+  check_shares(config_, comm_.size());
+  build_sources();
+  timeline_ = std::make_unique<Timeline>(config_.timeline);
+  position_.settings = first_settings(config_);
+  position_.drawn.assign(data_->size(), 0);
+  const bool leads = comm_.rank() == 0;
+  if (config_.run.resume == Resume::kAuto) folder_ = std::make_unique<RunFolder>(config_, leads);
+  const auto checkpoint = folder_ && leads ? folder_->checkpoints().latest() : std::nullopt;
+  const std::string chosen = comm_.gather(checkpoint ? checkpoint->string() : "")[0];
+  if (!chosen.empty()) {
+    resume(chosen);
+  } else {
+    scattered_ = scatter_weights_of(first_structure(config_));
+    model_ = build_model(config_, device_, scattered_.get());
+    optimizer_ = make_optimizer();
+  }
+  recorded_ = record_passes(config_, *kind_, comm_);
+  if (config_.distill) teachers_ = std::make_unique<Teachers>(config_, data_->tokenizer(), device_);
+  // Last: run.resume=overwrite removes the old run, so all else must stand.
+  if (!folder_) folder_ = std::make_unique<RunFolder>(config_, leads);
+  (void)comm_.gather("");
+}
+
+Trainer::~Trainer() = default;
+
+std::unique_ptr<ScatteredWeights> Trainer::scatter_weights_of(const Structure& structure) const {
+  if (comm_.alone() || config_.distributed.shard != Shard::kWeights) return nullptr;
+  return std::make_unique<ScatteredWeights>(shapes_of(config_, structure), comm_);
+}
+
+std::unique_ptr<Optimizer> Trainer::make_optimizer() const {
+  if (scattered_) scattered_->attach(*model_);
+  return std::make_unique<Optimizer>(model_->params(), config_.optimizer, static_cast<uint64_t>(config_.run.seed),
+                                     Processes{.comm = &comm_, .shard = config_.distributed.shard});
+}
+
+void Trainer::build_sources() {
+  data_ = std::make_unique<Mixture>(training_data(config_));
+  if (!config_.evaluation.every.never()) validation_ = validation_parts(config_);
+}
+
+void Trainer::resume(const std::filesystem::path& checkpoint) {
+  const TrainerState state = open_checkpoint(checkpoint);
+  for (const std::string& change : compare_configs(state.config, resolved_)) log().info("changed since the checkpoint: {}", change);
+  scattered_ = scatter_weights_of(state.structure);
+  model_ = build_model(config_, state.structure, device_, scattered_.get());
+  load_weights(checkpoint, *model_);
+  optimizer_ = make_optimizer();
+  load_optimizer(checkpoint, *optimizer_);
+  for (const std::string& name : state.frozen) optimizer_->set_frozen(name, true);
+  position_ = state.position;
+  adopt_changed_settings(state.config);
+  first_step_ = last_saved_ = position_.step;
+}
+
+// What was changed by hand since the checkpoint wins over what the run had become.
+void Trainer::adopt_changed_settings(const Json& saved) {
+  if (position_.drawn.size() != data_->size())
+    throw user_error("data: the checkpoint is of a run with {} sources, and there are {} now; put them back, or keep the weights alone "
+                     "with run.name=another run.init_from=…", position_.drawn.size(), data_->size());
+  const LiveSettings given = first_settings(config_);
+  if (saved.at("train").at("micro_batch_size") != given.micro_batch_size) position_.settings.micro_batch_size = given.micro_batch_size;
+  if (saved.at("data").at("sources") != resolved_.at("data").at("sources")) position_.settings.mixture = given.mixture;
+  if (position_.settings.global_batch_size % position_.settings.micro_batch_size != 0)
+    throw user_error("train.micro_batch_size {} does not divide the {} windows a step that the run has now",
+                     position_.settings.micro_batch_size, position_.settings.global_batch_size);
+}
+
+}  // namespace tersor

@@ -195,8 +195,8 @@ void Optimizer::apply(const Param& param, const Member& member, const Direction&
   }
 }
 
-// The weight as it rests to all processes that keep it, and after a step that found a basis what compresses gradients, or, where all update,
-// all state.
+// Sends the updated weight to all processes that keep it. After a step that found a new basis, what compresses gradients goes with it; where
+// all processes update, all state.
 void Optimizer::hand_out(size_t index) {
   const Member& member = members_[index];
   if (!one_updates(member)) return;

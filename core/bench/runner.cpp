@@ -63,7 +63,7 @@ void SuiteRunner::refuse_other_results() const {
   std::string example;
   for (const Cell& cell : suite_.cells) {
     const CellRecord* record = results_.find_other(cell);
-    if (record == nullptr || ++others > 1) continue;
+    if (record == nullptr || !record->finished() || ++others > 1) continue;
     for (const Difference& one : differences(record->config, cell.identity)) example += "\n  " + one.text;
     example = fmt::format("{}:{}", cell.name, example);
   }

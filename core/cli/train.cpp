@@ -1,5 +1,6 @@
 #include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <thread>
 
@@ -51,7 +52,14 @@ int train_together(const RunConfig& config, const Place& place) {
   if (place.rank != 0) log().set_level(spdlog::level::warn);
   const auto kind = config.run.device.build();
   (void)kind->open(place.local_rank);
-  const auto comm = connect(place, std::chrono::milliseconds(static_cast<int64_t>(1000 * config.distributed.timeout)), kind->connector());
+  const auto comm = [&] {
+    try {
+      return connect(place, std::chrono::milliseconds(static_cast<int64_t>(1000 * config.distributed.timeout)), kind->connector());
+    } catch (const UserError& e) {
+      fmt::print(stderr, "{}\n", e.what());
+      end_now(kExitRejected);  // what waits for an answer may wait on
+    }
+  }();
   std::unique_ptr<Trainer> trainer;
   const auto next = [&] {
     return trainer && trainer->last_checkpoint() ? "; go on from the last checkpoint with run.resume=auto" : "";
@@ -76,8 +84,10 @@ int train_together(const RunConfig& config, const Place& place) {
 }
 
 // A run goes on in its folder, also where that was moved to.
-void check_place(const std::vector<std::filesystem::path>& files, const RunConfig& config) {
+void check_place(const std::vector<std::filesystem::path>& files, const std::vector<std::string>& overrides, const RunConfig& config) {
   namespace fs = std::filesystem;
+  const auto names_a_place = [](const std::string& word) { return word.find("run.name=") < 3 || word.find("run.out_dir=") < 3; };
+  if (std::any_of(overrides.begin(), overrides.end(), names_a_place)) return;  // another run, by the same options
   if (config.run.resume != Resume::kAuto || files.empty() || files.back().filename() != "config.yaml") return;
   const fs::path folder = fs::absolute(files.back()).parent_path();
   if (!fs::exists(folder / "checkpoints") || fs::exists(config.folder())) return;
@@ -88,7 +98,7 @@ void check_place(const std::vector<std::filesystem::path>& files, const RunConfi
 int train(const std::string& program, const TrainArguments& arguments) {
   const auto [files, overrides] = sort_words(arguments.words, {"--dry-run", "--help"});
   const RunConfig config = read_run_config(files, overrides);
-  check_place(files, config);
+  check_place(files, overrides, config);
   if (arguments.dry_run) {
     validate(config);  // as the trainer does for one process
     RunConfig copy = config;

@@ -137,7 +137,7 @@ class Setting {
     if (!rest.empty()) return set(*child, rest, std::move(value));
     set_paths(value, child->path);
     // `rule=galore` picks another method whole, as a scalar in a file would.
-    if (child->kind == Kind::kMap && value.kind == Kind::kMap) return merge(*child, std::move(value));
+    if (value.kind == Kind::kMap) return merge(*child, std::move(value));
     *child = std::move(value);
   }
 

@@ -23,7 +23,7 @@ std::string_view built_for(const MappedFile& file) {
 
 }  // namespace
 
-std::string load_plugin(const std::filesystem::path& file) {
+std::string load_plugin(const std::filesystem::path& file) try {
   if (!std::filesystem::is_regular_file(file)) return fmt::format("'{}' does not exist", file.string());
   {
     const MappedFile mapped(file);
@@ -37,6 +37,8 @@ std::string load_plugin(const std::filesystem::path& file) {
   if (registration_errors().size() > errors_before)
     return fmt::format("'{}': {}; give it another name", file.string(), registration_errors().back());
   return "";
+} catch (const UserError& e) {  // it cannot be read
+  return e.what();
 }
 
 void load_plugins(const ConfigNode& root, Diagnostics& out) {

@@ -41,7 +41,7 @@ void ShardSet::open(const fs::path& path, bool verify) {
     shards_.emplace_back(path);
   } else if (fs::exists(path / Manifest::kFile)) {
     open_manifest(path, verify);
-  } else if (fs::exists(path / Manifest::kUnfinished) || fs::exists(path / Manifest().tokenizer)) {
+  } else if (fs::exists(path / Manifest::kUnfinished) || (fs::exists(path / Manifest().tokenizer) && fs::exists(path / "train_000000.bin"))) {
     throw user_error("'{}' has no {}: putting its shards there has not come to an end; run 'tersor tokenize' again", path.string(), Manifest::kFile);
   } else if (fs::is_directory(path)) {
     open_by_name(path);

@@ -20,8 +20,11 @@ constexpr size_t kBatchBytes = 1 << 22;      // documents encoded together
 
 // Of text in UTF-8 at most so many bytes that no character is cut.
 size_t whole_characters(std::string_view text, size_t bytes) {
-  while (bytes > 0 && bytes < text.size() && (static_cast<unsigned char>(text[bytes]) & 0xC0U) == 0x80U) --bytes;
-  return bytes;
+  const auto begins = [&](size_t at) { return at >= text.size() || (static_cast<unsigned char>(text[at]) & 0xC0U) != 0x80U; };
+  constexpr size_t kLongest = 4;  // bytes of a character
+  for (size_t end = bytes; end > 0 && end + kLongest > bytes; --end)
+    if (begins(end)) return end;
+  return bytes;  // it is not UTF-8
 }
 
 // Lines of the text, as the trainer of the tokenizer wants them. Of much text every n-th document is taken.

@@ -206,13 +206,17 @@ class Connected final : public Communicator {
 
 namespace {
 
-// Whether the address means anything to this machine, as yet.
-bool resolves(const std::string& address) {
-  addrinfo* found = nullptr;
-  if (::getaddrinfo(address.c_str(), nullptr, nullptr, &found) != 0) return false;
-  ::freeaddrinfo(found);
-  return true;
-}
+// LibTorch logs nothing while this lives, and afterwards errors alone: what goes wrong is said once, without stack traces.
+struct Quiet {
+  Quiet() { FLAGS_caffe2_log_level = kNothing; }
+  ~Quiet() { FLAGS_caffe2_log_level = kErrors; }
+  Quiet(const Quiet&) = delete;
+  Quiet& operator=(const Quiet&) = delete;
+
+ private:
+  static constexpr int kErrors = 2;
+  static constexpr int kNothing = 3;
+};
 
 // Says who is waited for, where it takes longer than a moment.
 class Notice {
@@ -234,8 +238,8 @@ class Notice {
     constexpr auto kMoment = std::chrono::seconds(5);
     std::unique_lock lock(mutex_);
     if (told_.wait_for(lock, kMoment, [this] { return over_; })) return;
-    log().warn("process {} of {} waits for the others at {}:{}{}", place.rank, place.size, place.address, place.port,
-               resolves(place.address) ? "" : ", an address that cannot be resolved so far");
+    lock.unlock();
+    log().warn("process {} of {} waits for the others at {}:{}", place.rank, place.size, place.address, place.port);
   }
 
   std::mutex mutex_;
@@ -265,16 +269,11 @@ Stores meet_in_time(const Place& place, Milliseconds timeout) {
 
 std::unique_ptr<Communicator> connect(const Place& place, Milliseconds timeout, const ConnectDevices& devices) {
   TERSOR_CHECK(place.size > 1, "one process meets nobody");
-  constexpr int kErrors = 2;
-  constexpr int kNothing = 3;
-  static const int usual = std::max(FLAGS_caffe2_log_level, kErrors);
-  FLAGS_caffe2_log_level = kNothing;  // what goes wrong is said once, without stack traces
+  const Quiet quiet;
   const auto begin = std::chrono::steady_clock::now();
   try {
     const Notice notice(place);
-    auto comm = std::make_unique<Connected>(place, meet_in_time(place, timeout), timeout, devices);
-    FLAGS_caffe2_log_level = usual;
-    return comm;
+    return std::make_unique<Connected>(place, meet_in_time(place, timeout), timeout, devices);
   } catch (const UserError&) {
     throw;
   } catch (const std::exception& e) {

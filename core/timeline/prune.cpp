@@ -3,8 +3,9 @@
 //   of K times that are left, this one included:    d ← d · ((1 − sparsity) / d)^(1/K)    and the share d of the entries stays,
 //   those of largest |w|; none comes back
 //
-// From dense weights on that is the paper's (1 − sparsity)^((k+1)/K) after time k of K. Each time the share is worked out anew,
-// so the last one leaves what is asked for even where smaller steps make a cadence in compute due less often than it was.
+// From dense weights on that is the paper's (1 − sparsity)^((k+1)/K) after time k of K. Each time the share is worked out anew from
+// the times that are left if steps stay as large as they are. A cadence in compute should end at one of its own times: where smaller
+// steps leave out one that was counted on, a little more than asked for stays.
 //
 // `scope: global` ranks the entries of all targets together, `layer` each weight's own. The targets must be `masked` weights
 // (`sparsity: 0` to begin with): values, gradients and moments of what leaves are freed. The paper prunes over the middle half

@@ -1,6 +1,7 @@
 #include "core/train/checkpoint.h"
 
 #include "core/base/files.h"
+#include "core/base/log.h"
 #include "core/config/plugin.h"
 #include "core/data/tokenizer.h"
 #include "core/interop/hugging_face.h"
@@ -218,6 +219,11 @@ TrainerState open_checkpoint(const fs::path& checkpoint) {
   const std::string name = (checkpoint / "trainer.json").string();
   Diagnostics gone;  // a plugin that has moved matters only where one of its methods is asked for
   load_plugins(parse_config(to_yaml(state.config), name, diagnostics), gone);
+  try {
+    gone.throw_if_any();
+  } catch (const UserError& e) {
+    log().warn("{}", e.what());
+  }
   read_fields(state.position.settings, parse_config(to_yaml(trainer.at("settings")), name, diagnostics), diagnostics);
   read_fields(state.structure, parse_config(to_yaml(trainer.at("structure")), name, diagnostics), diagnostics);
   diagnostics.throw_if_any();

@@ -127,15 +127,16 @@ class Jsonl final : public RunObserver {
     Json record = {{"type", type}, {"step", step}};
     record.update(values);
     stream_ << record.dump() << std::endl;  // flushed: a record is not lost with the process
+    std::error_code ignored;
     if (stream_) {
-      size_ = fs::file_size(file_);
+      const uintmax_t size = fs::file_size(file_, ignored);
+      if (!ignored) size_ = size;
       return;
     }
     if (!failed_) log().warn("'{}' cannot be written to; is the disk full? Records are being lost", file_.string());
     failed_ = true;
     stream_.close();
     stream_.clear();
-    std::error_code ignored;
     fs::resize_file(file_, size_, ignored);  // without the part of a record that there was room for
     stream_.open(file_, std::ios::app);
   }

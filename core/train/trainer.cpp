@@ -186,7 +186,9 @@ void Trainer::run_timeline(Phase phase, const Progress& progress, double lr) {
 // What an action has computed, perhaps with other digits on another machine, is that of the first process. One that acts quietly step
 // after step waits for the next report or save.
 void Trainer::share() {
-  if (std::exchange(unshared_, false)) share_weights(*model_, comm_);
+  if (!std::exchange(unshared_, false)) return;
+  share_weights(*model_, comm_);
+  comm_.settle();
 }
 
 void Trainer::run_evaluation(const Progress& progress) {

@@ -164,6 +164,7 @@ TEST_CASE("config: an option below a method's name leaves that method chosen", "
   };
   CHECK(rule_of({"optimizer.groups.0.rule.beta2=0.5"})["type"] == "lion");
   CHECK(rule_of({"optimizer.groups.0.rule.beta2=0.5"})["beta2"] == 0.5);
+  CHECK(rule_of({"optimizer.groups.0.rule={beta2: 0.5}"})["type"] == "lion");
   CHECK(rule_of({"optimizer.groups.0.state.min_size=7"})["state"] == Json{{"type", "int8"}, {"min_size", 7}});
   CHECK(rule_of({"optimizer.groups.0.rule=sgd", "optimizer.groups.0.rule.momentum=0.5"})["type"] == "sgd");
   CHECK(rule_of({"optimizer.groups.0.rule={type: galore, inner: lion}", "optimizer.groups.0.rule.inner.beta2=0.5"})["inner"]["type"] == "lion");

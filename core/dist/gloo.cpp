@@ -262,7 +262,7 @@ Stores meet_in_time(const Place& place, Milliseconds timeout) {
   }).detach();
   constexpr int kConnections = 2;
   if (met.wait_for(kConnections * timeout) == std::future_status::ready) return met.get();
-  throw std::runtime_error("what listens there does not answer as a process of a run");
+  throw std::runtime_error("nothing there answers as a process of a run does");
 }
 
 }  // namespace

@@ -86,7 +86,7 @@ bool Cadence::due(const Progress& now, double stretch) const {
   if (until_ && passed(*until_, now)) return false;
   const bool same_unit = from_ && counted_in(*from_) == counted_in(span);
   const double origin = same_unit ? position(*from_, now) : 0;
-  if (origin > 0 && reached(*from_, now) && !passed(*from_, now)) return true;
+  if (origin > 0 && !passed(*from_, now)) return true;  // reached with this step
   const auto periods = [&](double at) { return std::floor((std::max(at, origin) - origin) / place + kNothing); };
   return periods(current) > periods(before);
 }

@@ -202,10 +202,6 @@ class Connected final : public Communicator {
   int64_t gathered_ = 0;
 };
 
-}  // namespace
-
-namespace {
-
 // LibTorch logs nothing while this lives, and afterwards errors alone: what goes wrong is said once, without stack traces.
 struct Quiet {
   Quiet() { FLAGS_caffe2_log_level = kNothing; }

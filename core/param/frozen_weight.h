@@ -25,7 +25,6 @@ struct EnumNames<FrozenFormat> {
   return options.dtype() == at::kDouble ? at::kDouble : at::kFloat;
 }
 
-
 class FrozenWeight {
  public:
   // Holds `w`, or only its shape on the meta device.

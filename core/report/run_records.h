@@ -15,6 +15,7 @@ namespace tersor {
 
 // Of a run's folder.
 inline constexpr const char* kMetricsFile = "metrics.jsonl";
+inline constexpr const char* kOldMetricsFile = "metrics.old.jsonl";  // of a run that was begun anew in the same folder
 
 struct RunRecords {
   using Json = nlohmann::ordered_json;

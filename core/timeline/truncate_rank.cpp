@@ -3,9 +3,9 @@
 //
 //   W = U·Σ·Vᵀ        W ← U·max(0, Σ − ηλ)·Vᵀ over the least q directions that hold `energy` of Σσ²
 //
-// λ is the nuclear-norm pressure, once each time: what does something every step does nothing a hundred steps apart. The paper adds λ·U·Vᵀ to the gradient of the step, which for plain gradient descent is the
-// subtraction of ηλ here; for other rules this is the proximal step of the nuclear norm. W stays dense: `reparameterize` to
-// low_rank takes the gain.
+// λ is the nuclear-norm pressure, once each time: what does something every step does nothing a hundred steps apart. The paper adds
+// λ·U·Vᵀ to the gradient of the step, which for plain gradient descent is the subtraction of ηλ here; for other rules this is the
+// proximal step of the nuclear norm. W stays dense: `reparameterize` to low_rank takes the gain.
 #include "core/timeline/timeline.h"
 
 namespace tersor {

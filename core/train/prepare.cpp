@@ -39,9 +39,7 @@ void warn_of_what_does_not_fit(const RunConfig& config, const RunPlan& plan) {
   for (size_t i = 0; i < plan.actions.size(); ++i)
     if (plan.actions[i].steps.empty())
       log().warn("{}: timeline: {} is never due in {} steps", config.timeline[i].action.mark().text(), plan.actions[i].name, plan.steps);
-  const int64_t tokens = config.tokens_per_step();
-  const Progress first = Progress{.total_steps = plan.steps, .total_tokens = plan.steps * tokens}.next(
-      tokens, training_flops(static_cast<double>(plan.stages.front().active), static_cast<double>(tokens)));
+  const Progress first = first_step(config, plan.stages.front().active);
   const int64_t warmup = steps_in(config.schedule.warmup, first);
   const int64_t decay = config.schedule.type == ScheduleType::kWsd ? steps_in(config.schedule.decay, first) : 0;
   if (warmup > plan.steps) log().warn("schedule.warmup takes {} steps, and the run has {}: the rate never reaches optimizer.lr", warmup, plan.steps);

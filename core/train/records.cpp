@@ -119,7 +119,7 @@ class Jsonl final : public RunObserver {
   }
   // A run begins anew where another left no checkpoint, or lost them.
   void put_aside() {
-    const fs::path aside = fs::path(file_).replace_extension(".old.jsonl");
+    const fs::path aside = file_.parent_path() / kOldMetricsFile;
     fs::rename(file_, aside);
     log().info("there is no checkpoint to go on from: the run begins anew, and earlier records go to '{}'", aside.string());
   }
@@ -127,17 +127,17 @@ class Jsonl final : public RunObserver {
     Json record = {{"type", type}, {"step", step}};
     record.update(values);
     stream_ << record.dump() << std::endl;  // flushed: a record is not lost with the process
-    std::error_code ignored;
+    std::error_code error;
     if (stream_) {
-      const uintmax_t size = fs::file_size(file_, ignored);
-      if (!ignored) size_ = size;
+      const uintmax_t size = fs::file_size(file_, error);
+      if (!error) size_ = size;  // else somebody has taken the file away
       return;
     }
     if (!failed_) log().warn("'{}' cannot be written to; is the disk full? Records are being lost", file_.string());
     failed_ = true;
     stream_.close();
     stream_.clear();
-    fs::resize_file(file_, size_, ignored);  // without the part of a record that there was room for
+    fs::resize_file(file_, size_, error);  // without the part of a record that there was room for
     stream_.open(file_, std::ios::app);
   }
 

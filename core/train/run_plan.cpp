@@ -76,9 +76,7 @@ std::vector<int64_t> whole_steps(const UpdateRule& rule, const Progress& first, 
   return steps;
 }
 
-std::vector<WholeGradients> whole_gradients(const RunConfig& config, int64_t active) {
-  const Progress first = Progress{.total_steps = config.total_steps(), .total_tokens = config.total_steps() * config.tokens_per_step()}.next(
-      config.tokens_per_step(), training_flops(static_cast<double>(active), static_cast<double>(config.tokens_per_step())));
+std::vector<WholeGradients> whole_gradients(const RunConfig& config, const Progress& first) {
   std::vector<WholeGradients> all;
   for (const GroupConfig& group : config.optimizer.groups) {
     const auto rule = group.rule.build();
@@ -97,6 +95,12 @@ std::vector<WholeGradients> whole_gradients(const RunConfig& config, int64_t act
 }
 
 }  // namespace
+
+Progress first_step(const RunConfig& config, int64_t active_parameters) {
+  const int64_t tokens = config.tokens_per_step();
+  const Progress before{.total_steps = config.total_steps(), .total_tokens = config.total_steps() * tokens};
+  return before.next(tokens, training_flops(static_cast<double>(active_parameters), static_cast<double>(tokens)));
+}
 
 double passes(const RunConfig& config) {
   const double once_more = static_cast<double>(config.train.micro_batch_size) / static_cast<double>(config.train.global_batch_size);
@@ -119,7 +123,7 @@ RunPlan plan_run(const RunConfig& config) {
   walk_run(config, {.stage = begin_stage, .due = [&](size_t action, int64_t step) { plan.actions[action].steps.push_back(step); }});
   check_groups(params, config.optimizer.groups);
   plan.stages.back().steps = plan.steps + 1 - plan.stages.back().first_step;
-  plan.whole_gradients = whole_gradients(config, plan.stages.front().active);
+  plan.whole_gradients = whole_gradients(config, first_step(config, plan.stages.front().active));
   return plan;
 }
 

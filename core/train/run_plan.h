@@ -52,6 +52,9 @@ struct RunPlan {
   [[nodiscard]] double tokens() const;
 };
 
+// The first step of a run of this many parameters; `shifted`, any other, as long as neither they nor the batch change.
+[[nodiscard]] Progress first_step(const RunConfig& config, int64_t active_parameters);
+
 // Over each token: 1, and what the last micro-batch of a step is of the step where it runs twice.
 [[nodiscard]] double passes(const RunConfig& config);
 

@@ -1,5 +1,6 @@
 #include "core/train/step_memory.h"
 
+#include "core/train/run_plan.h"
 #include "core/train/scattered_weights.h"
 #include "core/train/training_step.h"
 #include "kernels/sparse_low_rank_linear.h"
@@ -58,15 +59,12 @@ StepMemory step_memory(const RunConfig& config, Llama& model, Processes processe
 
 void take_step(const RunConfig& config, Llama& model, Optimizer& optimizer, int64_t micro_batches, int64_t step, const Teachers* teachers) {
   const at::Device device = model.params().front().value.device();
-  const int64_t tokens = config.tokens_per_step();
-  const double flops = training_flops(static_cast<double>(model.num_active()), static_cast<double>(tokens));
-  const Progress before{.step = step - 1, .tokens = (step - 1) * tokens, .total_steps = config.total_steps(),
-                        .total_tokens = config.total_steps() * tokens, .flops = static_cast<double>(step - 1) * flops};
   const auto read = [&](int64_t) {
     return any_tokens(config.train.micro_batch_size, config.data.sequence_length, config.model.vocab_size, device);
   };
   // The rate is 0: what is measured has no meaning as training.
-  (void)training_step(model, optimizer, {.progress = before.next(tokens, flops), .num_micro_batches = micro_batches, .num_targets = tokens,
+  (void)training_step(model, optimizer, {.progress = first_step(config, model.num_active()).shifted(step - 1),
+                                         .num_micro_batches = micro_batches, .num_targets = config.tokens_per_step(),
                                          .loss_chunk = config.train.loss_chunk, .teachers = teachers, .read = read});
 }
 

@@ -58,9 +58,12 @@ void check_replicas(const Llama& model, Communicator& comm) {
 }
 
 bool are_finite(const Llama& model, Communicator& comm) {
-  bool finite = true;
+  std::map<at::DeviceType, std::vector<at::Tensor>> by_device;
   for (const PackedPart& part : model.tensors())
-    if (part.value.is_floating_point() && is_here(part.value)) finite = finite && std::isfinite(kernels::square_norm(part.value.detach()).item<double>());
+    if (part.value.is_floating_point() && is_here(part.value)) by_device[part.value.device().type()].push_back(part.value.detach());
+  const bool finite = std::all_of(by_device.begin(), by_device.end(), [](const auto& there) {
+    return std::isfinite(kernels::square_norm(there.second).template item<double>());
+  });
   const std::vector<std::string> all = comm.gather(finite ? "" : "not finite");
   return std::all_of(all.begin(), all.end(), [](const std::string& one) { return one.empty(); });
 }

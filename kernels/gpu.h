@@ -151,6 +151,7 @@ TERSOR_GPU void add_scaled(const AddScaled& a, Stream stream);
 
 // square_norm.h, of many tensors at once. sums: one for every 65536 numbers of each
 inline constexpr int64_t kSquaresOfABlock = 65536;
+inline constexpr float kSmallestSureSum = 1e-30f;  // a smaller one in fp32 may have lost squares below its range
 struct ManyTensors {
   static constexpr int kMost = 512;
   int count;

@@ -92,7 +92,7 @@ at::Tensor soft_loss(const at::Tensor& logits, const at::Tensor& targets, double
     at::Tensor d = log_pt.exp().sub_(q).mul_(soft.weight * t);
     if (soft.weight < 1) {
       d.add_(log_p.exp(), 1 - soft.weight);
-      d.scatter_add_(1, target, at::full(target.sizes(), soft.weight - 1, d.options()));
+      d.scatter_(1, target, d.gather(1, target).sub_(1 - soft.weight));
     }
     logits.copy_(d.mul_(rows).mul_(scale));
   }

@@ -19,7 +19,6 @@ namespace {
 constexpr int64_t kBlock = 4096;
 constexpr int64_t kRowsAtOnce = 64;      // whose squares are added up in fp32, for norms of columns
 constexpr int64_t kColumnsAtOnce = 512;  // of one thread: their sums stay in the first cache
-constexpr float kSmallestSure = 1e-30f;  // a smaller sum may have lost squares below fp32's range
 
 float to_float(float x) { return x; }
 float to_float(uint16_t bf16) { return std::bit_cast<float>(static_cast<uint32_t>(bf16) << 16); }
@@ -39,10 +38,12 @@ TERSOR_VECTORIZED float square_sum(const T* x, int64_t size) {
   return lane_sum<float>(size, [x](int64_t i) { return to_float(x[i]) * to_float(x[i]); });
 }
 
+bool sure(float sum) { return std::isfinite(sum) && sum > gpu::kSmallestSureSum; }
+
 template <class T>
 double block_sum(const T* x, int64_t size) {
   const float sum = square_sum(x, size);
-  return std::isfinite(sum) && sum > kSmallestSure ? sum : exact_sum(x, size, 1);
+  return sure(sum) ? sum : exact_sum(x, size, 1);
 }
 
 template <class T>
@@ -79,8 +80,7 @@ void column_sums(const float* x, int64_t rows, int64_t width, int64_t first, int
     std::fill_n(sums, columns, 0.0f);
     for (int64_t i = 0; i < count; ++i) add_squares(block + i * width, columns, sums);
     for (int64_t j = 0; j < columns; ++j) {
-      const bool sure = std::isfinite(sums[j]) && sums[j] > kSmallestSure;
-      out[first + j] += sure ? sums[j] : exact_sum(block + j, count, width);
+      out[first + j] += sure(sums[j]) ? sums[j] : exact_sum(block + j, count, width);
     }
   }
 }

@@ -7,8 +7,7 @@ constexpr int kThreads = 512;
 
 // Whether a sum of squares in fp32 has lost none to the ends of its range.
 __device__ __forceinline__ bool sure(float sum) {
-  constexpr float kSmallestSure = 1e-30f;
-  return sum > kSmallestSure && sum < INFINITY;
+  return sum > kSmallestSureSum && sum < INFINITY;
 }
 __device__ __forceinline__ double exact_square(float x) { return static_cast<double>(x) * static_cast<double>(x); }
 

@@ -20,10 +20,10 @@ class Adafactor final : public UpdateRule {
     double epsilon = 1e-30;
     double beta1 = 0;
     void fields(FieldVisitor& v) {
-      v("decay", decay, greater_than(0), "c: the second moment's decay at step t is 1 − t^(−c)");
+      v("decay", decay, positive, "c: the second moment's decay at step t is 1 − t^(−c)");
       v("clip_threshold", clip_threshold, positive, "d, largest root mean square of a step");
       v("epsilon", epsilon, positive, "ε, added to the squared gradient");
-      v("beta1", beta1, less_than(0, 1), "β₁, decay of a first moment; 0 keeps none");
+      v("beta1", beta1, half_open(0, 1), "β₁, decay of a first moment; 0 keeps none");
     }
   };
   explicit Adafactor(const Config& config) : c_(config) {}

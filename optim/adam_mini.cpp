@@ -17,8 +17,8 @@ class AdamMini final : public UpdateRule {
     double epsilon = 1e-8;
     std::optional<int64_t> rows_per_block;
     void fields(FieldVisitor& v) {
-      v("beta1", beta1, less_than(0, 1), "β₁, decay of the first moment");
-      v("beta2", beta2, less_than(0, 1), "β₂, decay of the second moment");
+      v("beta1", beta1, half_open(0, 1), "β₁, decay of the first moment");
+      v("beta2", beta2, half_open(0, 1), "β₂, decay of the second moment");
       v("epsilon", epsilon, at_least(0), "ε, added to the root of the second moment");
       v("rows_per_block", rows_per_block, at_least(1), "rows of a matrix that share a second moment; absent: those of a head in query and key projections, else 1");
     }

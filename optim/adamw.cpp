@@ -32,8 +32,8 @@ class AdamW final : public UpdateRule {
     double epsilon = 1e-8;
     EpsilonAt epsilon_at = EpsilonAt::kCorrected;
     void fields(FieldVisitor& v) {
-      v("beta1", beta1, less_than(0, 1), "β₁, decay of the first moment");
-      v("beta2", beta2, less_than(0, 1), "β₂, decay of the second moment");
+      v("beta1", beta1, half_open(0, 1), "β₁, decay of the first moment");
+      v("beta2", beta2, half_open(0, 1), "β₂, decay of the second moment");
       v("epsilon", epsilon, at_least(0), "ε, added to the root of the second moment");
       v("epsilon_at", epsilon_at, "whether ε is added after the bias correction of the second moment or before it");
     }

@@ -42,6 +42,7 @@ class GaLore final : public UpdateRule, public Compression {
 
   const Compression* compression() const override { return subspace_.config().side == Side::kFull ? nullptr : this; }
   bool applies(const StepInfo& step, const Slots& host) const override { return !subspace_.due(step, host); }
+  bool depends_on_gradients() const override { return subspace_.config().lazy.has_value(); }
 
   at::Tensor compress(const at::Tensor& grad, const Slots& projectors, const StepInfo& step) const override {
     const at::Tensor projected = subspace_.down(grad, projectors);

@@ -12,8 +12,8 @@ class Lion final : public UpdateRule {
     double beta1 = 0.9;
     double beta2 = 0.99;
     void fields(FieldVisitor& v) {
-      v("beta1", beta1, less_than(0, 1), "β₁, share of the momentum in the step");
-      v("beta2", beta2, less_than(0, 1), "β₂, decay of the momentum");
+      v("beta1", beta1, half_open(0, 1), "β₁, share of the momentum in the step");
+      v("beta2", beta2, half_open(0, 1), "β₂, decay of the momentum");
     }
   };
   explicit Lion(const Config& config) : c_(config) {}

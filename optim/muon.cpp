@@ -29,7 +29,7 @@ class Muon final : public UpdateRule {
     int64_t iterations = 5;
     MuonScale scale = MuonScale::kMatchAdamw;
     void fields(FieldVisitor& v) {
-      v("momentum", momentum, less_than(0, 1), "μ");
+      v("momentum", momentum, half_open(0, 1), "μ");
       v("nesterov", nesterov, "look one momentum step ahead");
       v("iterations", iterations, at_least(1), "of Newton and Schulz");
       v("scale", scale, "how the size of a step depends on the shape of the matrix");

@@ -18,11 +18,7 @@ class Optimizer::GradientHook final : public torch::autograd::PostAccumulateGrad
 };
 
 void OptimizerConfig::check(const ConfigNode& node, Diagnostics& out) const {
-  const auto place = [&](std::string_view key) -> const ConfigNode& {
-    const ConfigNode* found = node.find(key);
-    return found != nullptr ? *found : node;
-  };
-  if (groups.empty()) out.add(place("groups"), "needs at least one group; 'match: any' takes every parameter");
+  if (groups.empty()) out.add(node.nearest({"groups"}), "needs at least one group; 'match: any' takes every parameter");
 }
 
 Optimizer::Optimizer(std::vector<Param> params, const OptimizerConfig& config, uint64_t seed, Processes processes)
@@ -181,8 +177,7 @@ void Optimizer::replace_params(std::vector<Param> params, const std::map<std::st
       state_.inherit(param.name, old, named->second);
     else if (same != before.end() && same->value.sizes() == param.value.sizes())
       state_.inherit(param.name, old, {.from = param.name});
-    const Param& own = param;
-    if (frozen_.contains(own.name)) own.value.set_requires_grad(false);
+    if (frozen_.contains(param.name)) param.value.set_requires_grad(false);
   }
   std::erase_if(frozen_, [&](const std::string& name) { return !state_.contains(name); });
   shed_state();

@@ -26,12 +26,6 @@ struct EnumNames<Shard> {
                                      std::pair{Shard::kWeights, std::string_view("weights")}};
 };
 
-[[nodiscard]] inline std::string shard_name(Shard shard) {
-  for (const auto& [value, name] : EnumNames<Shard>::values)
-    if (value == shard) return std::string(name);
-  return "";
-}
-
 // The processes that train together, and what each holds.
 struct Processes {
   Communicator* comm = &alone();

@@ -24,7 +24,7 @@ class Scale final : public UpdateRule {
     ScaleAxis axis = ScaleAxis::kInput;
     double epsilon = 1e-8;
     void fields(FieldVisitor& v) {
-      v("momentum", momentum, less_than(0, 1), "β; 0 keeps no state");
+      v("momentum", momentum, half_open(0, 1), "β; 0 keeps no state");
       v("axis", axis, "what is averaged over: the inputs of each output, or the outputs (the rows of an embedding)");
       v("epsilon", epsilon, positive, "smallest root mean square that is divided by");
     }

@@ -16,8 +16,8 @@ class Sgd final : public UpdateRule {
     double dampening = 0;
     bool nesterov = false;
     void fields(FieldVisitor& v) {
-      v("momentum", momentum, less_than(0, 1), "μ; 0 keeps no state");
-      v("dampening", dampening, less_than(0, 1), "d, taken off the gradient as it enters the momentum");
+      v("momentum", momentum, half_open(0, 1), "μ; 0 keeps no state");
+      v("dampening", dampening, half_open(0, 1), "d, taken off the gradient as it enters the momentum");
       v("nesterov", nesterov, "look one momentum step ahead");
     }
   };

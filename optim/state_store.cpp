@@ -45,15 +45,21 @@ const std::vector<at::Tensor>& StateStore::parts(const Record& record) const {
 
 void StateStore::bring(const std::string& param) {
   if (!transfers_) return;
-  for (Record& record : params_.at(param).records)
-    if (record.away && record.there.empty()) record.there = transfers_->bring(record.resting);
+  State& own = params_.at(param);
+  bool begun = false;
+  for (Record& record : own.records) {
+    if (!record.away || !record.there.empty()) continue;
+    record.there = transfers_->bring(record.resting);
+    begun = true;
+  }
+  if (begun) own.brought = transfers_->mark(std::move(own.brought));
 }
 
 void StateStore::use(const std::string& param) {
   const std::vector<Record>& own = records(param);
   if (std::none_of(own.begin(), own.end(), [](const Record& record) { return record.away; })) return;
   bring(param);
-  transfers_->wait_for_all();
+  transfers_->wait_for(state(param).brought);
 }
 
 void StateStore::put_back(const std::string& param) {

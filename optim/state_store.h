@@ -110,6 +110,7 @@ class StateStore {
   struct State {
     ParamShape shape;
     std::vector<Record> records;
+    Transfers::Mark brought = nullptr;  // when those that are away had come
   };
   [[nodiscard]] const State& state(const std::string& param) const;
   // As it rests, or on the GPU while it is there.

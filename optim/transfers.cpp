@@ -62,10 +62,15 @@ std::vector<at::Tensor> Transfers::bring(const std::vector<at::Tensor>& host) {
   return there;
 }
 
-void Transfers::wait_for_all() {
-  if (!stream_) return;
-  event_->record(*stream_);
-  event_->block(VirtualGuardImpl(device_.type()).getStream(device_));
+Transfers::Mark Transfers::mark(Mark again) {
+  if (!stream_) return nullptr;
+  Mark mark = again ? std::move(again) : std::make_shared<c10::Event>(device_.type());
+  mark->record(*stream_);
+  return mark;
+}
+
+void Transfers::wait_for(const Mark& mark) {
+  if (mark) mark->block(VirtualGuardImpl(device_.type()).getStream(device_));
 }
 
 // The device's tensors are of the own stream, on which what comes next may take their memory, and not before.

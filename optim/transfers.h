@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 #include <c10/core/Event.h>
 
+#include <memory>
 #include <vector>
 
 namespace tersor {
@@ -18,8 +19,11 @@ class Transfers {
   [[nodiscard]] std::vector<at::Tensor> in_host_memory(const std::vector<at::Tensor>& tensors);
   // Begins to bring them to the device, which may read them once it has been told to wait.
   [[nodiscard]] std::vector<at::Tensor> bring(const std::vector<at::Tensor>& host);
-  // What the device is asked to do from here on finds all that was brought before.
-  void wait_for_all();
+  // A point on the way: all that was begun before it. `again`, which nobody waits for any more, may be taken anew.
+  using Mark = std::shared_ptr<c10::Event>;
+  [[nodiscard]] Mark mark(Mark again);
+  // What the device is asked to do from here on finds what was brought before the mark.
+  void wait_for(const Mark& mark);
   // Begins to put them back, once the device has done what it was asked to so far.
   void put_back(std::vector<at::Tensor> from, const std::vector<at::Tensor>& host);
   // Returns when all that was put back is in host memory.

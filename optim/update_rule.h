@@ -50,6 +50,8 @@ class Compression {
 
   // Whether this step can do without the gradient itself. `host` holds the slots of kind kHost.
   [[nodiscard]] virtual bool applies(const StepInfo& step, const Slots& host) const = 0;
+  // Whether that depends on gradients: a plan, which has none, tells then the most steps that need them whole.
+  [[nodiscard]] virtual bool depends_on_gradients() const { return false; }
   // `grad` (shape of the parameter, fp32 or bf16) to what is added up, in fp32. `projectors` holds the slots of kind kProjector.
   [[nodiscard]] virtual at::Tensor compress(const at::Tensor& grad, const Slots& projectors, const StepInfo& step) const = 0;
   // An unbiased estimate, 0-dim fp64, of the squared norm of the gradient (of shape `sizes`) that `compressed`, a sum over several

@@ -25,8 +25,11 @@ std::string read_text(const fs::path& file) {
   return std::move(text).str();
 }
 
-WholeFile::WholeFile(fs::path file)
-    : file_(std::move(file)), temporary_(file_.string() + ".tmp"), stream_(temporary_, std::ios::binary | std::ios::trunc) {}
+WholeFile::WholeFile(fs::path file) : file_(std::move(file)), temporary_(file_.string() + ".tmp") {
+  errno = 0;
+  stream_.open(temporary_, std::ios::binary | std::ios::trunc);
+  check();
+}
 
 WholeFile::~WholeFile() {
   stream_.close();
@@ -34,16 +37,33 @@ WholeFile::~WholeFile() {
   fs::remove(temporary_, ignored);  // nothing after `commit`
 }
 
+void WholeFile::check() const {
+  if (!stream_) throw user_error("'{}' cannot be written: {}", file_.string(), errno != 0 ? std::strerror(errno) : "the system does not say why");
+}
+
+void WholeFile::write(std::string_view bytes) {
+  errno = 0;
+  stream_.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  check();
+}
+
+void WholeFile::rewind() {
+  errno = 0;
+  stream_.seekp(0);
+  check();
+}
+
 void WholeFile::commit() {
+  errno = 0;
   stream_.close();
-  if (!stream_) throw user_error("'{}' cannot be written: {}", file_.string(), std::strerror(errno));
+  check();
   sync_to_disk(temporary_);
   fs::rename(temporary_, file_);
 }
 
 void write_whole(const fs::path& file, std::string_view text) {
   WholeFile whole(file);
-  whole.stream() << text;
+  whole.write(text);
   whole.commit();
 }
 

@@ -20,16 +20,20 @@ namespace tersor {
 // A file that replaces `file` in one step: after a crash there is the old one or the new, never a part. Without `commit` the old stays.
 class WholeFile {
  public:
+  // All throw a UserError that says why something cannot be written.
   explicit WholeFile(std::filesystem::path file);
   ~WholeFile();
   WholeFile(const WholeFile&) = delete;
   WholeFile& operator=(const WholeFile&) = delete;
 
-  [[nodiscard]] std::ofstream& stream() { return stream_; }
-  // UserError where something could not be written.
+  void write(std::string_view bytes);
+  // From here on `write` goes on at the file's beginning, over what is there.
+  void rewind();
   void commit();
 
  private:
+  void check() const;
+
   std::filesystem::path file_;
   std::filesystem::path temporary_;
   std::ofstream stream_;

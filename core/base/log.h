@@ -1,5 +1,5 @@
 // The one logger of the program: spdlog, to standard error, plain "message" lines at info.
-// Only observers and command-line commands print; library code returns or throws.
+// For warnings and what a person should know at once. Standard output belongs to observers and commands; what went wrong is thrown.
 //
 //   log().info("resumed from {}", folder);
 #pragma once

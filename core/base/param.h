@@ -51,8 +51,8 @@ struct Param {
   // What is kept of it in memory and in a checkpoint, under full names.
   [[nodiscard]] std::vector<PackedPart> resting() const {
     if (!packed) return {{name, value.detach()}};
-    std::vector<PackedPart> all;
-    for (PackedPart& part : packed->parts()) all.push_back({name + "." + part.name, std::move(part.value)});
+    std::vector<PackedPart> all = packed->parts();
+    for (PackedPart& part : all) part.name = name + "." + part.name;
     return all;
   }
   [[nodiscard]] int64_t bytes() const {

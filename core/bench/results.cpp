@@ -74,10 +74,8 @@ namespace {
 // What a recorded configuration is today: options that there were not then have their defaults. As it is where it cannot be read any more.
 Json as_of_now(const Json& recorded, const fs::path& home) {
   Diagnostics out;
-  Json whole = recorded;
-  whole["run"]["device"] = "cuda";  // on a CPU some options would be put back; it is not part of what is compared
   try {
-    return identity_of(read_run_config(parse_config(to_yaml(whole), (home / "recorded").string(), out), out), home);
+    return identity_of(read_run_config(parse_config(to_yaml(recorded), (home / "recorded").string(), out), out), home);
   } catch (const UserError&) {
     return recorded;
   }

@@ -57,9 +57,7 @@ void check_names(const SuiteConfig& suite, const ConfigNode& node, Diagnostics& 
     if (!names.insert(suite.methods[i].name).second)
       out.add(node.find("methods")->items[i], fmt::format("a method before it is called '{}' too; give it another `name`", suite.methods[i].name));
   if (names.contains(suite.baseline)) return;
-  const ConfigNode* baseline = node.find("baseline");
-  out.add(baseline != nullptr ? *baseline : node, fmt::format("no method is called '{}'{}", suite.baseline,
-                                                              did_you_mean(suite.baseline, {names.begin(), names.end()})));
+  out.add(node.nearest({"baseline"}), fmt::format("no method is called '{}'{}", suite.baseline, did_you_mean(suite.baseline, {names.begin(), names.end()})));
 }
 
 void add_published(Suite& suite) {
@@ -94,7 +92,7 @@ void sort_override(ConfigEntry entry, SuiteConfig& suite, Diagnostics& out) {
   const bool list = entry.value.kind == ConfigNode::Kind::kSequence;
   if (entry.key == "run.seed") {
     if (!list) entry.value = {.kind = ConfigNode::Kind::kSequence, .items = {entry.value}, .mark = entry.value.mark, .path = entry.key};
-    return detail::OptionType<std::vector<int64_t>>::read(entry.value, suite.seeds, out);
+    return read_option(suite.seeds, entry.value, out);
   }
   (list ? suite.methods.front().grid : suite.methods.front().set).add(std::move(entry));
 }
@@ -107,7 +105,7 @@ void SuiteMethod::check(const ConfigNode& node, Diagnostics& out) const {
 }
 
 void SuiteConfig::check(const ConfigNode& node, Diagnostics& out) const {
-  const auto place = [&](const char* key) { return node.find(key) != nullptr ? *node.find(key) : node; };
+  const auto place = [&](const char* key) -> const ConfigNode& { return node.nearest({key}); };
   if (name.find('/') != std::string::npos || name.starts_with('.')) out.add(place("name"), fmt::format("'{}' cannot be the name of a folder", name));
   if (methods.empty()) out.add(place("methods"), "is empty; name at least one");
   if (seeds.empty()) out.add(place("seeds"), "is empty; one seed is the least");

@@ -1,19 +1,9 @@
 #include "core/bench/suite_console.h"
 
-#include <sys/ioctl.h>
-#include <unistd.h>
-
 #include "core/base/quantity.h"
 
 namespace tersor {
 namespace {
-
-// A reader that has gone away is no reason to stop.
-void put(const std::string& text) {
-  std::fputs(text.c_str(), stdout);
-  std::fflush(stdout);
-  std::clearerr(stdout);
-}
 
 std::string eta(const SuiteProgress& progress) {
   return progress.seconds_left ? "eta " + format_duration(*progress.seconds_left) : "eta not measured yet";
@@ -33,41 +23,28 @@ std::string outcome(const CellRecord& r) {
 
 }  // namespace
 
-SuiteConsole::SuiteConsole() : terminal_(isatty(STDOUT_FILENO) == 1) {}
-
-void SuiteConsole::line(const std::string& text) const { put(fmt::format("{}{}\n", terminal_ ? "\r\x1b[K" : "", text)); }
-
 void SuiteConsole::start(const Suite& suite, const SuiteProgress& progress, int64_t jobs, int64_t memory) {
   std::string text = fmt::format("{}: {} of {} runs are there", suite.folder().string(), progress.done, progress.total);
   if (!suite.config.plan_only)
     text += fmt::format("; {} at a time, of {} thread{} each{}", jobs, suite.config.threads, suite.config.threads == 1 ? "" : "s",
                         memory > 0 ? fmt::format(", in {}", format_bytes(memory)) : "");
-  line(text);
+  terminal_.line(text);
 }
 
 void SuiteConsole::over(const CellRecord& r, const SuiteProgress& progress) {
-  line(fmt::format("[{}/{}] {}: {}{}", progress.done, progress.total, r.cell, outcome(r),
+  terminal_.line(fmt::format("[{}/{}] {}: {}{}", progress.done, progress.total, r.cell, outcome(r),
                    progress.done < progress.total && r.status != "planned" ? " | " + eta(progress) : ""));
 }
 
-bool SuiteConsole::due() const { return terminal_ && std::chrono::steady_clock::now() - drawn_ > std::chrono::milliseconds(500); }
-
 void SuiteConsole::progress(const SuiteProgress& progress) {
-  drawn_ = std::chrono::steady_clock::now();
-  winsize size{};
-  const int width = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
-  constexpr int64_t kCells = 20;
   std::string text = fmt::format("{}/{} | {}", progress.done, progress.total, eta(progress));
-  double parts = static_cast<double>(progress.done);
+  double runs = static_cast<double>(progress.done);  // those that go on with the share that is behind them
   for (const RunningCell& r : progress.running) {
     const int64_t steps = r.cell->config.total_steps();
-    parts += static_cast<double>(r.step) / static_cast<double>(steps);
+    runs += static_cast<double>(r.step) / static_cast<double>(steps);
     text += fmt::format(" | {} {}/{}{}", r.cell->name, r.step, steps, r.loss ? fmt::format(" loss {:.3f}", *r.loss) : "");
   }
-  const auto full = static_cast<int64_t>(parts / static_cast<double>(std::max<int64_t>(1, progress.total)) * kCells);
-  std::string bar;
-  for (int64_t i = 0; i < kCells; ++i) bar += i < full ? "█" : "░";
-  put(fmt::format("\r\x1b[K{} {}", bar, text.substr(0, static_cast<size_t>(std::max<int64_t>(0, width - kCells - 2)))));
+  terminal_.bar(runs / static_cast<double>(std::max<int64_t>(1, progress.total)), text);
 }
 
 }  // namespace tersor

@@ -1,8 +1,7 @@
 // What a suite prints while it runs: a line for each run that is over, and on a terminal a bar below them.
 #pragma once
 
-#include <chrono>
-
+#include "core/base/terminal.h"
 #include "core/bench/forecast.h"
 
 namespace tersor {
@@ -16,18 +15,16 @@ struct SuiteProgress {
 
 class SuiteConsole {
  public:
-  SuiteConsole();
   void start(const Suite& suite, const SuiteProgress& progress, int64_t jobs, int64_t memory);
   void over(const CellRecord& record, const SuiteProgress& progress);
   // Whether there is a bar, and it is time to draw it again.
-  [[nodiscard]] bool due() const;
+  [[nodiscard]] bool due() const { return terminal_.due(std::chrono::milliseconds(500)); }
   void progress(const SuiteProgress& progress);
   // A line that stays.
-  void line(const std::string& text) const;
+  void line(const std::string& text) const { terminal_.line(text); }
 
  private:
-  std::chrono::steady_clock::time_point drawn_;
-  const bool terminal_;
+  Terminal terminal_;
 };
 
 }  // namespace tersor

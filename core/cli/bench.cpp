@@ -8,7 +8,6 @@ namespace tersor {
 namespace {
 
 struct BenchArguments {
-  std::vector<std::string> words;
   bool dry_run = false;
   bool retry = false;
   bool replace = false;
@@ -48,14 +47,14 @@ int run_suite(const Suite& suite, const BenchArguments& arguments, const std::st
   return code;
 }
 
-int bench(const BenchArguments& arguments) {
-  const auto [files, overrides] = sort_words(arguments.words, {"--dry-run", "--retry", "--replace", "--help"}, "configs/bench/smoke.yaml");
+int bench(const CLI::App& command, const BenchArguments& arguments) {
+  const auto [files, overrides] = sort_words(command, "configs/bench/smoke.yaml");
   if (files.size() != 1) throw user_error("bench takes one suite, and {} files are named; a suite `extends` others", files.size());
-  return run_suite(read_suite(files.front(), overrides), arguments, "tersor bench " + quoted(arguments.words));
+  return run_suite(read_suite(files.front(), overrides), arguments, "tersor bench " + quoted(command.remaining()));
 }
 
-int sweep(const SweepArguments& a) {
-  const auto [files, overrides] = sort_words(a.words, {"--name", "--out-dir", "--jobs", "--threads", "--memory", "--dry-run", "--retry", "--replace", "--help"});
+int sweep(const CLI::App& command, const SweepArguments& a) {
+  const auto [files, overrides] = sort_words(command);
   std::vector<std::string> options{fmt::format("jobs={}", a.jobs), fmt::format("threads={}", a.threads)};
   for (const auto& [option, value] : {std::pair{"name", a.name}, {"out_dir", a.out_dir}, {"memory", a.memory}})
     if (!value.empty()) options.push_back(fmt::format("{}={}", option, value));
@@ -76,10 +75,7 @@ void add_bench_command(CLI::App& app, int& exit_code) {
   CLI::App* command = app.add_subcommand("bench", "compare methods: a suite of runs on the same tokens, and the table of what came out");
   add_common_flags(command, *arguments);
   command->footer("tersor bench configs/bench/smoke.yaml seeds=[1,2,3] set.train.steps=500");
-  command->callback([command, arguments, &exit_code] {
-    arguments->words = command->remaining();
-    exit_code = bench(*arguments);
-  });
+  command->callback([command, arguments, &exit_code] { exit_code = bench(*command, *arguments); });
 }
 
 void add_sweep_command(CLI::App& app, int& exit_code) {
@@ -92,10 +88,7 @@ void add_sweep_command(CLI::App& app, int& exit_code) {
   command->add_option("--memory", arguments->memory, "memory that all runs together may take, for instance 24GiB");
   add_common_flags(command, *arguments);
   command->footer("tersor sweep configs/run/quickstart.yaml optimizer.lr=[0.001,0.003] run.seed=[1,2] train.steps=200");
-  command->callback([command, arguments, &exit_code] {
-    arguments->words = command->remaining();
-    exit_code = sweep(*arguments);
-  });
+  command->callback([command, arguments, &exit_code] { exit_code = sweep(*command, *arguments); });
 }
 
 }  // namespace tersor

@@ -5,8 +5,20 @@
 #include <fmt/ranges.h>
 
 namespace tersor {
+namespace {
 
-ConfigWords sort_words(const std::vector<std::string>& words, const std::vector<std::string>& flags, std::string_view example) {
+std::vector<std::string> flags_of(const CLI::App& command) {
+  std::vector<std::string> flags;
+  for (const CLI::Option* option : command.get_options())
+    for (const std::string& name : option->get_lnames()) flags.push_back("--" + name);
+  return flags;
+}
+
+}  // namespace
+
+ConfigWords sort_words(const CLI::App& command, std::string_view example) {
+  const std::vector<std::string> words = command.remaining();
+  const std::vector<std::string> flags = flags_of(command);
   ConfigWords sorted;
   for (size_t i = 0; i < words.size(); ++i) {
     const std::string& word = words[i];

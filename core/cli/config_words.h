@@ -2,6 +2,8 @@
 //   a.yaml b.yaml optimizer.lr=0.003 --optimizer.lr=0.003 --optimizer.lr 0.003
 #pragma once
 
+#include <CLI/CLI.hpp>
+
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -14,9 +16,8 @@ struct ConfigWords {
   std::vector<std::string> overrides;
 };
 
-// `flags` are those of the command, for messages. UserError for what is neither a file nor an override, and without a file.
-[[nodiscard]] ConfigWords sort_words(const std::vector<std::string>& words, const std::vector<std::string>& flags,
-                                     std::string_view example = "configs/run/quickstart.yaml");
+// Those of a command. UserError for what is neither a file nor an override, and without a file.
+[[nodiscard]] ConfigWords sort_words(const CLI::App& command, std::string_view example = "configs/run/quickstart.yaml");
 
 // As a shell reads them back.
 [[nodiscard]] std::string quoted(const std::string& word);

@@ -35,9 +35,11 @@ void create_output(const ConvertArguments& a) {
   if (error) throw user_error("'{}' cannot be created: {}; choose another folder", a.to.string(), error.message());
 }
 
-void copy_tokenizer(const LoadedRun& run, const ConvertArguments& a) {
+std::optional<Tokenizer> copy_tokenizer(const LoadedRun& run, const ConvertArguments& a) {
   const fs::path tokenizer = run.checkpoint / Tokenizer::kFile;
-  if (fs::exists(tokenizer)) write_whole(a.to / Tokenizer::kFile, read_text(tokenizer));
+  if (!fs::exists(tokenizer)) return std::nullopt;
+  write_whole(a.to / Tokenizer::kFile, read_text(tokenizer));
+  return Tokenizer(tokenizer);
 }
 
 // Weights as the run stores them, with a configuration that goes on from them.
@@ -63,13 +65,12 @@ void export_run(const ConvertArguments& a) {
   if (a.keep_factors) return export_factors(run, a);
   check_output(a, {"model.safetensors", "config.json"});
   create_output(a);
-  const std::string dtype = run.config.run.dtype == Dtype::kBf16 ? "bfloat16" : "float32";
   const NamedTensors weights = dense_weights(*run.model);
   int64_t numbers = 0;
   for (const auto& [name, weight] : weights) numbers += weight.numel();
   write_safetensors(a.to / "model.safetensors", weights, {{"format", "pt"}});
-  write_whole(a.to / "config.json", hugging_face_config(run.config.model, dtype).dump(2) + "\n");
-  copy_tokenizer(run, a);
+  const std::optional<Tokenizer> tokenizer = copy_tokenizer(run, a);
+  write_whole(a.to / "config.json", hugging_face_config(run.config.model, run.config.run.scalar_type(), tokenizer ? &*tokenizer : nullptr).dump(2) + "\n");
   fmt::print("{}: step {}, {} parameters\n", a.to.string(), run.step, numbers);
 }
 
@@ -83,7 +84,7 @@ void import_model(const ConvertArguments& a) {
   check_output(a, {"model.yaml", "model.safetensors"});
   // Loading is the check that every tensor is there and fits.
   const ParameterizationConfig dense;
-  const Llama model(config, dense, at::TensorOptions(at::kFloat), 0);
+  Llama model(config, dense, at::TensorOptions(at::kFloat), 0);
   load_weights(a.from, model);
   create_output(a);
   write_safetensors(a.to / "model.safetensors", dense_weights(model), {{"format", "pt"}});

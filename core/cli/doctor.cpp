@@ -56,31 +56,29 @@ std::string product(const DeviceKind& kind, const at::Device& device, at::Scalar
 }
 
 // Three steps of a tiny model, the same numbers everywhere but for rounding.
-std::vector<double> losses(const RunConfig& config, const at::Device& device) {
+at::Tensor losses(const RunConfig& config, const at::Device& device) {
   const auto model = build_model(config, device);
   Optimizer optimizer(model->params(), config.optimizer, 1);
   const Mixture data = training_data(config);
-  std::vector<double> all;
+  std::vector<at::Tensor> all;
   for (int64_t step = 1; step <= 3; ++step) {
     std::vector<int64_t> drawn(data.size());
     const Batch batch = data.read((step - 1) * config.train.micro_batch_size, config.train.micro_batch_size, {1}, drawn);
     const int64_t tokens = batch.targets.numel();
     const auto done = training_step(*model, optimizer, {.progress = {.step = step, .tokens = step * tokens, .tokens_before = (step - 1) * tokens, .total_steps = 3},
                                                         .lr = 0.01, .num_targets = tokens, .read = [&](int64_t) { return batch; }});
-    all.push_back(done->loss.item<double>());
+    all.push_back(done->loss.to(at::kCPU, at::kDouble));
   }
-  return all;
+  return at::stack(all);
 }
 
 bool check_training(const std::string& dtype, const at::Device& device) {
   const RunConfig config = read_run_config({}, {"data.source={type: synthetic}", "data.sequence_length=32", "model={vocab_size: 128, hidden_size: 64, "
                                                 "intermediate_size: 96, num_hidden_layers: 2, num_attention_heads: 4}", "train.global_batch_size=4",
                                                 "train.micro_batch_size=4", "run.dtype=" + dtype});
-  const std::vector<double> here = losses(config, at::kCPU);
-  const std::vector<double> there = losses(config, device);
-  double apart = 0;
-  for (size_t i = 0; i < here.size(); ++i) apart = std::max(apart, std::abs(there[i] - here[i]) / here[i]);
-  const bool alike = apart < (dtype == "fp32" ? 1e-4 : 2e-2);  // NaN is not
+  const at::Tensor here = losses(config, at::kCPU);
+  const double apart = ((losses(config, device) - here).abs() / here).max().item<double>();  // NaN if any is
+  const bool alike = apart < (dtype == "fp32" ? 1e-4 : 2e-2);
   line("training in " + dtype, fmt::format("{} ({:.1e} from the CPU's losses)", alike ? "as on the CPU" : "NOT as on the CPU", apart));
   return alike;
 }

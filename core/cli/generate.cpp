@@ -31,7 +31,7 @@ void generate(const GenerateArguments& a) {
   const Tokenizer tokenizer(run.tokenizer());
   std::vector<int32_t> tokens = tokenizer.encode(a.prompt);
   if (tokens.empty()) tokens.push_back(std::max(0, tokenizer.eos_id()));  // what every document of the training data follows
-  const size_t begin = tokens.size();
+  const std::string given = tokenizer.decode(tokens);
   const RandomStream random = random_stream(a.seed, "generate");
   const auto context = static_cast<size_t>(run.config.data.sequence_length);  // longer ones were never trained
   for (int64_t i = 0; i < a.tokens; ++i) {
@@ -43,7 +43,8 @@ void generate(const GenerateArguments& a) {
     if (next == tokenizer.eos_id()) break;
     tokens.push_back(static_cast<int32_t>(next));
   }
-  fmt::print("{}{}\n", a.prompt, tokenizer.decode(std::span(tokens).subspan(begin)));
+  const std::string text = tokenizer.decode(tokens);
+  fmt::print("{}{}\n", a.prompt, text.substr(std::min(given.size(), text.size())));  // the first piece of a text is decoded without its blank
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "core/base/error.h"
 #include "core/base/version.h"
 #include "core/cli/commands.h"
+#include "core/cli/failure.h"
 #include "core/config/registry.h"
 #include "core/memory/ledger.h"
 #include "core/memory/machine.h"
@@ -50,18 +51,10 @@ int run(int argc, char** argv) {
       return kExitRejected;
     }
     return app.exit(e) == 0 ? kExitDone : kExitRejected;
-  } catch (const UserError& e) {
-    fmt::print(stderr, "{}\n", e.what());
-    return kExitRejected;
-  } catch (const InternalError& e) {
-    fmt::print(stderr, "internal error: {}\n", e.what());
-    return kExitInternal;
-  } catch (const c10::Error& e) {
-    fmt::print(stderr, "error: {}\n", e.what_without_backtrace());
-    return kExitFailed;
   } catch (const std::exception& e) {
-    fmt::print(stderr, "error: {}\n", e.what());
-    return kExitFailed;
+    const Failure failure = failure_of(e);
+    fmt::print(stderr, "{}\n", failure.text);
+    return failure.exit_code;
   }
   return exit_code;
 }

@@ -10,14 +10,13 @@ namespace tersor {
 namespace {
 
 struct PlanArguments {
-  std::vector<std::string> words;
   double flops = 0;
   std::string budget;
   std::filesystem::path output;
   bool growth = false;
   bool json = false;
   bool measure = false;
-  std::vector<int> ranks;
+  std::vector<int> processes;
   double bandwidth = 0;
   double latency = 50e-6;
 };
@@ -26,7 +25,7 @@ std::optional<int64_t> read_budget(const std::string& text) {
   if (text.empty()) return std::nullopt;
   Diagnostics out;
   Bytes budget;
-  detail::OptionType<Bytes>::read({.kind = ConfigNode::Kind::kScalar, .scalar = text, .path = "--budget"}, budget, out);
+  read_option(budget, scalar_node(text, "--budget"), out);
   out.throw_if_any();
   if (budget.value <= 0) throw user_error("--budget: must be an amount of memory such as 24GiB, not '{}'", text);
   return budget.value;
@@ -41,12 +40,12 @@ void print_verdict(const Fit& fit, int64_t peak, int64_t budget, const std::file
   std::fflush(stdout);  // the verdict comes last
   if (peak <= budget) return fmt::print("\nit fits: {} of {}\n", format_bytes(peak), format_bytes(budget));
   fmt::print(stderr, "\nas it is it does not fit: the peak of {} is {} above the budget of {}\n", format_bytes(peak), format_bytes(peak - budget), format_bytes(budget));
-  const std::string words = quoted(fit.words);
+  const std::string overrides = quoted(fit.overrides);
   if (!fit.fits)
     return fmt::print(stderr, "nothing that is known here makes it fit; the nearest miss takes {}, {} too much, with\n  {}\n", format_bytes(fit.peak),
-                      format_bytes(fit.peak - budget), words);
-  fmt::print(stderr, "it fits, in {}, with\n  {}\n", format_bytes(fit.peak), words);
-  for (const Saving& saving : fit.savings) fmt::print(stderr, "  {}: {}\n", quoted(saving.words), price_of(saving));
+                      format_bytes(fit.peak - budget), overrides);
+  fmt::print(stderr, "it fits, in {}, with\n  {}\n", format_bytes(fit.peak), overrides);
+  for (const Saving& saving : fit.savings) fmt::print(stderr, "  {}: {}\n", quoted(saving.overrides), price_of(saving));
   if (output.empty())
     fmt::print(stderr, "--output FILE writes that configuration\n");
   else
@@ -57,9 +56,9 @@ void write_config(RunConfig config, const std::filesystem::path& file, const std
   write_whole(file, "# " + remark + "\n" + to_yaml(fields_to_json(config)));
 }
 
-int plan(const PlanArguments& a) {
+int plan(const CLI::App& command, const PlanArguments& a) {
   const auto budget = read_budget(a.budget);
-  const auto [files, overrides] = sort_words(a.words, {"--flops", "--budget", "--output", "--measure", "--growth", "--json", "--ranks", "--bandwidth", "--latency", "--help"});
+  const auto [files, overrides] = sort_words(command);
   const ReadConfig read = [&files = files, &overrides = overrides](const std::vector<std::string>& more) {
     std::vector<std::string> all = overrides;
     all.insert(all.end(), more.begin(), more.end());
@@ -70,8 +69,8 @@ int plan(const PlanArguments& a) {
   const RunConfig config = read({});
   const RunPlan planned = plan_run(config);
   PlanOutput output{.config = config, .plan = planned, .savings = savings(read), .flops = a.flops, .growth = a.growth};
-  for (const int ranks : a.ranks)
-    for (const auto& [shard, name] : EnumNames<Shard>::values) output.processes.push_back(plan_processes(config, ranks, shard));
+  for (const int count : a.processes)
+    for (const auto& [shard, name] : EnumNames<Shard>::values) output.processes.push_back(plan_processes(config, count, shard));
   output.bandwidth = a.bandwidth;
   output.latency = a.latency;
   if (a.measure) output.measured = step_memory(config, *build_model(config));
@@ -82,9 +81,9 @@ int plan(const PlanArguments& a) {
     const int64_t peak = planned.largest().memory.peak();
     const Fit fit = fit_of(read, peak, *budget);
     if (fit.fits && !a.output.empty())
-      write_config(read(fit.words), a.output, fmt::format("Planned to take {} of {}.", format_bytes(fit.peak), format_bytes(*budget)));
+      write_config(read(fit.overrides), a.output, fmt::format("Planned to take {} of {}.", format_bytes(fit.peak), format_bytes(*budget)));
     if (!a.json) print_verdict(fit, peak, *budget, a.output);
-    json["budget"] = {{"bytes", *budget}, {"fits", peak <= *budget}, {"found", fit.fits}, {"words", fit.words}, {"peak_bytes", fit.peak}};
+    json["budget"] = {{"bytes", *budget}, {"fits", peak <= *budget}, {"found", fit.fits}, {"overrides", fit.overrides}, {"peak_bytes", fit.peak}};
     code = fit.fits ? kExitDone : kExitRejected;
   }
   if (a.json) fmt::print("{}\n", json.dump(2));
@@ -101,10 +100,10 @@ void add_plan_command(CLI::App& app, int& exit_code) {
   command->add_option("--budget", arguments->budget,
                       "memory that there is, for instance 24GiB; where the run does not fit, what makes it fit is looked for; exit code 2 where nothing does");
   command->add_option("--output", arguments->output, "with --budget: writes the configuration that fits");
-  CLI::Option* ranks = command->add_option("--ranks", arguments->ranks, "numbers of processes, for instance 2,8,64: what each holds and sends, sharded or not")
+  CLI::Option* processes = command->add_option("--processes", arguments->processes, "numbers of processes, for instance 2,8,64: what each holds and sends, sharded or not")
       ->delimiter(',')->check(CLI::Range(2, 4096));
-  CLI::Option* bandwidth = command->add_option("--bandwidth", arguments->bandwidth, "with --ranks: bytes a second that one process can send, to tell the time")
-      ->check(above_zero())->needs(ranks);
+  CLI::Option* bandwidth = command->add_option("--bandwidth", arguments->bandwidth, "with --processes: bytes a second that one process can send, to tell the time")
+      ->check(above_zero())->needs(processes);
   command->add_option("--latency", arguments->latency, "with --bandwidth: seconds that a message takes whatever its size")
       ->check(above_zero())->needs(bandwidth)->capture_default_str();
   command->add_flag("--measure", arguments->measure, "takes two real steps, and shows plan and measurement side by side");
@@ -112,10 +111,7 @@ void add_plan_command(CLI::App& app, int& exit_code) {
   command->add_flag("--json", arguments->json, "exact numbers for machines");
   command->allow_extras();
   command->footer("tersor plan configs/model/llama_7b.yaml configs/data/synthetic.yaml configs/method/galore.yaml --flops 50e12");
-  command->callback([command, arguments, &exit_code] {
-    arguments->words = command->remaining();
-    exit_code = plan(*arguments);
-  });
+  command->callback([command, arguments, &exit_code] { exit_code = plan(*command, *arguments); });
 }
 
 }  // namespace tersor

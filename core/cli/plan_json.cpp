@@ -65,13 +65,13 @@ Json plan_json(const PlanOutput& o) {
   for (const PlannedAction& a : o.plan.actions) actions.push_back({{"action", a.name}, {"times", a.steps.size()}, {"steps", a.steps}});
   Json processes = Json::array();
   for (const ProcessesPlan& p : o.processes) {
-    processes.push_back({{"processes", p.processes}, {"shard", shard_name(p.shard)}, {"micro_batches", p.micro_batches}, {"balance", p.balance},
+    processes.push_back({{"processes", p.processes}, {"shard", enum_name(p.shard)}, {"micro_batches", p.micro_batches}, {"balance", p.balance},
                          {"peak_bytes", p.peak}, {"sent_bytes", p.sent}, {"messages", p.rounds}, {"flops", p.flops}});
     if (o.bandwidth > 0) processes.back()["communication_seconds"] = p.communication_seconds(o.bandwidth, o.latency);
   }
   Json savings = Json::array();
   for (const Saving& s : o.savings)
-    savings.push_back({{"words", s.words}, {"peak_bytes", s.peak}, {"more_compute", s.more_compute}, {"rounds", s.rounds}, {"remark", s.remark}});
+    savings.push_back({{"overrides", s.overrides}, {"peak_bytes", s.peak}, {"more_compute", s.more_compute}, {"lossy", s.lossy}, {"remark", s.remark}});
   Json json = {{"steps", o.plan.steps},
                {"tokens", o.plan.tokens()},
                {"passes", o.plan.passes},

@@ -64,7 +64,7 @@ void print_savings(const PlanOutput& o) {
   fmt::print("\nwhat would make it smaller, each by itself\n");
   const int64_t peak = o.plan.largest().memory.peak();
   for (const Saving& saving : o.savings)
-    fmt::print("  {:<40} {:>12}  {}\n", quoted(saving.words), "−" + format_bytes(peak - saving.peak), price_of(saving));
+    fmt::print("  {:<40} {:>12}  {}\n", quoted(saving.overrides), "−" + format_bytes(peak - saving.peak), price_of(saving));
 }
 
 void print_measured(const PlanOutput& o) {
@@ -102,7 +102,7 @@ void print_timeline(const RunPlan& plan) {
     const size_t shown = std::min<size_t>(a.steps.size(), 4);
     std::string steps = fmt::format("{}", fmt::join(a.steps.begin(), a.steps.begin() + static_cast<std::ptrdiff_t>(shown), ", "));
     if (a.steps.size() > shown) steps += fmt::format(", …, {}", a.steps.back());
-    line(a.name, fmt::format("{} times", a.steps.size()), a.steps.empty() ? "never due" : "after step " + steps);
+    line(a.name, fmt::format("{} times", a.steps.size()), a.steps.empty() ? "never due" : "at step " + steps);
   }
 }
 
@@ -150,7 +150,7 @@ void print_processes(const PlanOutput& o) {
       times = fmt::format("{:>10.3g} s", sending);
       if (o.flops > 0) times += fmt::format("{:>10.3g} s", p.flops / o.flops + sending);
     }
-    fmt::print("  {:<18}{:>13}{:>10.2f}{:>12}{:>16}{:>12}{}\n", fmt::format("{}, shard={}", p.processes, shard_name(p.shard)), p.micro_batches, p.balance,
+    fmt::print("  {:<18}{:>13}{:>10.2f}{:>12}{:>16}{:>12}{}\n", fmt::format("{}, shard={}", p.processes, enum_name(p.shard)), p.micro_batches, p.balance,
                format_bytes(p.peak), format_bytes(p.sent), p.rounds, times);
   }
   fmt::print("  peak: of the process with the most; balance: what it owns over the mean; sent: in an ordinary step; a step: nothing at the same time\n");
@@ -162,7 +162,7 @@ std::string price_of(const Saving& saving) {
   std::vector<std::string> parts;
   if (saving.more_compute > 0) parts.push_back(fmt::format("{:.0f} % more compute", 100 * saving.more_compute));
   if (!saving.remark.empty()) parts.push_back(saving.remark);
-  if (!saving.rounds && saving.more_compute == 0 && saving.remark.empty()) parts.emplace_back("for nothing");
+  if (!saving.lossy && saving.more_compute == 0 && saving.remark.empty()) parts.emplace_back("for nothing");
   return fmt::format("{}", fmt::join(parts, "; "));
 }
 
@@ -170,7 +170,7 @@ void print_plan(const PlanOutput& o) {
   const PlannedStage& largest = o.plan.largest();
   const int64_t micro_batches = largest.tokens_per_step / (largest.micro_batch_size * largest.sequence_length);
   fmt::print("{}: {} parameters in {} blocks, {} in products, {}\n", o.config.run.name, format_count(static_cast<double>(largest.parameters)),
-             largest.blocks, format_count(static_cast<double>(largest.active)), o.config.run.dtype == Dtype::kBf16 ? "bf16" : "fp32");
+             largest.blocks, format_count(static_cast<double>(largest.active)), enum_name(o.config.run.dtype));
   fmt::print("{} steps of {} tokens in {} micro-batch{} of {} × {}, {} tokens in all\n", o.plan.steps, largest.tokens_per_step, micro_batches,
              micro_batches == 1 ? "" : "es", largest.micro_batch_size, largest.sequence_length, format_count(o.plan.tokens()));
   print_memory(o.config, o.plan, largest);

@@ -7,16 +7,12 @@
 #include "core/base/log.h"
 #include "core/cli/commands.h"
 #include "core/cli/config_words.h"
+#include "core/cli/failure.h"
 #include "core/train/prepare.h"
 #include "core/train/trainer.h"
 
 namespace tersor {
 namespace {
-
-struct TrainArguments {
-  std::vector<std::string> words;
-  bool dry_run = false;
-};
 
 // The cores of a machine are shared by the processes on it.
 void share_cores(const RunConfig& config, const Place& place) {
@@ -75,11 +71,12 @@ int train_together(const RunConfig& config, const Place& place) {
     log().error("process {} of {} ends: {}{}", place.rank, place.size, e.what(), next());
     end_now(kExitFailed);
   } catch (const std::exception& e) {
-    comm->fail(e.what());
-    log().error("process {} of {}: {}{}", place.rank, place.size, e.what(), next());
+    const Failure failure = failure_of(e);
+    comm->fail(failure.text);
+    log().error("process {} of {}: {}{}", place.rank, place.size, failure.text, next());
     std::fflush(nullptr);
     if (place.rank == 0) std::this_thread::sleep_for(std::chrono::seconds(2));  // the others read why where this process keeps the store
-    end_now(!trainer && dynamic_cast<const UserError*>(&e) != nullptr ? kExitRejected : kExitFailed);
+    end_now(trainer && failure.exit_code == kExitRejected ? kExitFailed : failure.exit_code);  // what was asked for was right
   }
 }
 
@@ -95,32 +92,29 @@ void check_place(const std::vector<std::filesystem::path>& files, const std::vec
                    config.folder().string(), quoted(folder.parent_path().string()), quoted(folder.filename().string()));
 }
 
-int train(const std::string& program, const TrainArguments& arguments) {
-  const auto [files, overrides] = sort_words(arguments.words, {"--dry-run", "--help"});
+int train(const CLI::App& command, bool dry_run) {
+  const auto [files, overrides] = sort_words(command);
   const RunConfig config = read_run_config(files, overrides);
   check_place(files, overrides, config);
-  if (arguments.dry_run) {
+  if (dry_run) {
     validate(config);  // as the trainer does for one process
     RunConfig copy = config;
     fmt::print("{}", to_yaml(fields_to_json(copy)));
     return kExitDone;
   }
   const Place place = find_place();
-  return place.size == 1 ? train_alone(program, config) : train_together(config, place);
+  return place.size == 1 ? train_alone(command.get_parent()->get_name(), config) : train_together(config, place);
 }
 
 }  // namespace
 
 void add_train_command(CLI::App& app, int& exit_code) {
-  auto arguments = std::make_shared<TrainArguments>();
+  auto dry_run = std::make_shared<bool>(false);
   CLI::App* command = app.add_subcommand("train", "train as YAML files say: later files, then section.option=value, win");
-  command->add_flag("--dry-run", arguments->dry_run, "check the configuration, print it with every default, and stop");
+  command->add_flag("--dry-run", *dry_run, "check the configuration, print it with every default, and stop");
   command->allow_extras();
   command->footer("tersor train configs/run/quickstart.yaml optimizer.lr=0.003 run.resume=auto");
-  command->callback([command, arguments, &exit_code] {
-    arguments->words = command->remaining();
-    exit_code = train(command->get_parent()->get_name(), *arguments);
-  });
+  command->callback([command, dry_run, &exit_code] { exit_code = train(*command, *dry_run); });
 }
 
 }  // namespace tersor

@@ -39,12 +39,9 @@ bool reached(const Span& span, const Progress& now) { return has_come_to(covered
 bool passed(const Span& span, const Progress& now) { return has_come_to(covered(span, now).before, position(span, now)); }
 
 std::optional<Span> parse_span(const std::string& text) {
-  ConfigNode node;
-  node.kind = ConfigNode::Kind::kScalar;
-  node.scalar = text;
   Diagnostics errors;
   Span span;
-  detail::OptionType<Span>::read(node, span, errors);
+  read_option(span, scalar_node(text), errors);
   if (!errors.empty() || span.value <= 0) return std::nullopt;
   return span;
 }

@@ -80,7 +80,7 @@ Constraint between(double low, double high) {
   return {fmt::format("between {} and {}", low, high), [=](double x) { return x >= low && x <= high; },
           high + 1, {{"minimum", low}, {"maximum", high}}};
 }
-Constraint less_than(double low, double high) {
+Constraint half_open(double low, double high) {
   return {fmt::format("at least {} and less than {}", low, high),
           [=](double x) { return x >= low && x < high; }, high,
           {{"minimum", low}, {"exclusiveMaximum", high}}};

@@ -45,7 +45,7 @@ struct Constraint {
 [[nodiscard]] Constraint at_least(double low);
 [[nodiscard]] Constraint between(double low, double high);
 [[nodiscard]] Constraint greater_than(double low);
-[[nodiscard]] Constraint less_than(double low, double high);  // low ≤ x < high
+[[nodiscard]] Constraint half_open(double low, double high);  // low ≤ x < high
 extern const Constraint positive;
 
 // Marks an option without a default.
@@ -75,6 +75,12 @@ class FieldVisitor;
 // Specialise for an enum E: static constexpr std::array<std::pair<E, std::string_view>, N> values.
 template <class E>
 struct EnumNames;
+template <class E>
+[[nodiscard]] constexpr std::string_view enum_name(E value) {
+  for (const auto& [candidate, name] : EnumNames<E>::values)
+    if (candidate == value) return name;
+  return "";
+}
 
 template <class T>
 concept HasFields = requires(T& config, FieldVisitor& v) { config.fields(v); };
@@ -120,6 +126,9 @@ class FieldVisitor {
 template <HasFields T>
 void read_fields(T& config, const ConfigNode& node, Diagnostics& diagnostics,
                  std::string_view owner = {});
+// The same for a single value of any of the types above.
+template <class T>
+void read_option(T& value, const ConfigNode& node, Diagnostics& diagnostics);
 template <HasFields T>
 [[nodiscard]] Json fields_to_json(T& config);
 template <HasFields T>

@@ -81,7 +81,7 @@ class FileLoader {
   std::vector<Path> open_;
 };
 
-// Moves every path below `node` under `prefix`, so that messages name the whole path.
+// Says of `node` and all below it where they are from here on, so that messages name the whole path.
 void set_paths(ConfigNode& node, const std::string& path) {
   node.path = path;
   for (size_t i = 0; i < node.items.size(); ++i)

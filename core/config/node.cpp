@@ -122,6 +122,16 @@ ConfigNode* ConfigNode::find(std::string_view key) {
   return const_cast<ConfigNode*>(std::as_const(*this).find(key));
 }
 
+const ConfigNode& ConfigNode::nearest(std::initializer_list<std::string_view> keys) const {
+  const ConfigNode* place = this;
+  for (const std::string_view key : keys) {
+    const ConfigNode* next = place->find(key);
+    if (next == nullptr) break;
+    place = next;
+  }
+  return *place;
+}
+
 std::string_view ConfigNode::kind_name() const {
   switch (kind) {
     case Kind::kNull: return "nothing";
@@ -132,13 +142,20 @@ std::string_view ConfigNode::kind_name() const {
   return "";
 }
 
+ConfigNode scalar_node(std::string text, std::string path) {
+  ConfigNode node;
+  node.kind = ConfigNode::Kind::kScalar;
+  node.scalar = std::move(text);
+  node.path = std::move(path);
+  return node;
+}
+
 void Diagnostics::add(const Mark& mark, std::string_view path, std::string message) {
   const std::string where = path.empty() ? "" : fmt::format("{}: ", path);
   lines_.push_back({mark, fmt::format("{}: {}{}", mark.text(), where, message)});
 }
 
-void Diagnostics::throw_if_any() const {
-  if (lines_.empty()) return;
+std::string Diagnostics::text() const {
   const auto file_of = [](const Line& line) { return line.mark.file ? *line.mark.file : std::string(); };
   std::map<std::string, size_t> files;  // in the order in which they are first named
   for (const Line& line : lines_) files.emplace(file_of(line), files.size());
@@ -148,7 +165,11 @@ void Diagnostics::throw_if_any() const {
   });
   std::string all;
   for (const Line& line : sorted) all += (all.empty() ? "" : "\n") + line.text;
-  throw UserError(all);
+  return all;
+}
+
+void Diagnostics::throw_if_any() const {
+  if (!empty()) throw UserError(text());
 }
 
 ConfigNode parse_config(const std::string& text, const std::string& name,

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <filesystem>
+#include <initializer_list>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -42,6 +43,8 @@ struct ConfigNode {
 
   [[nodiscard]] const ConfigNode* find(std::string_view key) const;  // nullptr when absent
   [[nodiscard]] ConfigNode* find(std::string_view key);
+  // The value of a nested key, or of the last above it that was written: where a message about that key points.
+  [[nodiscard]] const ConfigNode& nearest(std::initializer_list<std::string_view> keys) const;
   [[nodiscard]] std::string_view kind_name() const;  // for messages: "a list"
 };
 
@@ -58,7 +61,9 @@ class Diagnostics {
   void add(const ConfigNode& node, std::string message) { add(node.mark, node.path, std::move(message)); }
   [[nodiscard]] size_t size() const { return lines_.size(); }
   [[nodiscard]] bool empty() const { return lines_.empty(); }
-  // Throws a UserError with every message, one a line, when there is any.
+  // Every message, one a line, in the order of the files.
+  [[nodiscard]] std::string text() const;
+  // Throws a UserError with that when there is any.
   void throw_if_any() const;
 
  private:
@@ -78,6 +83,9 @@ class Diagnostics {
 // The same for text in memory, for tests and for embedded configurations.
 [[nodiscard]] ConfigNode parse_config(const std::string& text, const std::string& name,
                                       Diagnostics& diagnostics);
+
+// A value that was written elsewhere than in a configuration; messages begin with `path`.
+[[nodiscard]] ConfigNode scalar_node(std::string text, std::string path = {});
 
 // "; did you mean 'rank'?" for the nearest of `known`, or nothing when none is near.
 [[nodiscard]] std::string did_you_mean(std::string_view word, const std::vector<std::string>& known);

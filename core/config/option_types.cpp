@@ -140,7 +140,7 @@ void OptionType<Bytes>::read(const ConfigNode& node, Bytes& value, Diagnostics& 
       {"TB", 1e12}, {"KiB", 0x1.0p+10}, {"MiB", 0x1.0p+20}, {"GiB", 0x1.0p+30}, {"TiB", 0x1.0p+40}};
   const auto q = parse_quantity(node.scalar);
   for (const auto& [unit, factor] : kUnits) {
-    if (!q || q->unit != unit || q->number < 0) continue;
+    if (!q || q->unit != unit || !(q->number >= 0 && q->number * factor < 0x1p63)) continue;
     value.value = static_cast<int64_t>(q->number * factor);
     return;
   }

@@ -48,11 +48,7 @@ struct OptionType<E> {
   static void read(const ConfigNode& node, E& value, Diagnostics& out) {
     read_enum(node, names(), out, [&](size_t i) { value = EnumNames<E>::values[i].first; });
   }
-  static Json to_json(const E& value) {
-    for (const auto& [candidate, name] : EnumNames<E>::values)
-      if (candidate == value) return std::string(name);
-    return nullptr;
-  }
+  static Json to_json(const E& value) { return std::string(enum_name(value)); }
   static Json schema() { return {{"enum", names()}}; }
   static std::string type_name() { return fmt::format("{}", fmt::join(names(), " | ")); }
 };
@@ -193,6 +189,11 @@ void read_fields(T& config, const ConfigNode& node, Diagnostics& diagnostics, st
   detail::read_map([&](FieldVisitor& v) { config.fields(v); }, node, diagnostics, owner);
   if constexpr (requires { config.check(node, diagnostics); })
     if (diagnostics.size() == before) config.check(node, diagnostics);
+}
+
+template <class T>
+void read_option(T& value, const ConfigNode& node, Diagnostics& diagnostics) {
+  detail::OptionType<T>::read(node, value, diagnostics);
 }
 
 template <HasFields T>

@@ -70,8 +70,7 @@ class Registry final : public AnyRegistry {
   using AnyRegistry::AnyRegistry;
 
   // T has a Config with `fields` and a constructor T(Config, Args...), or a static make(Config, Args...) that returns another method in
-  // its place. Of two methods with one name neither is silently
-  // preferred: see registration_errors.
+  // its place. Of two methods with one name neither is silently preferred: see registration_errors.
   template <class T>
   bool add(const std::string& name, const std::string& source) {
     const bool fresh = entries_.emplace(name, Entry{source, [] { return std::make_unique<MethodOf<T>>(); }}).second;

@@ -130,7 +130,7 @@ void emit(const std::string& text, const std::function<void(std::string_view)>& 
 void read_plain(LineReader& lines, const std::function<void(std::string_view)>& each) {
   std::string document;
   while (const auto line = lines.next()) {
-    if (*line == kSeparator) {
+    if (std::string_view(*line).substr(0, line->ends_with('\r') ? line->size() - 1 : line->size()) == kSeparator) {
       emit(document, each);
       document.clear();
     } else {

@@ -34,7 +34,6 @@ class Mixture {
 
   [[nodiscard]] size_t size() const { return parts_.size(); }
   [[nodiscard]] const std::string& name(size_t part) const { return parts_[part].name; }
-  [[nodiscard]] const TokenSource& source(size_t part) const { return *parts_[part].source; }
   // The SentencePiece model that made the tokens, where it is known.
   [[nodiscard]] std::filesystem::path tokenizer() const;
 

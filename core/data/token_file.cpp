@@ -67,16 +67,16 @@ void TokenFileWriter::write_header() {
   header[0] = wide_ ? kMagic32 : kMagic16;
   header[1] = wide_ ? kVersion32 : kVersion16;
   header[2] = static_cast<int32_t>(size_);
-  file_.stream().seekp(0);
-  file_.stream().write(reinterpret_cast<const char*>(header.data()), kHeaderBytes);
+  file_.rewind();
+  file_.write({reinterpret_cast<const char*>(header.data()), static_cast<size_t>(kHeaderBytes)});
 }
 
 void TokenFileWriter::append(std::span<const int32_t> tokens) {
   if (wide_) {
-    file_.stream().write(reinterpret_cast<const char*>(tokens.data()), static_cast<std::streamsize>(tokens.size_bytes()));
+    file_.write({reinterpret_cast<const char*>(tokens.data()), tokens.size_bytes()});
   } else {
     const std::vector<uint16_t> narrow(tokens.begin(), tokens.end());
-    file_.stream().write(reinterpret_cast<const char*>(narrow.data()), static_cast<std::streamsize>(narrow.size() * 2));
+    file_.write({reinterpret_cast<const char*>(narrow.data()), narrow.size() * sizeof(uint16_t)});
   }
   size_ += static_cast<int64_t>(tokens.size());
   TERSOR_CHECK(size_ <= std::numeric_limits<int32_t>::max(), "a shard holds at most 2^31 - 1 tokens");

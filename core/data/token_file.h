@@ -18,7 +18,6 @@ class TokenFile {
   [[nodiscard]] int64_t size() const { return size_; }
   // Copies tokens [first, first + out.size()).
   void read(int64_t first, std::span<int64_t> out) const;
-  [[nodiscard]] const std::filesystem::path& path() const { return file_.path(); }
 
  private:
   MappedFile file_;

@@ -26,6 +26,8 @@ class Tokenizer {
   [[nodiscard]] std::vector<int32_t> encode(std::string_view text) const;
   [[nodiscard]] std::string decode(std::span<const int32_t> tokens) const;
   [[nodiscard]] int64_t vocab_size() const;
+  // −1 where the model has none.
+  [[nodiscard]] int32_t bos_id() const;
   [[nodiscard]] int32_t eos_id() const;
   [[nodiscard]] const std::string& hash() const { return hash_; }  // SHA-256 of the model file
 

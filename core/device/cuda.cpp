@@ -9,6 +9,7 @@
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
 
+#include <cctype>
 #include <cstdlib>
 
 #include "core/base/error.h"
@@ -23,6 +24,16 @@ namespace allocator = c10::cuda::CUDACachingAllocator;
 
 void check(cudaError_t error, const char* what) {
   if (error != cudaSuccess) throw user_error("run.device: {}: {}", what, cudaGetErrorString(error));
+}
+
+// Whether a GPU of this name is of this model: "NVIDIA A100-SXM4-80GB" is an "A100", and "NVIDIA RTX A1000" is not.
+bool is_model(std::string_view gpu, std::string_view model) {
+  const auto ends = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) == 0; };
+  for (size_t at = gpu.find(model); at != std::string_view::npos; at = gpu.find(model, at + 1)) {
+    const size_t end = at + model.size();
+    if ((at == 0 || ends(gpu[at - 1])) && (end == gpu.size() || ends(gpu[end]))) return true;
+  }
+  return false;
 }
 
 // The largest that all tensors of this GPU took together since the last reset. The total comes from the caching allocator, the segments
@@ -85,10 +96,14 @@ class Cuda final : public DeviceKind {
   bool there() const override { return count() > 0; }
   at::Device open(int local_rank) const override {
     const c10::DeviceIndex index = index_of(local_rank);
+    if (c_.deterministic) setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", 0);  // before cuBLAS begins
     static const bool once = (choose_allocator_settings(), at::globalContext().lazyInitDevice(at::kCUDA), count_memory(), true);
     (void)once;
     c10::cuda::set_device(index);
     at::globalContext().setAllowTF32CuBLAS(c_.tf32);
+    at::globalContext().setAllowBF16ReductionCuBLAS(false);  // sums of bf16 are in fp32, those of parts of a product too
+    at::globalContext().setDeterministicAlgorithms(c_.deterministic, false);
+    at::globalContext().setDeterministicFillUninitializedMemory(false);  // nothing here reads memory before it is written
     if (c_.nvtx) name_ranges();
     return {at::kCUDA, index};
   }
@@ -117,13 +132,13 @@ class Cuda final : public DeviceKind {
   double peak_flops(int local_rank, at::ScalarType type) const override {
     if (type != at::kBFloat16) return 0;
     // Dense bf16 with sums in fp32, of NVIDIA's data sheets; of names that begin alike the longer one first.
-    constexpr std::pair<const char*, double> kPeaks[]{{"B300", 2.25e15}, {"B200", 2.25e15}, {"GH200", 9.89e14}, {"H200", 9.89e14}, {"H100 PCIe", 7.56e14},
-                                {"H100 NVL", 8.35e14}, {"H100", 9.89e14}, {"A100", 3.12e14}, {"L40S", 3.62e14}, {"L40", 1.81e14}, {"L4", 1.21e14},
-                                {"A40", 1.50e14}, {"A10G", 7.0e13}, {"A10", 1.25e14}, {"RTX 5090", 2.095e14}, {"RTX 4090", 1.652e14},
-                                {"RTX 4080", 9.75e13}, {"RTX 3090", 7.1e13}};
+    constexpr std::pair<std::string_view, double> kPeaks[]{
+        {"GB300", 2.5e15}, {"B300", 2.25e15}, {"GB200", 2.5e15}, {"B200", 2.25e15}, {"GH200", 9.89e14}, {"H200 NVL", 8.35e14}, {"H200", 9.89e14},
+        {"H100 PCIe", 7.56e14}, {"H100 NVL", 8.35e14}, {"H100", 9.89e14}, {"A100", 3.12e14}, {"L40S", 3.62e14}, {"L40", 1.81e14}, {"L4", 1.21e14},
+        {"A40", 1.50e14}, {"A10G", 7.0e13}, {"A10", 1.25e14}, {"RTX 5090", 2.095e14}, {"RTX 4090", 1.652e14}, {"RTX 4080", 9.75e13}, {"RTX 3090", 7.1e13}};
     const std::string gpu = name(local_rank);
-    for (const auto& [part, flops] : kPeaks)
-      if (gpu.find(part) != std::string::npos) return flops;
+    for (const auto& [model, flops] : kPeaks)
+      if (is_model(gpu, model)) return flops;
     return 0;
   }
   void synchronize(const at::Device& device) const override {
@@ -136,6 +151,9 @@ class Cuda final : public DeviceKind {
   ConnectDevices connector() const override {
     return [](const c10::intrusive_ptr<c10d::Store>& store, int rank, int size, std::chrono::milliseconds timeout) -> c10::intrusive_ptr<c10d::Backend> {
       constexpr std::chrono::seconds kToTell(30);
+      if (c10d::getNcclVersionNumber() != NCCL_VERSION_CODE)  // options lie in memory otherwise
+        throw user_error("LibTorch came with NCCL {}, and this program was built with the header of {}.{}.{}: put the header of that NCCL in its place, and build again",
+                         c10d::getNcclVersion(), NCCL_MAJOR, NCCL_MINOR, NCCL_PATCH);
       const auto options = c10d::ProcessGroupNCCL::Options::create();
       options->timeout = timeout + kToTell;  // when LibTorch ends the program; before that `settle` tells who is lost
       return c10::make_intrusive<c10d::ProcessGroupNCCL>(c10::make_intrusive<c10d::PrefixStore>("nccl", store), rank, size, options);

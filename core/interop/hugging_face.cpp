@@ -91,7 +91,8 @@ ModelConfig read_hugging_face_config(const fs::path& folder) {
   return config;
 }
 
-Json hugging_face_config(const ModelConfig& c, std::string_view dtype) {
+Json hugging_face_config(const ModelConfig& c, at::ScalarType type, const Tokenizer* tokenizer) {
+  const auto id = [](int32_t token) { return token < 0 ? Json(nullptr) : Json(token); };
   return {{"architectures", Json::array({"LlamaForCausalLM"})},
           {"model_type", "llama"},
           {"vocab_size", c.vocab_size},
@@ -109,9 +110,9 @@ Json hugging_face_config(const ModelConfig& c, std::string_view dtype) {
           {"attention_bias", c.attention_bias},
           {"mlp_bias", c.mlp_bias},
           {"initializer_range", c.initializer_range},
-          {"bos_token_id", 1},
-          {"eos_token_id", 2},
-          {"torch_dtype", dtype}};
+          {"bos_token_id", id(tokenizer != nullptr ? tokenizer->bos_id() : -1)},
+          {"eos_token_id", id(tokenizer != nullptr ? tokenizer->eos_id() : -1)},
+          {"torch_dtype", type == at::kBFloat16 ? "bfloat16" : "float32"}};
 }
 
 namespace {
@@ -189,8 +190,6 @@ std::set<std::string> names_of_linears(const Llama& model) {
   return names;
 }
 
-constexpr std::string_view kBlocks = "model.layers.";  // what is outside of them rests everywhere
-
 // Makes tensors whole, and lets each process keep its own in the end. They are asked for again then: loading a weight may have made
 // others of them, of the file's sizes.
 class Held {
@@ -211,14 +210,15 @@ class Held {
 
 }  // namespace
 
-void load_weights(const fs::path& folder, const Llama& model) {
+void load_weights(const fs::path& folder, Llama& model) {
   const at::NoGradGuard no_grad;
   const MemoryScope scope(Segment::kWeights);
   WeightLoader loader(folder);
   const std::set<std::string> of_linears = names_of_linears(model);
   for (const Param& param : model.params()) {
     if (of_linears.contains(param.name)) continue;
-    const Held held(param.name.starts_with(kBlocks) ? model.keeper() : nullptr, [&] { return param.resting(); });
+    const bool in_a_block = param.name.starts_with(Llama::kBlocks);  // what is in none rests everywhere
+    const Held held(in_a_block ? model.keeper() : nullptr, [&] { return param.resting(); });
     loader.load(param);
   }
   for (const auto& linear : model.linears()) {

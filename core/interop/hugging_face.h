@@ -3,6 +3,7 @@
 #pragma once
 
 #include "core/config/fields.h"
+#include "core/data/tokenizer.h"
 #include "core/interop/safetensors.h"
 #include "core/model/llama.h"
 
@@ -10,14 +11,15 @@ namespace tersor {
 
 // config.json of a LlamaForCausalLM. UserError for other architectures and for what this model does not do (RoPE scaling).
 [[nodiscard]] ModelConfig read_hugging_face_config(const std::filesystem::path& folder);
-[[nodiscard]] Json hugging_face_config(const ModelConfig& config, std::string_view dtype);
+// `tokenizer` knows the tokens that begin and end a text; null: not known, and said to be none.
+[[nodiscard]] Json hugging_face_config(const ModelConfig& config, at::ScalarType type, const Tokenizer* tokenizer);
 
 // Fills the weights of a model from the folder's model.safetensors, or from the shards that
 // model.safetensors.index.json names. A weight that the model stores in another way may come dense, and is then stored as
 // near to that as it can be. All that is missing, unexpected or misshapen is reported at once.
-void load_weights(const std::filesystem::path& folder, const Llama& model);
+void load_weights(const std::filesystem::path& folder, Llama& model);
 
-// Dense weights, in the order of the network: every parameterization materialized.
+// Dense weights, in the order of their names: every parameterization materialized.
 [[nodiscard]] NamedTensors dense_weights(const Llama& model);
 
 }  // namespace tersor

@@ -46,8 +46,9 @@ std::string write_safetensors(const std::filesystem::path& file, const NamedTens
   WholeFile whole(file);
   Sha256 sum;
   const auto put = [&](const void* data, size_t size) {
-    whole.stream().write(static_cast<const char*>(data), static_cast<std::streamsize>(size));
-    sum.add({static_cast<const char*>(data), size});
+    const std::string_view bytes(static_cast<const char*>(data), size);
+    whole.write(bytes);
+    sum.add(bytes);
   };
   put(&length, sizeof(length));
   put(header.data(), header.size());

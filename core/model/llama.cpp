@@ -109,7 +109,7 @@ Llama::Llama(const Structure& structure, const at::TensorOptions& options, uint6
 std::shared_ptr<Block> Llama::make_block(int64_t index) const {
   const BuildContext context{.options = options_, .init_std = config().initializer_range, .seed = seed_,
                              .parameterizations = structure_.parameterizations};
-  return std::make_shared<Block>(context, fmt::format("model.layers.{}", index), config());
+  return std::make_shared<Block>(context, fmt::format("{}{}", kBlocks, index), config());
 }
 
 std::vector<std::string> Llama::reparameterize(const ParameterizationConfig& config,

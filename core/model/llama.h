@@ -61,15 +61,16 @@ struct BlockSource {
 
 class Llama final : public torch::nn::Module {
  public:
+  static constexpr std::string_view kBlocks = "model.layers.";  // then a block's index and a dot begin the names of its tensors
+
   // A keeper sheds the weights of each block as soon as it is built.
   Llama(const Structure& structure, const at::TensorOptions& options, uint64_t seed, WeightKeeper* keeper = nullptr);
   Llama(const ModelConfig& config, const ParameterizationConfig& parameterization, const at::TensorOptions& options,
         uint64_t seed)
       : Llama(Structure{config, {parameterization}}, options, seed) {}
 
-  // Tokens may lie in host memory; they are brought to where the weights are.
-
-  // tokens (B, L) int64 → (B, L, hidden), after the final norm. A sequence may be at most max_position_embeddings long.
+  // tokens (B, L) int64 → (B, L, hidden), after the final norm. A sequence may be at most max_position_embeddings long. Here and below
+  // tokens may lie in host memory: they are brought to where the weights are.
   [[nodiscard]] at::Tensor hidden(const at::Tensor& tokens);
   // scale · Σ cross-entropy over targets (B, L) that are not −100, or with soft targets of B·L rows; see kernels/linear_cross_entropy.h.
   [[nodiscard]] at::Tensor loss(const at::Tensor& inputs, const at::Tensor& targets, double scale, int64_t chunk,

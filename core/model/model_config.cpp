@@ -3,10 +3,7 @@
 namespace tersor {
 
 void ModelConfig::check(const ConfigNode& node, Diagnostics& out) const {
-  const auto complain = [&](std::string_view key, const std::string& message) {
-    const ConfigNode* place = node.find(key);
-    out.add(place != nullptr ? *place : node, message);
-  };
+  const auto complain = [&](std::string_view key, const std::string& message) { out.add(node.nearest({key}), message); };
   if (!head_dim && hidden_size % num_attention_heads != 0)
     complain("num_attention_heads", fmt::format("hidden_size {} is not a multiple of {} heads; change one or set head_dim",
                                                 hidden_size, num_attention_heads));

@@ -1,4 +1,4 @@
-// The tables of kernels/rotary.h: cosine and sine of position · θ_j, θ_j = base^(−2j/d), computed in fp32 and cast.
+// The tables of kernels/rotary.h: cosine and sine of position · θ_j, θ_j = base^(−2j/d), computed in fp32, or fp64 where that is asked for, and cast.
 #pragma once
 
 #include <ATen/ATen.h>

@@ -8,13 +8,16 @@ Factors truncated_factors(const at::Tensor& w, int64_t r) {
   return {u.narrow(1, 0, r) * root, root.unsqueeze(1) * vh.narrow(0, 0, r)};
 }
 
-std::optional<Factors> balanced(const at::Tensor& b, const at::Tensor& a) {
+bool balance(const at::Tensor& b, const at::Tensor& a) {
+  const at::NoGradGuard no_grad;
   const auto [qb, rb] = at::linalg_qr(b.to(at::kDouble));
   const auto [qa, ra] = at::linalg_qr(a.to(at::kDouble).t());
   const auto [u, s, vh] = at::linalg_svd(rb.mm(ra.t()), false);
-  if (s[0].item<double>() == 0) return std::nullopt;
+  if (s[0].item<double>() == 0) return false;
   const at::Tensor root = s.sqrt();
-  return Factors{qb.mm(u * root), (root.unsqueeze(1) * vh).mm(qa.t())};
+  b.copy_(qb.mm(u * root));
+  a.copy_((root.unsqueeze(1) * vh).mm(qa.t()));
+  return true;
 }
 
 }  // namespace tersor

@@ -3,8 +3,6 @@
 
 #include <ATen/ATen.h>
 
-#include <optional>
-
 namespace tersor {
 
 struct Factors {
@@ -15,8 +13,8 @@ struct Factors {
 // at most the short side.
 [[nodiscard]] Factors truncated_factors(const at::Tensor& w, int64_t r);
 
-// Balanced factors of the same product, in double. Nothing where the product is zero. By thin QR of both, B = Q_B R_B and
-// Aᵀ = Q_A R_A, and an SVD of R_B R_Aᵀ (r, r): O((out + in)·r²), and W is never formed.
-[[nodiscard]] std::optional<Factors> balanced(const at::Tensor& b, const at::Tensor& a);
+// Makes the factors balanced ones of the same product. False, with nothing changed, where the product is zero. In double, by thin
+// QR of both, B = Q_B R_B and Aᵀ = Q_A R_A, and an SVD of R_B R_Aᵀ (r, r): O((out + in)·r²), and W is never formed.
+bool balance(const at::Tensor& b, const at::Tensor& a);
 
 }  // namespace tersor

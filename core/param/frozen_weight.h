@@ -34,6 +34,7 @@ class FrozenWeight {
   [[nodiscard]] at::Tensor read() const;                      // in exact_type; may be what rests
   // Rounds to nearest without a stream, else stochastically where it rests in less than fp32.
   void write(const at::Tensor& w, const std::optional<RandomStream>& random = std::nullopt);
+  [[nodiscard]] int64_t numel() const { return packed_ ? c10::multiply_integers(packed_->shape) : dense_.numel(); }
   // For `kept`: "….base", or "….base.codes" and so on.
   [[nodiscard]] std::vector<PackedPart> parts(const std::string& name) const;
 

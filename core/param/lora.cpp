@@ -51,7 +51,7 @@ class LoRA final : public Parameterization, public Mergeable, public Refactoriza
     return {{name_ + ".A", a_, Role::kFactor, std::nullopt}, {name_ + ".B", b_, Role::kFactor, std::nullopt}};
   }
   std::vector<PackedPart> kept() const override { return base_.parts(name_ + ".base"); }
-  int64_t num_active() override { return b_.size(0) * a_.size(1) + a_.numel() + b_.numel(); }
+  int64_t num_active() override { return base_.numel() + Parameterization::num_active(); }
 
   void merge(const RandomStream& random) override {
     base_.write(whole(), random.child(0));
@@ -59,13 +59,7 @@ class LoRA final : public Parameterization, public Mergeable, public Refactoriza
     b_.detach().zero_();
   }
 
-  bool refactorize() override {
-    const std::optional<Factors> factors = balanced(b_.detach(), a_.detach());
-    if (!factors) return false;
-    a_.detach().copy_(factors->a);
-    b_.detach().copy_(factors->b);
-    return true;
-  }
+  bool refactorize() override { return balance(b_, a_); }
 
  private:
   // W + s·BA, in at least fp32.

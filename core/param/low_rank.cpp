@@ -64,7 +64,9 @@ class LowRank final : public Parameterization, public Refactorizable {
       return;
     }
     refuse_unless_linear("it can take over no dense weight; begin with a fresh model, or use activation: none");
-    take(truncated_factors(w / scale_, b.size(1)));
+    const Factors nearest = truncated_factors(w / scale_, b.size(1));
+    b.copy_(nearest.b);
+    a_.detach().copy_(nearest.a);
   }
 
   std::vector<Param> params() override {
@@ -74,18 +76,12 @@ class LowRank final : public Parameterization, public Refactorizable {
 
   bool refactorize() override {
     refuse_unless_linear("refactorize would change what it computes; leave it out of the targets");
-    const std::optional<Factors> factors = balanced(b_.detach(), a_.detach());
-    if (factors) take(*factors);
-    return factors.has_value();
+    return balance(b_, a_);
   }
 
  private:
   void refuse_unless_linear(std::string_view why) const {
     if (!linear()) throw user_error("'{}' is low_rank with activation: silu: {}", name_, why);
-  }
-  void take(const Factors& factors) {
-    a_.detach().copy_(factors.a);
-    b_.detach().copy_(factors.b);
   }
 
   std::string name_;

@@ -132,7 +132,7 @@ class Masked final : public Parameterization, public Prunable {
     MaskStructure structure = MaskStructure::kUnstructured;
     int64_t block = 64;
     void fields(FieldVisitor& v) {
-      v("sparsity", sparsity, less_than(0, 1), "share of the entries that are not there");
+      v("sparsity", sparsity, half_open(0, 1), "share of the entries that are not there");
       v("structure", structure, "what can be missing: single entries, blocks, or two of every four neighbours");
       v("block", block, at_least(1), "side of a block; with powers of two from 64 on products skip what is missing");
     }
@@ -186,12 +186,7 @@ class Masked final : public Parameterization, public Prunable {
 
   at::Tensor magnitudes() const override {
     refuse_to_prune();
-    const at::Tensor size = values_.detach().abs().to(at::kFloat);
-    if (c_.structure == MaskStructure::kUnstructured) return size;
-    const auto [blocks, of_entry] = at::_unique(block_of(positions()), true, true);
-    const at::Tensor squares = at::zeros({blocks.numel()}, size.options()).index_add_(0, of_entry, size.square());
-    const at::Tensor entries = at::zeros({blocks.numel()}, size.options()).index_add_(0, of_entry, at::ones_like(size));
-    return (squares / entries).sqrt();
+    return c_.structure == MaskStructure::kUnstructured ? values_.detach().abs().to(at::kFloat) : magnitudes_of_blocks();
   }
   at::Tensor prune(const at::Tensor& kept) override {
     refuse_to_prune();
@@ -242,6 +237,20 @@ class Masked final : public Parameterization, public Prunable {
 
   [[nodiscard]] int64_t share_of(int64_t all) const {
     return std::max<int64_t>(1, static_cast<int64_t>((1 - c_.sparsity) * static_cast<double>(all) + 1e-9));
+  }
+  // Of each block that is there, in the order of their numbers, the root mean square. Each sum is in a fixed order, on a GPU too: all
+  // processes must rank blocks alike.
+  [[nodiscard]] at::Tensor magnitudes_of_blocks() const {
+    const BlockPattern shape{.out = out_, .in = in_, .block = c_.block};
+    const int64_t down = shape.blocks_down();
+    const int64_t across = shape.blocks_across();
+    const at::Tensor w = at::constant_pad_nd(materialize().to(at::kFloat), {0, across * c_.block - in_, 0, down * c_.block - out_});
+    const at::Tensor squares = w.square().view({down, c_.block, across, c_.block}).sum(at::IntArrayRef{1, 3});
+    const auto sides = [&](int64_t count, int64_t length) {
+      return (length - at::arange(count, squares.options()) * static_cast<double>(c_.block)).clamp_max(static_cast<double>(c_.block));
+    };
+    const at::Tensor entries = sides(down, out_).unsqueeze(1) * sides(across, in_);
+    return (squares / entries).sqrt_().flatten().index_select(0, std::get<0>(at::_unique(block_of(positions()))));
   }
   // How many random_positions gives, without drawing them.
   [[nodiscard]] int64_t expected_nnz() const {

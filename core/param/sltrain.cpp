@@ -82,13 +82,7 @@ class SlTrain final : public Parameterization, public Refactorizable {
     values_.detach().copy_(values);
   }
 
-  bool refactorize() override {
-    const std::optional<Factors> factors = balanced(b_.detach(), a_.detach());
-    if (!factors) return false;
-    b_.detach().copy_(factors->b);
-    a_.detach().copy_(factors->a);
-    return true;
-  }
+  bool refactorize() override { return balance(b_, a_); }
 
   std::vector<Param> params() override {
     return {{name_ + ".A", a_, Role::kFactor}, {name_ + ".B", b_, Role::kFactor}, {name_ + ".values", values_, Role::kSparse}};

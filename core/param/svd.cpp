@@ -51,7 +51,7 @@ class SVFit final : public Parameterization {
     parts.push_back({name_ + ".V", v_});
     return parts;
   }
-  int64_t num_active() override { return u_.size(0) * v_.size(0) + u_.numel() + v_.numel() + sigma_.numel(); }
+  int64_t num_active() override { return base_.numel() + u_.numel() + v_.numel() + Parameterization::num_active(); }
 
  private:
   // Of the weight as it rests.

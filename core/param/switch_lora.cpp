@@ -152,7 +152,7 @@ class SwitchLoRA final : public Parameterization, public VectorSwitching {
     rows_.show_mask();
     columns_.show_mask();
   }
-  int64_t num_active() override { return b_.size(0) * a_.size(1) + a_.numel() + b_.numel(); }
+  int64_t num_active() override { return base_.numel() + Parameterization::num_active(); }
 
   std::vector<ForgottenSlices> switch_vectors(double expected, int64_t freeze, const RandomStream& random) override {
     const at::NoGradGuard no_grad;

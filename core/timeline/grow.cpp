@@ -28,14 +28,12 @@ struct EnumNames<GrownMoments> {
 
 namespace {
 
-constexpr std::string_view kBlocks = "model.layers.";
-
 // The name that a parameter's source has in the model before: "model.layers.7.x" ← "model.layers.1.x"; others keep theirs.
 std::string source_name(const std::string& name, const std::vector<BlockSource>& sources) {
-  if (!name.starts_with(kBlocks)) return name;
+  if (!name.starts_with(Llama::kBlocks)) return name;
   size_t digits = 0;
-  const auto block = static_cast<size_t>(std::stoll(name.substr(kBlocks.size()), &digits));
-  return fmt::format("{}{}{}", kBlocks, sources.at(block).block, name.substr(kBlocks.size() + digits));
+  const auto block = static_cast<size_t>(std::stoll(name.substr(Llama::kBlocks.size()), &digits));
+  return fmt::format("{}{}{}", Llama::kBlocks, sources.at(block).block, name.substr(Llama::kBlocks.size() + digits));
 }
 
 class Grow final : public Action {

@@ -82,7 +82,7 @@ class Prune final : public Action {
     PruneScope scope = PruneScope::kGlobal;
     void fields(FieldVisitor& v) {
       v("targets", targets, "patterns of the names of weights");
-      v("sparsity", sparsity, less_than(0, 1), "share of the entries that is gone after the last pruning");
+      v("sparsity", sparsity, half_open(0, 1), "share of the entries that is gone after the last pruning");
       v("scope", scope, "whether all weights are ranked together or each on its own");
     }
   };

@@ -37,6 +37,7 @@ class ResetMoments final : public Action {
   explicit ResetMoments(const Config& config) : c_(config) {}
 
   [[nodiscard]] bool touches_weights() const override { return false; }
+  [[nodiscard]] bool changes_passes() const override { return false; }
   std::string run(RunContext& context) override {
     const Reset what{.keep = c_.mode == ResetMode::kZero     ? Reset::Keep::kNothing
                              : c_.mode == ResetMode::kRandom ? Reset::Keep::kRandom

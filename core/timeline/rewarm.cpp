@@ -18,6 +18,7 @@ class Rewarm final : public Action {
   explicit Rewarm(const Config& config) : c_(config) {}
 
   [[nodiscard]] bool touches_weights() const override { return false; }
+  [[nodiscard]] bool changes_passes() const override { return false; }
   std::string run(RunContext& context) override {
     LiveSettings& now = context.settings;
     now.rewarmed_at = context.progress.step;

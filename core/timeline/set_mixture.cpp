@@ -19,6 +19,7 @@ class SetMixture final : public Action {
   explicit SetMixture(const Config& config) : weights_(config.weights) {}
 
   [[nodiscard]] bool touches_weights() const override { return false; }
+  [[nodiscard]] bool changes_passes() const override { return false; }
   std::string run(RunContext& context) override {
     context.settings.mixture = weights_;
     return fmt::format("sources are drawn from as {:g}", fmt::join(weights_, " : "));

@@ -33,6 +33,7 @@ class SwitchVectors final : public Action {
   explicit SwitchVectors(const Config& config) : c_(config) {}
 
   [[nodiscard]] Phase phase() const override { return Phase::kBeforeUpdate; }
+  [[nodiscard]] bool changes_passes() const override { return false; }  // numbers alone change
 
   std::string run(RunContext& context) override {
     const at::NoGradGuard no_grad;

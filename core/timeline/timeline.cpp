@@ -41,21 +41,24 @@ Timeline::Timeline(const std::vector<TimelineEntry>& entries) {
 }
 
 bool Timeline::due(Phase phase, const Progress& progress) const {
-  return std::any_of(scheduled_.begin(), scheduled_.end(),
-                     [&](const Scheduled& entry) { return entry.action->phase() == phase && entry.when.due(progress); });
+  return std::any_of(scheduled_.begin(), scheduled_.end(), [&](const Scheduled& entry) { return entry.due(phase, progress); });
 }
 
 bool Timeline::touches_weights(Phase phase, const Progress& progress) const {
-  return std::any_of(scheduled_.begin(), scheduled_.end(), [&](const Scheduled& entry) {
-    return entry.action->phase() == phase && entry.action->touches_weights() && entry.when.due(progress);
-  });
+  return std::any_of(scheduled_.begin(), scheduled_.end(),
+                     [&](const Scheduled& entry) { return entry.due(phase, progress) && entry.action->touches_weights(); });
+}
+
+bool Timeline::changes_passes(Phase phase, const Progress& progress) const {
+  return std::any_of(scheduled_.begin(), scheduled_.end(),
+                     [&](const Scheduled& entry) { return entry.due(phase, progress) && entry.action->changes_passes(); });
 }
 
 std::vector<ActionReport> Timeline::run(Phase phase, RunContext context) {
   const MemoryScope scope(Segment::kWeights);
   std::vector<ActionReport> reports;
   for (Scheduled& entry : scheduled_) {
-    if (entry.action->phase() != phase || !entry.when.due(context.progress)) continue;
+    if (!entry.due(phase, context.progress)) continue;
     context.when = &entry.when;
     context.name = entry.name;
     std::string detail = entry.action->run(context);

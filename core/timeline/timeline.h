@@ -96,6 +96,8 @@ class Action {
 
   // Whether it reads or changes weights, rather than state, settings or what learns.
   [[nodiscard]] virtual bool touches_weights() const { return true; }
+  // Whether passes that a GPU has recorded before are wrong after it: other tensors, or other parameters that learn.
+  [[nodiscard]] virtual bool changes_passes() const { return true; }
   // Before a run all actions are gone through in the order they will be due in, on a model without numbers (core/train/walk.h).
   // UserError where this one would find nothing to act on.
   virtual void check(const Targets&) const {}
@@ -126,8 +128,9 @@ class Timeline {
  public:
   explicit Timeline(const std::vector<TimelineEntry>& entries);
   [[nodiscard]] bool due(Phase phase, const Progress& progress) const;
-  // Whether something is due that touches weights.
+  // Whether something is due that touches weights, or changes the passes.
   [[nodiscard]] bool touches_weights(Phase phase, const Progress& progress) const;
+  [[nodiscard]] bool changes_passes(Phase phase, const Progress& progress) const;
   // Runs what is due in this phase.
   std::vector<ActionReport> run(Phase phase, RunContext context);
 
@@ -136,6 +139,7 @@ class Timeline {
     std::string name;
     Cadence when;
     std::unique_ptr<Action> action;
+    [[nodiscard]] bool due(Phase phase, const Progress& progress) const { return action->phase() == phase && when.due(progress); }
   };
   std::vector<Scheduled> scheduled_;
 };

@@ -36,13 +36,14 @@ class TruncateRank final : public Action {
       const at::Tensor w = linear->weight().materialize().to(at::kDouble);
       const bool tall = w.size(0) > w.size(1);
       const at::Tensor wide = tall ? w.t() : w;
-      const auto [squares, vectors] = at::linalg_eigh(wide.mm(wide.t()));  // rising
-      const at::Tensor sigma = squares.clamp_min(0).sqrt();
-      const at::Tensor below = at::cumsum(squares.clamp_min(0), 0);       // energy of this direction and all lesser ones
+      const auto [values, vectors] = at::linalg_eigh(wide.mm(wide.t()));  // rising
+      const at::Tensor squares = values.cpu().clamp_min(0);               // a GPU adds them up in any order
+      const at::Tensor sigma = squares.sqrt();
+      const at::Tensor below = at::cumsum(squares, 0);                    // energy of this direction and all lesser ones
       const at::Tensor stays = below > (1 - c_.energy) * below[-1] * (1 + 1e-12);
       const at::Tensor shrunk = (sigma - context.lr * c_.nuclear).clamp_min(0) * stays;
       const at::Tensor factor = at::where(sigma > 0, shrunk / sigma, at::zeros({}, sigma.options()));
-      const at::Tensor result = (vectors * factor).mm(vectors.t().mm(wide));
+      const at::Tensor result = (vectors * factor.to(w.device())).mm(vectors.t().mm(wide));
       linear->weight().assign(tall ? result.t() : result);
       left += shrunk.count_nonzero().item<int64_t>();
       full += sigma.numel();

@@ -116,9 +116,11 @@ void write_rest(const CheckpointContent& content, CheckpointWriter& writer) {
                         {"frozen", content.optimizer.frozen()},
                         {"config", content.config}};
   writer.text("trainer.json", trainer.dump(2) + "\n");
-  const std::string dtype = content.model.params().front().value.scalar_type() == at::kBFloat16 ? "bfloat16" : "float32";
-  writer.text("config.json", hugging_face_config(content.model.config(), dtype).dump(2) + "\n");
-  if (!content.tokenizer.empty()) writer.text(Tokenizer::kFile, read_text(content.tokenizer));
+  const at::ScalarType type = content.model.params().front().value.scalar_type();
+  std::optional<Tokenizer> tokenizer;
+  if (!content.tokenizer.empty()) tokenizer.emplace(content.tokenizer);
+  writer.text("config.json", hugging_face_config(content.model.config(), type, tokenizer ? &*tokenizer : nullptr).dump(2) + "\n");
+  if (tokenizer) writer.text(Tokenizer::kFile, read_text(content.tokenizer));
 }
 
 // All files, the last of which makes the checkpoint whole.
@@ -191,7 +193,7 @@ fs::path newest_of(const fs::path& place) {
   return *latest;
 }
 
-void check_checkpoint(const fs::path& checkpoint) {
+void check_checkpoint(const fs::path& checkpoint, Summed which) {
   const std::string remedy = fmt::format("remove '{}' to go on from the checkpoint before it", checkpoint.string());
   try {
     const Json manifest = Json::parse(read_text(checkpoint / "manifest.json"));
@@ -200,7 +202,8 @@ void check_checkpoint(const fs::path& checkpoint) {
     for (const auto& [name, entry] : manifest.at("files").items()) {
       const fs::path file = checkpoint / name;
       if (!fs::exists(file)) throw user_error("'{}' is missing; {}", file.string(), remedy);
-      if (fs::file_size(file) != entry.at("bytes").get<uintmax_t>() || sha256_of_file(file) != entry.at("sha256").get<std::string>())
+      const bool summed = which == Summed::kAll || (which == Summed::kWeights && !is_state_file(name));
+      if (fs::file_size(file) != entry.at("bytes").get<uintmax_t>() || (summed && sha256_of_file(file) != entry.at("sha256").get<std::string>()))
         throw user_error("'{}' is damaged: it is not what was saved; {}", file.string(), remedy);
     }
   } catch (const nlohmann::json::exception&) {
@@ -208,9 +211,9 @@ void check_checkpoint(const fs::path& checkpoint) {
   }
 }
 
-TrainerState open_checkpoint(const fs::path& checkpoint) {
+TrainerState open_checkpoint(const fs::path& checkpoint, Summed which) {
   if (!is_checkpoint(checkpoint)) throw user_error("'{}' is neither the folder of a run nor a whole checkpoint", checkpoint.string());
-  check_checkpoint(checkpoint);
+  check_checkpoint(checkpoint, which);
   const Json trainer = Json::parse(read_text(checkpoint / "trainer.json"));
   TrainerState state{.position = {.step = trainer.at("step"), .samples = trainer.at("samples"), .tokens = trainer.at("tokens"), .flops = trainer.at("flops"),
                                   .drawn = trainer.at("drawn")},
@@ -219,11 +222,7 @@ TrainerState open_checkpoint(const fs::path& checkpoint) {
   const std::string name = (checkpoint / "trainer.json").string();
   Diagnostics gone;  // a plugin that has moved matters only where one of its methods is asked for
   load_plugins(parse_config(to_yaml(state.config), name, diagnostics), gone);
-  try {
-    gone.throw_if_any();
-  } catch (const UserError& e) {
-    log().warn("{}", e.what());
-  }
+  if (!gone.empty()) log().warn("{}", gone.text());
   read_fields(state.position.settings, parse_config(to_yaml(trainer.at("settings")), name, diagnostics), diagnostics);
   read_fields(state.structure, parse_config(to_yaml(trainer.at("structure")), name, diagnostics), diagnostics);
   diagnostics.throw_if_any();

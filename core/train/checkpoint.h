@@ -57,8 +57,11 @@ class CheckpointStore {
   int64_t keep_;
 };
 
-// Compares all files of a checkpoint with its manifest. UserError, naming the file, where one is not what was saved.
-void check_checkpoint(const std::filesystem::path& checkpoint);
+// Which files are compared with the checksums in manifest.json; of all others the sizes are.
+enum class Summed { kNone, kWeights, kAll };
+
+// UserError, naming the file, where one is not what was saved.
+void check_checkpoint(const std::filesystem::path& checkpoint, Summed which);
 
 // Whether this is a checkpoint that is whole.
 [[nodiscard]] bool is_checkpoint(const std::filesystem::path& folder);
@@ -73,7 +76,7 @@ struct TrainerState {
   std::vector<std::string> frozen;
 };
 
-// Reads trainer.json after checking that every file is there, of its size and with its checksum.
-[[nodiscard]] TrainerState open_checkpoint(const std::filesystem::path& checkpoint);
+// Reads trainer.json after `check_checkpoint`.
+[[nodiscard]] TrainerState open_checkpoint(const std::filesystem::path& checkpoint, Summed which);
 
 }  // namespace tersor

@@ -1,10 +1,5 @@
-#include <fmt/color.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
-
-#include <chrono>
-
 #include "core/base/quantity.h"
+#include "core/base/terminal.h"
 #include "core/train/observer.h"
 
 namespace tersor {
@@ -21,7 +16,7 @@ class Console final : public RunObserver {
   void on_start(const RunInfo& info) override {
     const RunConfig& c = info.config;
     line(fmt::format("{}: {} parameters, {} steps of {} tokens, {}", c.folder().string(), format_count(static_cast<double>(info.num_parameters)),
-                     c.total_steps(), format_count(static_cast<double>(c.tokens_per_step())), info.resolved["run"]["dtype"].get<std::string>()));
+                     c.total_steps(), format_count(static_cast<double>(c.tokens_per_step())), enum_name(c.run.dtype)));
     line(fmt::format("weights {} | optimizer state {}", human_bytes(info.weight_bytes), human_bytes(info.optimizer_bytes)));
     if (info.first_step > 0) line(fmt::format("resumed after step {}", info.first_step));
   }
@@ -33,10 +28,8 @@ class Console final : public RunObserver {
                     s.progress.total_steps, s.loss, format_duration(s.eta_seconds), format_count(s.tokens_per_second), s.lr, s.grad_norm,
                     human_bytes(s.peak_bytes));
     if (s.log) line(text);
-    const auto now = std::chrono::steady_clock::now();
-    if (!terminal_ || (!s.log && now - drawn_ < std::chrono::milliseconds(100))) return;
-    drawn_ = now;
-    bar(s.progress, text);
+    if (s.log || terminal_.due(std::chrono::milliseconds(100)))
+      terminal_.bar(static_cast<double>(s.progress.step) / static_cast<double>(s.progress.total_steps), text);
   }
 
   void on_action(const Progress& now, const ActionReport& a) override {
@@ -54,31 +47,9 @@ class Console final : public RunObserver {
   }
 
  private:
-  // A line that stays; the bar, if there is one, is drawn again below it.
-  void line(const std::string& text) {
-    put(fmt::format("{}{}\n", terminal_ ? "\r\x1b[K" : "", text));
-  }
+  void line(const std::string& text) const { terminal_.line(text); }
 
-  // A reader that has gone away, as `tee` at Ctrl-C, is no reason to stop.
-  static void put(const std::string& text) {
-    std::fputs(text.c_str(), stdout);
-    std::fflush(stdout);
-    std::clearerr(stdout);
-  }
-
-  void bar(const Progress& now, const std::string& text) const {
-    winsize size{};
-    const int width = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
-    constexpr int kCells = 20;
-    const auto full = static_cast<int>(kCells * now.step / std::max<int64_t>(1, now.total_steps));
-    std::string drawn;
-    for (int i = 0; i < kCells; ++i) drawn += i < full ? "█" : "░";
-    const auto room = static_cast<size_t>(std::max(0, width - kCells - 2));
-    put(fmt::format("\r\x1b[K{} {}", drawn, text.substr(0, room)));
-  }
-
-  std::chrono::steady_clock::time_point drawn_;
-  const bool terminal_ = isatty(STDOUT_FILENO) == 1;
+  Terminal terminal_;
 };
 
 }  // namespace

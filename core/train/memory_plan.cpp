@@ -46,7 +46,7 @@ std::vector<StateBytes> state_of(const RunConfig& config, const Llama& shapes) {
   const std::vector<Param> params = shapes.params();
   const std::vector<GroupMethods> methods = build_methods(config.optimizer.groups);
   const std::vector<size_t> assigned = assign_groups(params, config.optimizer.groups, methods);
-  const Optimizer optimizer(params, config.optimizer, 0);
+  const Optimizer optimizer(params, config.optimizer_on_device(), 0);
   std::vector<StateBytes> rows;
   for (size_t i = 0; i < params.size(); ++i) {
     const std::string& rule = config.optimizer.groups[assigned[i]].rule.type();

@@ -1,4 +1,4 @@
-// What a run tells about itself. Observers are the only things that print or write logs; the trainer calls them in order.
+// What a run tells about itself: what it prints and the records that it writes come from observers, which the trainer calls in order.
 #pragma once
 
 #include "core/memory/ledger.h"
@@ -13,7 +13,6 @@ struct RunInfo {
   int64_t first_step = 0;  // steps done before: 0, or where a resumed run goes on
   int64_t weight_bytes = 0;
   int64_t optimizer_bytes = 0;
-  int64_t processes = 1;
   std::string device = "CPU";
 };
 

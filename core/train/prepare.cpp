@@ -11,10 +11,6 @@
 namespace tersor {
 namespace {
 
-at::ScalarType scalar_type(const RunConfig& config) {
-  return config.run.dtype == Dtype::kBf16 ? at::kBFloat16 : at::kFloat;
-}
-
 void check_targets(const RunConfig& config) {
   const Llama shapes = shapes_of(config);
   const auto linears = shapes.linears();
@@ -69,7 +65,7 @@ Mixture training_data(const RunConfig& config) { return {config.data.shares(), s
 Llama shapes_of(const RunConfig& config) { return shapes_of(config, first_structure(config)); }
 
 Llama shapes_of(const RunConfig& config, const Structure& structure) {
-  return {structure, at::TensorOptions(scalar_type(config)).device(at::kMeta), 0};
+  return {structure, at::TensorOptions(config.run.scalar_type()).device(at::kMeta), 0};
 }
 
 void validate(const RunConfig& config, const Communicator& comm) {
@@ -83,7 +79,7 @@ void validate(const RunConfig& config, const Communicator& comm) {
 
 std::shared_ptr<Llama> build_model(const RunConfig& config, const Structure& structure, const at::Device& device, WeightKeeper* keeper) {
   auto model =
-      std::make_shared<Llama>(structure, at::TensorOptions(scalar_type(config)).device(device), static_cast<uint64_t>(config.run.seed), keeper);
+      std::make_shared<Llama>(structure, at::TensorOptions(config.run.scalar_type()).device(device), static_cast<uint64_t>(config.run.seed), keeper);
   model->set_recompute(config.train.recompute);
   return model;
 }
@@ -92,7 +88,7 @@ std::shared_ptr<Llama> build_model(const RunConfig& config, const at::Device& de
   auto model = build_model(config, first_structure(config), device, keeper);
   if (config.run.init_from.empty()) return model;
   const std::filesystem::path start = newest_of(config.run.init_from);
-  if (is_checkpoint(start)) check_checkpoint(start);
+  if (is_checkpoint(start)) check_checkpoint(start, Summed::kWeights);
   load_weights(start, *model);
   return model;
 }

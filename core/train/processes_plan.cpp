@@ -11,7 +11,7 @@ namespace {
 // Numbers that each process updates.
 std::vector<int64_t> loads_of(const RunConfig& config, const Llama& shapes, int processes, Shard shard) {
   const auto comm = on_paper(0, processes);
-  return Optimizer(shapes.params(), config.optimizer, 0, {.comm = comm.get(), .shard = shard}).loads();
+  return Optimizer(shapes.params(), config.optimizer_on_device(), 0, {.comm = comm.get(), .shard = shard}).loads();
 }
 
 struct Sent {
@@ -26,7 +26,7 @@ Sent sent_in_a_step(RunConfig config, int rank, int processes, Shard shard, int6
   Llama shapes = shapes_of(config);
   const Processes processes_of_step{.comm = comm.get(), .shard = shard};
   const auto scattered = scatter(shapes, processes_of_step);
-  Optimizer optimizer(shapes.params(), config.optimizer, static_cast<uint64_t>(config.run.seed), processes_of_step);
+  Optimizer optimizer(shapes.params(), config.optimizer_on_device(), static_cast<uint64_t>(config.run.seed), processes_of_step);
   take_step(config, shapes, optimizer, micro_batches * processes, 1);
   optimizer.catch_up_on_paper();
   const Sent before{comm->bytes_sent(), comm->rounds()};

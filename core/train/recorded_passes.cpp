@@ -30,6 +30,7 @@ at::Tensor RecordedPasses::run(Optimizer& optimizer, const Batch& batch, double 
   batch_.inputs.copy_(batch.inputs);
   batch_.targets.copy_(batch.targets);
   if (results_.empty()) {
+    optimizer.comm().settle();  // to record the host waits for the device, which would wait for a lost process without end
     results_ = recorder_->record([&] {
       optimizer.hold_gradients();
       const at::Tensor loss = passes(batch_);

@@ -28,6 +28,7 @@ Json step_values(const StepReport& s) {
           {"mem/peak_bytes", s.peak_bytes},
           {"elapsed_seconds", s.elapsed_seconds},
           {"eta_seconds", s.eta_seconds}};
+  if (s.mfu > 0) values["mfu"] = s.mfu;
   if (s.update_ms) values["time/method_ms"] = *s.update_ms;
   if (s.comm_bytes > 0) {
     values["comm/bytes"] = s.comm_bytes;
@@ -79,7 +80,7 @@ class Jsonl final : public RunObserver {
            {"total_steps", c.total_steps()},
            {"tokens_per_step", c.tokens_per_step()},
            {"device", info.device},
-           {"dtype", info.resolved["run"]["dtype"]}});
+           {"dtype", enum_name(c.run.dtype)}});
     write("memory", info.first_step, memory_values(info));
   }
   void on_step(const StepReport& s) override {
@@ -89,7 +90,6 @@ class Jsonl final : public RunObserver {
     values.update(step_values(s));
     if (s.norm_is_estimate) values["grad_norm_is_estimate"] = true;
     if (s.skipped) values["skipped"] = true;
-    if (s.mfu > 0) values["mfu"] = s.mfu;
     write("step", s.progress.step, values);
   }
   void on_action(const Progress& now, const ActionReport& a) override {

@@ -6,20 +6,6 @@
 #include "core/config/plugin.h"
 
 namespace tersor {
-namespace {
-
-// The node of a nested key, or the nearest one above it that was written.
-const ConfigNode& nearest(const ConfigNode& node, std::initializer_list<std::string_view> keys) {
-  const ConfigNode* place = &node;
-  for (const std::string_view key : keys) {
-    const ConfigNode* next = place->find(key);
-    if (next == nullptr) break;
-    place = next;
-  }
-  return *place;
-}
-
-}  // namespace
 
 void DataSection::check(const ConfigNode& node, Diagnostics& out) const {
   if (source.has_value() == !sources.empty()) return out.add(node, "needs `source`, or `sources` for several, and not both");
@@ -28,9 +14,9 @@ void DataSection::check(const ConfigNode& node, Diagnostics& out) const {
   for (const SourceShare& share : sources) {
     sum += share.weight;
     if (share.name.empty() || share.name.find('/') != std::string::npos || !names.insert(share.name).second)
-      out.add(nearest(node, {"sources"}), fmt::format("'{}' cannot be the name of a source: names differ, and have no '/'", share.name));
+      out.add(node.nearest({"sources"}), fmt::format("'{}' cannot be the name of a source: names differ, and have no '/'", share.name));
   }
-  if (sum <= 0) out.add(nearest(node, {"sources"}), "one of the weights must be more than 0");
+  if (sum <= 0) out.add(node.nearest({"sources"}), "one of the weights must be more than 0");
 }
 
 std::vector<SourceShare> DataSection::shares() const {
@@ -39,25 +25,32 @@ std::vector<SourceShare> DataSection::shares() const {
 
 void TrainSection::check(const ConfigNode& node, Diagnostics& out) const {
   if (global_batch_size % micro_batch_size != 0)
-    out.add(nearest(node, {"micro_batch_size"}),
+    out.add(node.nearest({"micro_batch_size"}),
             fmt::format("must divide global_batch_size: {} is not a multiple of {}", global_batch_size, micro_batch_size));
   constexpr double kMost = 1e15;
   if (steps.unit == Span::Unit::kSteps && (steps.value < 1 || steps.value != std::floor(steps.value)))
-    out.add(nearest(node, {"steps"}), fmt::format("must be a whole number of steps, not {}", steps.value));
-  if (steps.value > kMost) out.add(nearest(node, {"steps"}), fmt::format("{} is more than any run can count", steps.value));
-  if (steps.unit != Span::Unit::kSteps && steps.unit != Span::Unit::kTokens) out.add(nearest(node, {"steps"}), "must be a number of steps or of tokens");
+    out.add(node.nearest({"steps"}), fmt::format("must be a whole number of steps, not {}", steps.value));
+  if (steps.value > kMost) out.add(node.nearest({"steps"}), fmt::format("{} is more than any run can count", steps.value));
+  if (steps.unit != Span::Unit::kSteps && steps.unit != Span::Unit::kTokens) out.add(node.nearest({"steps"}), "must be a number of steps or of tokens");
 }
 
 void RunConfig::check(const ConfigNode& node, Diagnostics& out) const {
   if (data.sequence_length > model.max_position_embeddings)
-    out.add(nearest(node, {"data", "sequence_length"}),
+    out.add(node.nearest({"data", "sequence_length"}),
             fmt::format("{} is longer than model.max_position_embeddings {}; raise that or shorten this",
                         data.sequence_length, model.max_position_embeddings));
   if (run.name.empty() || run.name.find('/') != std::string::npos || run.name.starts_with('.'))
-    out.add(nearest(node, {"run", "name"}), fmt::format("'{}' cannot be the name of a folder", run.name));
+    out.add(node.nearest({"run", "name"}), fmt::format("'{}' cannot be the name of a folder", run.name));
   const bool resizes = std::any_of(timeline.begin(), timeline.end(), [](const TimelineEntry& e) { return e.action.type() == "resize_batch"; });
   if (resizes && train.steps.unit == Span::Unit::kTokens)
-    out.add(nearest(node, {"train", "steps"}), "must be a number of steps where the timeline has resize_batch, which changes the tokens of a step");
+    out.add(node.nearest({"train", "steps"}), "must be a number of steps where the timeline has resize_batch, which changes the tokens of a step");
+}
+
+OptimizerConfig RunConfig::optimizer_on_device() const {
+  OptimizerConfig options = optimizer;
+  if (run.device.build()->type() == at::kCPU)
+    for (GroupConfig& group : options.groups) group.offload = false;
+  return options;
 }
 
 int64_t RunConfig::total_steps() const {
@@ -71,9 +64,6 @@ RunConfig read_run_config(const ConfigNode& node, Diagnostics& diagnostics) {
   RunConfig config;
   read_fields(config, node, diagnostics);
   diagnostics.throw_if_any();
-  // On a CPU all is in host memory anyway, and counts.
-  if (config.run.device.build()->type() == at::kCPU)
-    for (GroupConfig& group : config.optimizer.groups) group.offload = false;
   return config;
 }
 

@@ -33,6 +33,8 @@ struct RunSection {
   int64_t threads = 0;
   std::filesystem::path init_from;
   std::optional<Bytes> memory_limit;
+
+  [[nodiscard]] at::ScalarType scalar_type() const { return dtype == Dtype::kBf16 ? at::kBFloat16 : at::kFloat; }
   void fields(FieldVisitor& v) {
     v("name", name, "the run's folder inside out_dir");
     v("out_dir", out_dir, "where runs are kept; relative to the file that says so, or, by default, to where tersor is started");
@@ -162,6 +164,8 @@ struct RunConfig {
   void check(const ConfigNode& node, Diagnostics& out) const;
 
   [[nodiscard]] std::filesystem::path folder() const { return run.out_dir / run.name; }
+  // As the run's device takes it: on a CPU nothing is offloaded, as all is in host memory anyway.
+  [[nodiscard]] OptimizerConfig optimizer_on_device() const;
   [[nodiscard]] int64_t tokens_per_step() const { return train.global_batch_size * data.sequence_length; }
   [[nodiscard]] int64_t total_steps() const;
 };

@@ -83,8 +83,7 @@ std::vector<WholeGradients> whole_gradients(const RunConfig& config, const Progr
     if (!keeps_bases(rule->slots({{4, 4}, std::nullopt}))) continue;
     WholeGradients need{.rule = group.rule.type(), .steps = config.total_steps()};
     if (rule->compression() != nullptr) {
-      const Json options = group.rule.to_json();
-      need.at_most = options.contains("lazy") && !options["lazy"].is_null();
+      need.at_most = rule->compression()->depends_on_gradients();
       const std::vector<int64_t> steps = whole_steps(*rule, first, 0);
       need.steps = static_cast<int64_t>(steps.size());
       need.staggered = steps != whole_steps(*rule, first, 0.5);

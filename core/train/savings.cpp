@@ -25,7 +25,7 @@ double recompute_share(const RunConfig& config, Recompute what) {
   return again / flops_per_token(config, config.model.num_hidden_layers);
 }
 
-// The words that the others need before them: the list of groups, where no file has one.
+// The override that the others need before them: the list of groups, where no file has one.
 std::vector<std::string> written_groups(const ReadConfig& read) {
   try {
     (void)read({"optimizer.groups.0.offload=false"});
@@ -35,9 +35,9 @@ std::vector<std::string> written_groups(const ReadConfig& read) {
   }
 }
 
-std::vector<std::string> for_all_groups(const RunConfig& config, std::vector<std::string> words, const std::string& key, const std::string& value) {
-  for (size_t i = 0; i < config.optimizer.groups.size(); ++i) words.push_back(fmt::format("optimizer.groups.{}.{}={}", i, key, value));
-  return words;
+std::vector<std::string> for_all_groups(const RunConfig& config, std::vector<std::string> overrides, const std::string& key, const std::string& value) {
+  for (size_t i = 0; i < config.optimizer.groups.size(); ++i) overrides.push_back(fmt::format("optimizer.groups.{}.{}={}", i, key, value));
+  return overrides;
 }
 
 // Share of the run's compute that runs once more with per-layer updates.
@@ -50,7 +50,7 @@ double second_pass(RunConfig config, int64_t micro_batch_size) {
 Choices update_choices(const RunConfig& config) {
   if (config.optimizer.update == UpdateMode::kDuringBackward) return {};
   const double again = second_pass(config, config.train.micro_batch_size);
-  return {{{.words = {"optimizer.update=during_backward"}, .more_compute = again,
+  return {{{.overrides = {"optimizer.update=during_backward"}, .more_compute = again,
             .remark = again > 0 ? "the last micro-batch runs twice, to clip exactly" : "", .second_pass = again > 0}}};
 }
 
@@ -58,55 +58,55 @@ Choices recompute_choices(const RunConfig& config) {
   Choices found;
   for (const auto& [value, name] : EnumNames<Recompute>::values) {
     if (value == Recompute::kNone || config.train.recompute != Recompute::kNone) continue;
-    found.values.push_back({.words = {fmt::format("train.recompute={}", name)}, .more_compute = recompute_share(config, value)});
+    found.values.push_back({.overrides = {fmt::format("train.recompute={}", name)}, .more_compute = recompute_share(config, value)});
   }
   return found;
 }
 
-// All options, in the order in which they are written into a configuration. `groups`: words that those of groups need before them.
+// All options, in the order in which they are written into a configuration. `groups`: overrides that those of groups need before them.
 std::vector<Choices> all_choices(const RunConfig& config, const std::vector<std::string>& groups) {
   std::vector<Choices> all;
   constexpr int64_t kSmallChunk = 256;
   if (config.train.loss_chunk > kSmallChunk)
-    all.push_back({{{.words = {fmt::format("train.loss_chunk={}", kSmallChunk)}, .remark = "smaller products, which take a little longer"}}});
+    all.push_back({{{.overrides = {fmt::format("train.loss_chunk={}", kSmallChunk)}, .remark = "smaller products, which take a little longer"}}});
   all.push_back(update_choices(config));
   all.push_back(recompute_choices(config));
-  all.push_back({{{.words = for_all_groups(config, groups, "projector", "int4"), .rounds = true, .remark = "bases with 4 bits a number"}}});
-  all.push_back({{{.words = for_all_groups(config, groups, "state", "int8"), .rounds = true, .remark = "moments with 8 bits a number"}}});
-  if (config.run.dtype == Dtype::kFp32) all.push_back({{{.words = {"run.dtype=bf16"}, .rounds = true, .remark = "weights and products with 8 digits of 2"}}});
+  all.push_back({{{.overrides = for_all_groups(config, groups, "projector", "int4"), .lossy = true, .remark = "bases with 4 bits a number"}}});
+  all.push_back({{{.overrides = for_all_groups(config, groups, "state", "int8"), .lossy = true, .remark = "moments with 8 bits a number"}}});
+  if (config.run.dtype == Dtype::kFp32) all.push_back({{{.overrides = {"run.dtype=bf16"}, .lossy = true, .remark = "weights and products with 8 digits of 2"}}});
   if (config.parameterization.size() == 1 && config.parameterization.front().method.type() == "dense")
-    all.push_back({{{.words = {"parameterization.method=int8"}, .rounds = true, .remark = "weights with 8 bits a number, as Q-GaLore"}}});
+    all.push_back({{{.overrides = {"parameterization.method=int8"}, .lossy = true, .remark = "weights with 8 bits a number, as Q-GaLore"}}});
   return all;
 }
 
 // Moments in host memory, of a run on a GPU. What comes and goes over the bus at some 25 GB/s keeps a GPU from some 400 TFLOP/s, where
 // it takes longer than what is computed meanwhile; for how long a step is, that is the most it can cost.
-Choices offload_choices(const RunConfig& config, const ReadConfig& read, const std::vector<std::string>& written) {
-  const std::vector<std::string> words = for_all_groups(config, written, "offload", "true");
+Choices offload_choices(const RunConfig& config, const std::vector<std::string>& written) {
+  const std::vector<std::string> overrides = for_all_groups(config, written, "offload", "true");
   const auto& groups = config.optimizer.groups;
   const bool all = std::all_of(groups.begin(), groups.end(), [](const GroupConfig& g) { return g.offload; });
-  if (all || !read(words).optimizer.groups.front().offload) return {};
+  if (all || config.run.device.build()->type() == at::kCPU) return {};
   constexpr double kFlopsOfAByte = 4e14 / 25e9;
   const double bytes = 2 * static_cast<double>(plan_run(config).largest().memory.state_bytes());
   const double flops = flops_per_token(config, config.model.num_hidden_layers) * static_cast<double>(config.tokens_per_step());
-  return {{{.words = words, .more_compute = bytes * kFlopsOfAByte / flops, .remark = "which is time on the bus, at most: moments rest in host memory"}}};
+  return {{{.overrides = overrides, .more_compute = bytes * kFlopsOfAByte / flops, .remark = "which is time on the bus, at most: moments rest in host memory"}}};
 }
 
 // Peaks of configurations, each worked out once.
 class Peaks {
  public:
   explicit Peaks(const ReadConfig& read) : read_(read) {}
-  // Nothing where the words do not go with the run: a format that a slot refuses, for instance.
-  std::optional<int64_t> of(const std::vector<std::string>& words) {
-    const auto found = known_.find(words);
+  // Nothing where the overrides do not go with the run: a format that a slot refuses, for instance.
+  std::optional<int64_t> of(const std::vector<std::string>& overrides) {
+    const auto found = known_.find(overrides);
     if (found != known_.end()) return found->second;
     std::optional<int64_t> peak;
     try {
-      peak = plan_run(read_(words)).largest().memory.peak();
+      peak = plan_run(read_(overrides)).largest().memory.peak();
     } catch (const UserError&) {
-      if (words.empty()) throw;
+      if (overrides.empty()) throw;
     }
-    return known_[words] = peak;
+    return known_[overrides] = peak;
   }
 
  private:
@@ -119,10 +119,10 @@ std::vector<Choices> possible_choices(const ReadConfig& read, Peaks& peaks) {
   const RunConfig config = read({});
   const std::vector<std::string> groups = written_groups(read);
   std::vector<Choices> possible = all_choices(config, groups);
-  possible.push_back(offload_choices(config, read, groups));
+  possible.push_back(offload_choices(config, groups));
   for (Choices& choices : possible) {
     std::erase_if(choices.values, [&](Saving& saving) {
-      const std::optional<int64_t> peak = peaks.of(saving.words);
+      const std::optional<int64_t> peak = peaks.of(saving.overrides);
       saving.peak = peak.value_or(0);
       return !peak.has_value();
     });
@@ -135,10 +135,10 @@ struct Combination {
   int64_t rounding = 0;
   double more_compute = 0;
 
-  [[nodiscard]] std::vector<std::string> words(int64_t micro_batch_size) const {
+  [[nodiscard]] std::vector<std::string> overrides(int64_t micro_batch_size) const {
     std::vector<std::string> all{fmt::format("train.micro_batch_size={}", micro_batch_size)};
     for (const Saving& saving : savings)
-      for (const std::string& word : saving.words)
+      for (const std::string& word : saving.overrides)
         if (std::find(all.begin(), all.end(), word) == all.end()) all.push_back(word);
     return all;
   }
@@ -153,7 +153,7 @@ std::vector<Combination> combinations(const std::vector<Choices>& options) {
       for (const Saving& value : option.values) {
         Combination more = all[i];
         more.savings.push_back(value);
-        more.rounding += value.rounds ? 1 : 0;
+        more.rounding += value.lossy ? 1 : 0;
         more.more_compute += value.more_compute;
         all.push_back(std::move(more));
       }
@@ -182,7 +182,7 @@ struct Peak {
 std::optional<Peak> smallest(Peaks& peaks, const Combination& combination, const std::vector<int64_t>& sizes) {
   std::optional<Peak> found;
   for (const int64_t size : {sizes.front(), sizes.back()}) {
-    const std::optional<int64_t> peak = peaks.of(combination.words(size));
+    const std::optional<int64_t> peak = peaks.of(combination.overrides(size));
     if (peak && (!found || *peak < found->bytes)) found = Peak{size, *peak};
   }
   return found;
@@ -190,7 +190,7 @@ std::optional<Peak> smallest(Peaks& peaks, const Combination& combination, const
 
 Fit fit_of(const RunConfig& config, const Combination& combination, const Peak& found, int64_t budget) {
   const auto [micro_batch, peak] = found;
-  Fit fit{.fits = peak <= budget, .savings = combination.savings, .micro_batch_size = micro_batch, .words = combination.words(micro_batch), .peak = peak};
+  Fit fit{.fits = peak <= budget, .savings = combination.savings, .micro_batch_size = micro_batch, .overrides = combination.overrides(micro_batch), .peak = peak};
   for (Saving& saving : fit.savings) {
     saving.peak = 0;
     if (saving.second_pass) saving.more_compute = second_pass(config, micro_batch);
@@ -207,9 +207,9 @@ std::vector<Saving> savings(const ReadConfig& read) {
   const RunConfig config = read({});
   const TrainSection& train = config.train;
   if (train.micro_batch_size < train.global_batch_size) {
-    Saving whole{.words = {fmt::format("train.micro_batch_size={}", train.global_batch_size)}, .remark = "gradients are not added up over micro-batches"};
-    whole.more_compute = passes(read(whole.words)) - passes(config);
-    whole.peak = peaks.of(whole.words).value_or(std::numeric_limits<int64_t>::max());
+    Saving whole{.overrides = {fmt::format("train.micro_batch_size={}", train.global_batch_size)}, .remark = "gradients are not added up over micro-batches"};
+    whole.more_compute = passes(read(whole.overrides)) - passes(config);
+    whole.peak = peaks.of(whole.overrides).value_or(std::numeric_limits<int64_t>::max());
     all.push_back(whole);
   }
   std::erase_if(all, [now = peaks.of({}).value()](const Saving& saving) { return saving.peak >= now; });
@@ -235,7 +235,7 @@ Fit fit_budget(const ReadConfig& read, int64_t budget) {
     if (least->bytes > budget) continue;
     Fit best = fit_of(config, combination, *least, budget);
     const auto fits = [&](int64_t size) {
-      const std::optional<int64_t> peak = peaks.of(combination.words(size));
+      const std::optional<int64_t> peak = peaks.of(combination.overrides(size));
       if (peak && *peak <= budget) best = fit_of(config, combination, {size, *peak}, budget);
       return peak && *peak <= budget;
     };

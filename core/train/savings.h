@@ -13,11 +13,11 @@ namespace tersor {
 using ReadConfig = std::function<RunConfig(const std::vector<std::string>& more)>;
 
 struct Saving {
-  std::vector<std::string> words;  // overrides: train.recompute=block
-  double more_compute = 0;         // share of the run's
-  bool rounds = false;             // numbers are kept with fewer digits; else the run is the same up to the order of sums
-  std::string remark;              // what else changes
-  int64_t peak = 0;                // with it
+  std::vector<std::string> overrides;  // train.recompute=block
+  double more_compute = 0;   // share of the run's
+  bool lossy = false;        // numbers are kept with fewer digits; else the run is the same up to the order of sums
+  std::string remark;        // what else changes
+  int64_t peak = 0;          // with it
   bool second_pass = false;        // of a step's last micro-batch: what it costs depends on how large that is
 };
 
@@ -25,10 +25,10 @@ struct Saving {
 [[nodiscard]] std::vector<Saving> savings(const ReadConfig& read);
 
 struct Fit {
-  bool fits = false;               // false: this is the nearest miss
-  std::vector<Saving> savings;     // each by itself; `peak` is 0
+  bool fits = false;                   // false: this is the nearest miss
+  std::vector<Saving> savings;         // each by itself; `peak` is 0
   int64_t micro_batch_size = 0;
-  std::vector<std::string> words;  // all overrides together
+  std::vector<std::string> overrides;  // all together
   int64_t peak = 0;
 };
 

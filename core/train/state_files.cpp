@@ -22,7 +22,7 @@ using SavedStates = std::multimap<std::string, SavedState>;  // by the name of t
 SavedStates open_state(const fs::path& checkpoint) {
   SavedStates all;
   for (const auto& entry : fs::directory_iterator(checkpoint)) {
-    if (!entry.path().filename().string().starts_with(kFiles)) continue;
+    if (!is_state_file(entry.path().filename().string())) continue;
     const auto file = std::make_shared<SafetensorsFile>(entry.path());
     const auto found = file->metadata().find(kRows);
     const Json rows = found == file->metadata().end() ? Json::object() : Json::parse(found->second);
@@ -61,6 +61,7 @@ bool load_rows(const SavedStates& saved, const std::string& name, const Rows& ro
 }  // namespace
 
 std::string state_file(int rank) { return fmt::format("{}{:05}.safetensors", kFiles, rank); }
+bool is_state_file(std::string_view name) { return name.starts_with(kFiles); }
 
 NamedTensors own_state(const Optimizer& optimizer) {
   NamedTensors all;
@@ -78,7 +79,7 @@ std::map<std::string, std::string> metadata_of_state(const Optimizer& optimizer)
   return {{kRows, rows.dump()}};
 }
 
-void load_optimizer(const fs::path& checkpoint, const Optimizer& optimizer) {
+void load_optimizer(const fs::path& checkpoint, Optimizer& optimizer) {
   const SavedStates saved = open_state(checkpoint);
   std::set<std::string> unused;
   for (const auto& [name, one] : saved) unused.insert(name);

@@ -11,9 +11,10 @@
 namespace tersor {
 
 [[nodiscard]] std::string state_file(int rank);
+[[nodiscard]] bool is_state_file(std::string_view name);
 [[nodiscard]] NamedTensors own_state(const Optimizer& optimizer);
 [[nodiscard]] std::map<std::string, std::string> metadata_of_state(const Optimizer& optimizer);
 // Fills the optimizer's state; UserError naming what is missing, left over or of another shape.
-void load_optimizer(const std::filesystem::path& checkpoint, const Optimizer& optimizer);
+void load_optimizer(const std::filesystem::path& checkpoint, Optimizer& optimizer);
 
 }  // namespace tersor

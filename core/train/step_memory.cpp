@@ -40,7 +40,7 @@ StepMemory step_memory(const RunConfig& config, Llama& model, Processes processe
   const at::Device device = model.params().front().value.device();
   const MemoryUse others = others_than(model, device.type());
   const auto scattered = scatter(model, processes);
-  Optimizer optimizer(model.params(), config.optimizer, static_cast<uint64_t>(config.run.seed), processes);
+  Optimizer optimizer(model.params(), config.optimizer_on_device(), static_cast<uint64_t>(config.run.seed), processes);
   const auto teachers = config.distill ? std::make_unique<Teachers>(config, std::filesystem::path(), device) : nullptr;
   model.set_recompute(config.train.recompute);
   constexpr int64_t kMicroBatches = 2;

@@ -36,7 +36,7 @@ void check_same_options(const RunConfig& config, Communicator& comm) {
   }
 }
 
-void share_weights(const Llama& model, Communicator& comm) {
+void share_weights(Llama& model, Communicator& comm) {
   if (comm.alone()) return;
   std::vector<Pending> all;
   for (const PackedPart& part : model.tensors()) all.push_back(comm.broadcast(part.value, 0));

@@ -12,7 +12,7 @@ void check_shares(const RunConfig& config, int processes);
 void check_same_options(const RunConfig& config, Communicator& comm);
 
 // Every process has the first one's weights afterwards.
-void share_weights(const Llama& model, Communicator& comm);
+void share_weights(Llama& model, Communicator& comm);
 
 // Throws where the weights are not the same, bit for bit, on all processes.
 void check_replicas(const Llama& model, Communicator& comm);

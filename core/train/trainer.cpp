@@ -42,11 +42,11 @@ void Trainer::begin() {
     observers_.push_back(make_jsonl(folder_->path()));
     if (config_.log.tensorboard) observers_.push_back(make_tensorboard(folder_->path()));
   }
-  const RunInfo info{config_, resolved_, model_->num_parameters(), first_step_, model_->bytes(), optimizer_->state().bytes(), comm_.size(),
+  const RunInfo info{config_, resolved_, model_->num_parameters(), first_step_, model_->bytes(), optimizer_->state().bytes(),
                      kind_->name(comm_.local_rank())};
   tell([&](RunObserver& o) { o.on_start(info); });
   timing_ = std::make_unique<Timing>();
-  timing_->peak_flops = comm_.size() * kind_->peak_flops(comm_.local_rank(), config_.run.dtype == Dtype::kBf16 ? at::kBFloat16 : at::kFloat);
+  timing_->peak_flops = comm_.size() * kind_->peak_flops(comm_.local_rank(), config_.run.scalar_type());
 }
 
 int Trainer::run() {
@@ -176,7 +176,7 @@ void Trainer::run_timeline(Phase phase, const Progress& progress, double lr) {
   const bool touched = timeline_->touches_weights(phase, progress);
   if (touched && scattered_) scattered_->gather();
   const std::vector<ActionReport> all = timeline_->run(phase, context);
-  if (recorded_ && !all.empty()) recorded_->forget();
+  if (recorded_ && timeline_->changes_passes(phase, progress)) recorded_->forget();
   unshared_ = unshared_ || touched;
   if (touched && !all.empty()) share();
   if (touched && scattered_) scattered_->attach(*model_);

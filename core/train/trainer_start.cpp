@@ -56,7 +56,7 @@ void Trainer::build_sources() {
 }
 
 void Trainer::resume(const std::filesystem::path& checkpoint) {
-  const TrainerState state = open_checkpoint(checkpoint);
+  const TrainerState state = open_checkpoint(checkpoint, comm_.rank() == 0 ? Summed::kAll : Summed::kNone);
   for (const std::string& change : compare_configs(state.config, resolved_)) log().info("changed since the checkpoint: {}", change);
   scattered_ = scatter_weights_of(state.structure);
   model_ = build_model(config_, state.structure, device_, scattered_.get());
@@ -76,7 +76,12 @@ void Trainer::adopt_changed_settings(const Json& saved) {
                      "with run.name=another run.init_from=…", position_.drawn.size(), data_->size());
   const LiveSettings given = first_settings(config_);
   if (saved.at("train").at("micro_batch_size") != given.micro_batch_size) position_.settings.micro_batch_size = given.micro_batch_size;
-  if (saved.at("data").at("sources") != resolved_.at("data").at("sources")) position_.settings.mixture = given.mixture;
+  const auto weights = [](const Json& config) {
+    Json all = Json::array();
+    for (const Json& source : config.at("data").at("sources")) all.push_back(source.at("weight"));
+    return all;
+  };
+  if (weights(saved) != weights(resolved_)) position_.settings.mixture = given.mixture;
   if (position_.settings.global_batch_size % position_.settings.micro_batch_size != 0)
     throw user_error("train.micro_batch_size {} does not divide the {} windows a step that the run has now",
                      position_.settings.micro_batch_size, position_.settings.global_batch_size);

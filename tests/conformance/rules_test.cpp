@@ -271,6 +271,11 @@ TEST_CASE("rules: a reset parameter goes on as a fresh one and the others are un
       const std::string slot = name.substr(5, name.find('/', 5) - 5);
       if (name.starts_with("wide/")) CHECK(slots[slot].abs().max().item<float>() == 0);
     });
+    const Quadratic same;
+    for (size_t i = 0; i < same.params.size(); ++i) same.params[i].value.detach().copy_(problem.params[i].value.detach());
+    Optimizer fresh(same.params, configuration(rule, format), 1);
+    for (Optimizer* each : {&optimizer, &fresh}) train(*each, each == &fresh ? same : problem, 4, 5, 0.01);
+    CHECK(at::equal(problem.params[1].value, same.params[1].value));
   });
 }
 

@@ -12,7 +12,7 @@ using testing::TemporaryFolder;
 
 // "optimizer.groups.0.state=int8" and "optimizer.groups.1.state=int8" are one column, "state=int8".
 std::string column_of(const Saving& saving) {
-  const std::string& word = saving.words.front();
+  const std::string& word = saving.overrides.front();
   return word.starts_with("optimizer.groups.") ? word.substr(word.find('.', std::string("optimizer.groups.").size()) + 1)
                                                : word.substr(word.find('.') + 1);
 }
@@ -27,10 +27,10 @@ TEST_CASE("savings: all that apply to a method train with it", "[conformance]") 
     const TemporaryFolder folder;
     std::vector<std::string> everything;
     for (const Saving& saving : savings([&](const auto& more) { return read(folder, more); })) {
-      INFO(file.stem().string() << " " << fmt::format("{}", fmt::join(saving.words, " ")));
+      INFO(file.stem().string() << " " << fmt::format("{}", fmt::join(saving.overrides, " ")));
       const TemporaryFolder own;
-      CHECK(testing::train(read(own, saving.words)) == kExitDone);
-      everything.insert(everything.end(), saving.words.begin(), saving.words.end());
+      CHECK(testing::train(read(own, saving.overrides)) == kExitDone);
+      everything.insert(everything.end(), saving.overrides.begin(), saving.overrides.end());
     }
     INFO(file.stem().string() << " " << fmt::format("{}", fmt::join(everything, " ")));
     CHECK(testing::train(read(folder, everything)) == kExitDone);

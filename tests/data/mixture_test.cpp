@@ -65,6 +65,17 @@ TEST_CASE("mixture: a run with changing weights goes on from any step", "[data][
   const Json eval = testing::records(config.folder(), "eval").at(6);
   const double mean = 0.75 * eval["val/loss/plain"].get<double>() + 0.25 * eval["val/loss/short"].get<double>();
   CHECK(eval["val/loss"].get<double>() == Approx(mean));
+
+  // Weights that an action has set hold until others are written down, wherever the sources are read from.
+  const auto plain_windows = [&](const std::string& steps_in_all, const std::string& given) {
+    std::vector<std::string> again = sources;
+    again.insert(again.end(), {"train.steps=" + steps_in_all, "run.resume=auto", given});
+    REQUIRE(testing::train(testing::tiny_config(folder.path(), again)) == kExitDone);
+    return testing::records(config.folder(), "step").rbegin()->second["data/windows/plain"].get<int64_t>();
+  };
+  const auto before = steps.at(6)["data/windows/plain"].get<int64_t>();
+  CHECK(plain_windows("8", "data.sources.1.source.windows=50") == before);
+  CHECK(plain_windows("10", "data.sources.0.weight=4") > before);
 }
 
 TEST_CASE("mixture: wrong sources are refused", "[data]") {

@@ -50,6 +50,10 @@ TEST_CASE("documents: packed files read as plain ones", "[data]") {
   std::vector<std::string> documents;
   for_each_document({folder / "e.json.zst"}, [&](std::string_view d) { documents.emplace_back(d); });
   CHECK(documents == expected);
+  write_whole(folder / "a.txt", "one\r\n<|endoftext|>\r\nthree");  // as Windows writes it
+  documents.clear();
+  for_each_document({folder / "a.txt"}, [&](std::string_view d) { documents.emplace_back(d); });
+  CHECK(documents == std::vector<std::string>{"one\r\n", "three\n"});
   fs::remove(folder / "e.json.zst");
   write_whole(folder / "d.jsonl.zst", packed.substr(0, packed.size() / 2));
   CHECK_THROWS_AS(for_each_document({folder / "d.jsonl.zst"}, [](std::string_view) {}), UserError);

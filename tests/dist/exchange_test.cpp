@@ -6,6 +6,7 @@
 #include "core/train/prepare.h"
 #include "tests/support/quadratic.h"
 #include "tests/support/world.h"
+#include "tests/support/worst.h"
 
 namespace tersor {
 namespace {
@@ -94,7 +95,7 @@ std::vector<at::Tensor> trained(const Way& way, const Processes& processes, int6
 
 double distance(const std::vector<at::Tensor>& a, const std::vector<at::Tensor>& b) {
   double worst = 0;
-  for (size_t i = 0; i < a.size(); ++i) worst = std::max(worst, (a[i] - b[i]).abs().max().item<double>());
+  for (size_t i = 0; i < a.size(); ++i) keep_worst(worst, (a[i] - b[i]).abs().max().item<double>());
   return worst;
 }
 
@@ -168,7 +169,7 @@ TEST_CASE("processes: four have the losses of one over fifty steps", "[dist][slo
       world.run([&, shard = shard](Communicator& comm) { all[static_cast<size_t>(comm.rank())] = losses(way, {.comm = &comm, .shard = shard}); });
       double worst = 0;
       for (const std::vector<double>& one : all)
-        for (size_t i = 0; i < alone.size(); ++i) worst = std::max(worst, std::abs(one[i] - alone[i]) / alone[0]);
+        for (size_t i = 0; i < alone.size(); ++i) keep_worst(worst, std::abs(one[i] - alone[i]) / alone[0]);
       INFO(rule << " " << name);
       CHECK(worst < 1e-6);  // fp32 roundings of sums in another order
     }

@@ -214,7 +214,7 @@ TEST_CASE("program: a process that is killed ends the others, who name it, and t
     CHECK(ended.output.find(fmt::format("process {} of 2 ends", 1 - victim)) != std::string::npos);
     const auto saved = CheckpointStore(folder / run / "checkpoints", 2).latest();
     REQUIRE(saved.has_value());
-    const int64_t step = open_checkpoint(*saved).position.step;  // checks every sum
+    const int64_t step = open_checkpoint(*saved, Summed::kAll).position.step;  // checks every sum
     const Ended again = shell(folder, command(folder, 2, run, fmt::format("train.steps={}", step + 2)));
     INFO(again.output);
     CHECK(again.code == 0);
@@ -229,7 +229,7 @@ TEST_CASE("program: a stop asked of one process saves once for all", "[dist]") {
   CHECK(ended.code == kExitStopped);
   CHECK(ended.output.find("stopped and saved") != std::string::npos);
   const int64_t last = testing::records(folder / "stopped", "step").rbegin()->first;
-  CHECK(open_checkpoint(*CheckpointStore(folder / "stopped/checkpoints", 2).latest()).position.step == last);
+  CHECK(open_checkpoint(*CheckpointStore(folder / "stopped/checkpoints", 2).latest(), Summed::kAll).position.step == last);
 }
 
 // Two processes of a run, each with words of its own; how the first ends.

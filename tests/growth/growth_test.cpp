@@ -264,7 +264,7 @@ TEST_CASE("grow: a grown run is evaluated and exported at its new depth", "[grow
   CHECK(program(fmt::format("export {} {}", config.folder().string(), (folder / "hf").string())) == kExitDone);
   const ModelConfig exported = read_hugging_face_config(folder / "hf");
   CHECK(exported.num_hidden_layers == 4);
-  const Llama model(exported, ParameterizationConfig{}, at::TensorOptions(at::kFloat), 0);
+  Llama model(exported, ParameterizationConfig{}, at::TensorOptions(at::kFloat), 0);
   load_weights(folder / "hf", model);
 }
 

@@ -16,7 +16,7 @@ RunConfig tiny() { return testing::tiny_config("unused"); }
 void write_model(const fs::path& folder, const Llama& model) {
   fs::create_directories(folder);
   write_safetensors(folder / "model.safetensors", dense_weights(model), {{"format", "pt"}});
-  write_whole(folder / "config.json", hugging_face_config(model.config(), "float32").dump());
+  write_whole(folder / "config.json", hugging_face_config(model.config(), at::kFloat, nullptr).dump());
 }
 
 TEST_CASE("hugging_face: a model goes out and comes back bit for bit", "[interop]") {
@@ -26,12 +26,24 @@ TEST_CASE("hugging_face: a model goes out and comes back bit for bit", "[interop
   write_model(folder.path(), *model);
   const ModelConfig read = read_hugging_face_config(folder.path());
   CHECK(read.num_key_value_heads == config.model.num_key_value_heads);
-  const Llama again(read, config.parameterization.front(), at::TensorOptions(at::kFloat), 9);
+  Llama again(read, config.parameterization.front(), at::TensorOptions(at::kFloat), 9);
   load_weights(folder.path(), again);
   const auto before = model->params();
   const auto after = again.params();
   REQUIRE(before.size() == after.size());
   for (size_t i = 0; i < before.size(); ++i) CHECK(at::equal(before[i].value, after[i].value));
+}
+
+TEST_CASE("hugging_face: a config names the tokens of its tokenizer, and none that it does not know", "[interop]") {
+  const TemporaryFolder folder;
+  train_tokenizer({"one and two and three", "three and two and one", "once more"}, 280, folder / Tokenizer::kFile);
+  const Tokenizer tokenizer(folder / Tokenizer::kFile);
+  const Json known = hugging_face_config(tiny().model, at::kFloat, &tokenizer);
+  CHECK(known["bos_token_id"] == 1);
+  CHECK(known["eos_token_id"] == 2);
+  const Json unknown = hugging_face_config(tiny().model, at::kFloat, nullptr);
+  CHECK(unknown.at("bos_token_id").is_null());  // absent, Transformers would take them to be 1 and 2
+  CHECK(unknown.at("eos_token_id").is_null());
 }
 
 TEST_CASE("hugging_face: what would silently be another model is refused", "[interop]") {

@@ -1,4 +1,5 @@
 // Running a part again changes neither losses nor gradients, whatever is updated when.
+#include "core/memory/ledger.h"
 #include "core/model/recompute.h"
 
 #include "tests/support/catch.h"
@@ -32,15 +33,17 @@ TEST_CASE("recompute: a part without anything to learn asks for nothing", "[mode
   }
 }
 
-TEST_CASE("recompute: only the input is kept", "[model]") {
+TEST_CASE("recompute: only the input is kept, and the part runs again for its gradients", "[model]") {
   const at::Tensor w = at::ones({8, 8}).requires_grad_(true);
-  const at::Tensor x = at::rand({4, 8}).requires_grad_(true);
+  const at::Tensor x = at::rand({256, 8}).requires_grad_(true);
   int runs = 0;
   const auto part = [&](const at::Tensor& in) {
     ++runs;
     return in.mm(w).sin().square();
   };
+  const int64_t before = memory_now().total;
   at::Tensor y = recompute(part, x);
+  CHECK(memory_now().total - before < static_cast<int64_t>(2 * y.nbytes()));  // y alone, of four tensors of its size
   CHECK(runs == 1);
   y.sum().backward();
   CHECK(runs == 2);

@@ -3,10 +3,12 @@
 
 #include "tests/support/catch.h"
 #include "tests/support/single_param.h"
+#include "tests/support/worst.h"
 
 namespace tersor {
 namespace {
 
+using testing::keep_worst;
 using testing::normal;
 using testing::SingleParam;
 
@@ -82,7 +84,7 @@ double distance(at::IntArrayRef shape, const std::string& rule, const Step& refe
     ours.step(g);
     expected = expected - kLr * reference(g.to(at::kDouble), step);
     const double moved = (expected - start).norm().item<double>();
-    worst = std::max(worst, (ours.weight().to(at::kDouble) - expected).norm().item<double>() / moved);
+    keep_worst(worst, (ours.weight().to(at::kDouble) - expected).norm().item<double>() / moved);
   }
   return worst;
 }

@@ -109,6 +109,13 @@ TEST_CASE("masked: of blocks no positions are kept, at their edges neither", "[p
   const at::Tensor scores = prunable.magnitudes();
   REQUIRE(scores.numel() == 10);
   const at::Tensor before = weight->materialize().clone();
+  int64_t block = 0;
+  for (int64_t row = 0; row < 200; row += 64) {
+    for (int64_t column = 0; column < 300; column += 64) {
+      const at::Tensor own = before.slice(0, row, row + 64).slice(1, column, column + 64);
+      if ((own != 0).any().item<bool>()) CHECK(scores[block++].item<double>() == Approx(own.square().mean().sqrt().item<double>()));
+    }
+  }
   (void)prunable.prune(scores > scores.median());
   CHECK(at::allclose(weight->forward(x), x.mm(weight->materialize().t()), 1e-10, 1e-12));
   CHECK(at::equal(weight->materialize(), before * (weight->materialize() != 0)));

@@ -10,7 +10,7 @@ class Signum final : public tersor::UpdateRule {
  public:
   struct Config {
     double beta = 0.9;
-    void fields(tersor::FieldVisitor& v) { v("beta", beta, tersor::less_than(0, 1), "β, decay of the momentum"); }
+    void fields(tersor::FieldVisitor& v) { v("beta", beta, tersor::half_open(0, 1), "β, decay of the momentum"); }
   };
   explicit Signum(const Config& config) : c_(config) {}
 

@@ -7,6 +7,8 @@
 #include <functional>
 #include <vector>
 
+#include "tests/support/worst.h"
+
 namespace tersor::testing {
 
 // The largest difference between autograd's gradient of the scalar f() and its central differences, relative to the
@@ -26,8 +28,8 @@ inline double gradient_error(const std::function<at::Tensor()>& f, const std::ve
       flat[j] = kept - h;
       const double down = f().item<double>();
       flat[j] = kept;
-      worst = std::max(worst, std::abs((up - down) / (2 * h) - gradient[j].item<double>()));
-      largest = std::max(largest, std::abs(gradient[j].item<double>()));
+      keep_worst(worst, std::abs((up - down) / (2 * h) - gradient[j].item<double>()));
+      keep_worst(largest, std::abs(gradient[j].item<double>()));
     }
   }
   return worst / largest;

@@ -59,7 +59,7 @@ TEST_CASE("plan: moments in host memory are planned for a GPU, and what that cos
   const auto offered = [&](const std::string& more) {
     const Json json = Json::parse(program(folder, words + more + " --json").second);
     for (const Json& saving : json["savings"])
-      if (saving["words"].dump().find("offload=true") != std::string::npos) return std::optional(saving);
+      if (saving["overrides"].dump().find("offload=true") != std::string::npos) return std::optional(saving);
     return std::optional<Json>();
   };
   CHECK_FALSE(offered("run.device=cpu"));
@@ -98,7 +98,7 @@ TEST_CASE("plan: where all micro-batches at once take the least, a budget is met
   CHECK_FALSE(least["found"].get<bool>());
   const Json found = budget(fmt::format("{}KiB", least["peak_bytes"].get<int64_t>() / 1024 + 1));
   CHECK(found["found"].get<bool>());
-  CHECK(found["words"].dump().find("train.micro_batch_size=2") != std::string::npos);
+  CHECK(found["overrides"].dump().find("train.micro_batch_size=2") != std::string::npos);
   CHECK(Json::parse(program(folder, words).second)["savings"].dump().find("train.micro_batch_size=2") != std::string::npos);
 }
 
@@ -106,9 +106,9 @@ TEST_CASE("plan: a run whose file leaves the groups to their default is planned 
   const TemporaryFolder folder;
   const std::string words = "configs/model/llama_9m.yaml configs/data/synthetic.yaml data.sequence_length=64 'train={global_batch_size: 2, micro_batch_size: 2}' --json ";
   const Json json = Json::parse(program(folder, words).second);
-  const auto saving = std::find_if(json["savings"].begin(), json["savings"].end(), [](const Json& s) { return s["words"].dump().find("state=int8") != std::string::npos; });
+  const auto saving = std::find_if(json["savings"].begin(), json["savings"].end(), [](const Json& s) { return s["overrides"].dump().find("state=int8") != std::string::npos; });
   REQUIRE(saving != json["savings"].end());
-  const std::string with = fmt::format("'{}' ", fmt::join((*saving)["words"].get<std::vector<std::string>>(), "' '"));
+  const std::string with = fmt::format("'{}' ", fmt::join((*saving)["overrides"].get<std::vector<std::string>>(), "' '"));
   CHECK(Json::parse(program(folder, with + words).second)["stages"][0]["memory"]["peak_bytes"] == (*saving)["peak_bytes"]);
 }
 

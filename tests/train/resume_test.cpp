@@ -6,6 +6,7 @@
 
 #include <thread>
 
+#include "core/train/loaded_run.h"
 #include "core/train/stop_signal.h"
 #include "tests/support/catch.h"
 #include "tests/support/tiny_run.h"
@@ -89,11 +90,20 @@ TEST_CASE("resume: a damaged checkpoint is refused by name", "[train][resume]") 
   const TemporaryFolder folder;
   REQUIRE(testing::train(tiny_config(folder.path())) == kExitDone);
   const fs::path file = folder / "tiny" / "checkpoints" / "step-00000006" / "model.safetensors";
-  std::string bytes = read_text(file);
-  bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
-  write_whole(file, bytes);
   const RunConfig again = tiny_config(folder.path(), {"run.resume=auto", "train.steps=8"});
-  CHECK_THROWS_WITH(Trainer(again), Catch::Contains("model.safetensors' is damaged"));
+  for (const char* name : {"optim-00000.safetensors", "model.safetensors"}) {
+    const fs::path damaged = file.parent_path() / name;
+    const std::string whole = read_text(damaged);
+    std::string bytes = whole;
+    bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
+    write_whole(damaged, bytes);
+    CHECK_THROWS_WITH(Trainer(again), Catch::Contains(std::string(name) + "' is damaged"));
+    if (damaged == file)
+      CHECK_THROWS_WITH(load_run(folder / "tiny", at::kCPU), Catch::Contains("model.safetensors' is damaged"));
+    else
+      CHECK(load_run(folder / "tiny", at::kCPU).step == 6);  // needs no state of the optimizer
+    write_whole(damaged, whole);
+  }
   fs::remove_all(file.parent_path());
   CHECK(testing::train(again) == kExitDone);
 }

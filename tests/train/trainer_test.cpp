@@ -1,12 +1,15 @@
 #include "core/data/token_file.h"
+#include "core/train/checkpoint.h"
 #include "core/train/evaluate.h"
 #include "tests/support/catch.h"
 #include "tests/support/tiny_run.h"
+#include "tests/support/worst.h"
 
 namespace tersor {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::keep_worst;
 using testing::records;
 using testing::TemporaryFolder;
 using testing::tiny_config;
@@ -28,7 +31,7 @@ std::vector<double> run_losses(const std::vector<std::string>& overrides) {
 double largest_difference(const std::vector<double>& a, const std::vector<double>& b) {
   REQUIRE(a.size() == b.size());
   double worst = 0;
-  for (size_t i = 0; i < a.size(); ++i) worst = std::max(worst, std::abs(a[i] - b[i]) / std::abs(a[i]));
+  for (size_t i = 0; i < a.size(); ++i) keep_worst(worst, std::abs(a[i] - b[i]) / std::abs(a[i]));
   return worst;
 }
 
@@ -66,6 +69,56 @@ TEST_CASE("trainer: a gradient that is not finite stops the run before weights c
   const std::vector<std::string> broken{"optimizer.lr=1e30", "optimizer.clip_norm=~", "evaluation.every=never", "schedule={type: constant, warmup: 0}"};
   CHECK(testing::train(tiny_config(folder.path(), broken)) == kExitFailed);
   CHECK(records(folder / "tiny", "end").begin()->second["status"] == "failed");
+}
+
+// Makes a weight infinite at its first step, and puts it right at the next.
+class Poison final : public Action {
+ public:
+  struct Config {
+    void fields(FieldVisitor&) {}
+  };
+  explicit Poison(const Config&) {}
+  [[nodiscard]] Phase phase() const override { return Phase::kBeforeUpdate; }
+  std::string run(RunContext& context) override {
+    const at::NoGradGuard no_grad;
+    const at::Tensor value = context.model.params().back().value.flatten()[0];
+    const at::Tensor was = value.clone();
+    value.copy_(kept_.defined() ? kept_ : at::full({}, std::numeric_limits<double>::infinity()));
+    kept_ = was;
+    return "";
+  }
+
+ private:
+  at::Tensor kept_;
+};
+const bool registered = actions().add<Poison>("poison_of_a_test", "no source");
+
+TEST_CASE("trainer: a step whose gradient is not finite is skipped, and the run goes on", "[train]") {
+  const TemporaryFolder folder;
+  for (const std::string update : {"after_backward", "during_backward"}) {
+    INFO(update);
+    const std::vector<std::string> options{"optimizer.update=" + update, "run.name=" + update, "optimizer.on_nonfinite=skip", "checkpoint.every=never"};
+    const RunConfig clean = tiny_config(folder / "clean", options);
+    REQUIRE(testing::train(clean) == kExitDone);
+    std::vector<std::string> poisoned = options;
+    poisoned.emplace_back("timeline=[{do: poison_of_a_test, when: every 1 from 3 until 4}]");
+    const RunConfig config = tiny_config(folder / "poisoned", poisoned);
+    REQUIRE(testing::train(config) == kExitDone);
+    const auto steps = records(config.folder(), "step");
+    const auto expected = records(clean.folder(), "step");
+    for (const auto& [step, record] : steps) CHECK(record.contains("skipped") == (step == 3));
+    CHECK(steps.at(2)["train/loss"] == expected.at(2)["train/loss"]);
+    CHECK(steps.at(3)["train/loss"].is_null());
+    CHECK(steps.at(6)["train/loss"].get<double>() == Approx(expected.at(6)["train/loss"].get<double>()).epsilon(0.1));
+  }
+}
+
+TEST_CASE("trainer: ten skipped steps in a row end the run", "[train]") {
+  const TemporaryFolder folder;
+  const RunConfig config = tiny_config(folder.path(), {"optimizer.on_nonfinite=skip", "train.steps=30", "timeline=[{do: poison_of_a_test, when: at 3}]", "checkpoint.every=every 2"});
+  CHECK(testing::train(config) == kExitFailed);
+  CHECK(records(config.folder(), "step").rbegin()->first == 12);
+  CHECK(CheckpointStore(config.folder() / "checkpoints", 9).latest()->filename() == "step-00000002");
 }
 
 TEST_CASE("trainer: the timeline acts at its steps and is written down", "[train]") {
@@ -134,10 +187,8 @@ TEST_CASE("trainer: documents of any length weigh by their tokens, however a ste
 
 TEST_CASE("lr_schedule: rates at chosen steps", "[train]") {
   const auto factor = [](ScheduleType type, int64_t step) {
-    const ScheduleConfig schedule{.type = type, .warmup = {10, Span::Unit::kSteps}, .decay = {20, Span::Unit::kFraction}, .min_ratio = 0.1};
-    ScheduleConfig wsd = schedule;
-    wsd.decay = {0.2, Span::Unit::kFraction};
-    return schedule_factor(wsd, Progress{.step = step, .total_steps = 110, .total_tokens = 1100});
+    const ScheduleConfig schedule{.type = type, .warmup = {10, Span::Unit::kSteps}, .decay = {0.2, Span::Unit::kFraction}, .min_ratio = 0.1};
+    return schedule_factor(schedule, Progress{.step = step, .total_steps = 110, .total_tokens = 1100});
   };
   for (const ScheduleType type : {ScheduleType::kCosine, ScheduleType::kLinear, ScheduleType::kWsd, ScheduleType::kConstant}) {
     CHECK(factor(type, 1) == Approx(0.1));

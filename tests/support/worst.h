@@ -1,0 +1,15 @@
+// The largest of several errors, which NaN is larger than: std::max would pass over it.
+//
+//   double worst = 0;
+//   for (…) keep_worst(worst, error);
+#pragma once
+
+#include <cmath>
+
+namespace tersor::testing {
+
+inline void keep_worst(double& worst, double error) {
+  if (!std::isnan(worst) && !(error <= worst)) worst = error;
+}
+
+}  // namespace tersor::testing

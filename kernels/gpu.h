@@ -86,6 +86,20 @@ struct Rounding {
 };
 TERSOR_GPU void stochastic_round(const float* x, int64_t size, const Rounding& rounding, uint16_t* y, Stream stream);
 
+// add_outer.h.  w (out, in) of `type`, u (count, out), v (count, in)
+struct AddOuter {
+  Number type;
+  void* w;
+  const float* u;
+  const float* v;
+  int64_t count;
+  int64_t out;
+  int64_t in;
+  float scale;
+  Rounding rounding;
+};
+TERSOR_GPU void add_outer(const AddOuter& a, Stream stream);
+
 // adamw.h.  `corrections`: the gain and ε of this step in the device's memory, or null, and then they are those here.
 struct AdamNumbers {
   float keep2, new1, new2, epsilon, grad_scale, decay, lr, gain;

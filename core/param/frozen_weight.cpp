@@ -2,6 +2,7 @@
 
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "kernels/add_outer.h"
 #include "kernels/stochastic_round.h"
 
 namespace tersor {
@@ -52,6 +53,11 @@ void FrozenWeight::write(const at::Tensor& w, const std::optional<RandomStream>&
     kernels::stochastic_round(w.to(at::kFloat).contiguous(), dense_, *random);
   else
     dense_.copy_(w);
+}
+
+void FrozenWeight::add_outer(const at::Tensor& u, const at::Tensor& v, double scale, const RandomStream& random) {
+  if (packed_ || dense_.scalar_type() == at::kDouble) return write(at::addmm(read(), u.t(), v, 1, scale), random);
+  kernels::add_outer(dense_, u.contiguous(), v.contiguous(), scale, random);
 }
 
 std::vector<PackedPart> FrozenWeight::parts(const std::string& name) const {

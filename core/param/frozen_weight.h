@@ -34,6 +34,8 @@ class FrozenWeight {
   [[nodiscard]] at::Tensor read() const;                      // in exact_type; may be what rests
   // Rounds to nearest without a stream, else stochastically where it rests in less than fp32.
   void write(const at::Tensor& w, const std::optional<RandomStream>& random = std::nullopt);
+  // W ← W + scale·uᵀv        u (k, out)   v (k, in), of exact_type, k small. In one pass over W where it is not packed; rounds stochastically.
+  void add_outer(const at::Tensor& u, const at::Tensor& v, double scale, const RandomStream& random);
   [[nodiscard]] int64_t numel() const { return packed_ ? c10::multiply_integers(packed_->shape) : dense_.numel(); }
   // For `kept`: "….base", or "….base.codes" and so on.
   [[nodiscard]] std::vector<PackedPart> parts(const std::string& name) const;

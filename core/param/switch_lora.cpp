@@ -163,13 +163,13 @@ class SwitchLoRA final : public Parameterization, public VectorSwitching {
     const int64_t count = std::min({drawn, spare_, rows_.reach(columns_), columns_.reach(rows_)});
     std::vector<ForgottenSlices> forgotten;
     if (count > 0) {
-      const at::Tensor w = base_.read();
-      const Vectors::Switched a = rows_.switch_next(count, w.scalar_type());
-      const at::Tensor columns = columns_.take(a.indices).to(w.scalar_type());
-      const Vectors::Switched b = columns_.switch_next(count, w.scalar_type());
-      const at::Tensor rows = rows_.take(b.indices).to(w.scalar_type());
+      const at::ScalarType exact = exact_type(a_.options());
+      const Vectors::Switched a = rows_.switch_next(count, exact);
+      const at::Tensor columns = columns_.take(a.indices).to(exact);
+      const Vectors::Switched b = columns_.switch_next(count, exact);
+      const at::Tensor rows = rows_.take(b.indices).to(exact);
       // Both at once, so that W is gone through once.
-      base_.write(at::addmm(w, at::cat({columns, b.drop}).t(), at::cat({a.drop, rows}), 1, scale_), random.child(1));
+      base_.add_outer(at::cat({columns, b.drop}), at::cat({a.drop, rows}), scale_, random.child(1));
       columns_.hold(a.indices, freeze);
       rows_.hold(b.indices, freeze);
       forgotten = {{columns_.name(), a.indices}, {rows_.name(), b.indices}};

@@ -7,6 +7,7 @@
 #include "core/base/error.h"
 #include "core/device/device.h"
 #include "kernels/adamw.h"
+#include "kernels/add_outer.h"
 #include "kernels/add_scaled.h"
 #include "kernels/block_sparse_linear.h"
 #include "kernels/fill_normal.h"
@@ -162,6 +163,14 @@ void updates(Bench& b, const Shapes& s) {
   at::Tensor half = at::empty(shape, b.of(at::kBFloat16));
   b.compare("stochastic_round", size, 1.5 * bytes, [&] { kernels::stochastic_round(w, half, random_stream(1, "r")); },
             [&] { half.copy_((w.view(at::kInt) + at::randint(65536, shape, b.of(at::kInt))).bitwise_and_(-65536).view(at::kFloat)); });
+  const at::Tensor u = b.normal({8, s.inner}, at::kFloat);
+  const at::Tensor across = b.normal({8, s.width}, at::kFloat);
+  half.copy_(w);
+  b.compare("add_outer, of 8", size, bytes, [&] { kernels::add_outer(half, u, across, 1e-6, random_stream(1, "r")); },
+            [&] {
+              const at::Tensor sum = at::addmm(half.to(at::kFloat), u.t(), across, 1, 1e-6);
+              half.copy_((sum.view(at::kInt) + at::randint(65536, shape, b.of(at::kInt))).bitwise_and_(-65536).view(at::kFloat));
+            });
   b.compare("square_norm", size, bytes, [&] { (void)kernels::square_norm(g); }, [&] { (void)at::linalg_vector_norm(g, 2, std::nullopt, false, at::kDouble); });
   const at::Tensor gains = b.normal({1, s.width}, at::kFloat);
   b.compare("add_scaled, by column", size, 3 * bytes, [&] { kernels::add_scaled(w, 0.999, g, gains, 1e-6); }, [&] { w.mul_(0.999).addcmul_(g, gains, 1e-6); });

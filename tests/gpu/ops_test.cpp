@@ -1,5 +1,6 @@
 // Every op but the sparse ones that has a kernel for GPUs, run by the executor on the CPU, against the same op on the CPU.
 #include "kernels/adamw.h"
+#include "kernels/add_outer.h"
 #include "kernels/add_scaled.h"
 #include "kernels/fill_normal.h"
 #include "kernels/fill_uniform.h"
@@ -222,6 +223,20 @@ TEST_CASE("gpu: add_scaled with a gain for all, by row and by column", "[gpu]") 
       add_scaled(w, 0.9, x, gains, -0.1);
       add_scaled(w2, 0.9, x.to(gpu_device()), gains.defined() ? gains.to(gpu_device()) : gains, -0.1);
       check_near(w2, w, 1e-6);
+    }
+}
+
+TEST_CASE("gpu: add_outer, of weights in fp32 and in bf16", "[gpu]") {
+  if (!testing::gpu_there()) return;
+  for (const auto& [out, in, count] : {std::tuple{1, 1, 1}, {5, 160, 3}, {37, 17, 4}, {66, 264, 6}})
+    for (const auto& [type, bound] : {std::pair{at::kFloat, 1e-6}, std::pair{at::kBFloat16, 2e-4}}) {
+      const at::Tensor u = normal({count, out}, "u");
+      const at::Tensor v = normal({count, in}, "v");
+      at::Tensor w = normal({out, in}, "w", type);
+      at::Tensor w2 = w.to(gpu_device());
+      add_outer(w, u, v, 0.3, random_stream(1, "round"));
+      add_outer(w2, u.to(gpu_device()), v.to(gpu_device()), 0.3, random_stream(1, "round"));
+      check_near(w2, w, bound);
     }
 }
 

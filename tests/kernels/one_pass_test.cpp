@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "kernels/add_outer.h"
 #include "kernels/add_scaled.h"
 #include "kernels/quantize_blockwise.h"
 #include "kernels/square_norm.h"
@@ -85,6 +86,25 @@ TEST_CASE("kernels: loops run on all threads", "[kernels]") {
 }
 #endif
 
+TEST_CASE("add_outer: equals a product that is added, and what rounds it", "[kernels]") {
+  for (const auto& [out, in, count] : {std::tuple{1, 1, 1}, {5, 160, 3}, {37, 1030, 8}, {33, 2500, 13}, {4, 7, 0}}) {
+    const at::Tensor u = normal({count, out}, "u");
+    const at::Tensor v = normal({count, in}, "v");
+    at::Tensor w = normal({out, in}, "w");
+    at::Tensor half = w.to(at::kBFloat16);
+    const at::Tensor expected = (w.to(at::kDouble) + 0.3 * u.to(at::kDouble).t().mm(v.to(at::kDouble))).to(at::kFloat);
+    const at::Tensor wide = half.to(at::kFloat);
+    at::Tensor sum = wide.clone();
+    kernels::add_outer(w, u, v, 0.3, random_stream(1, "unused"));
+    CHECK(at::allclose(w, expected, 1e-5, 1e-5));
+    kernels::add_outer(sum, u, v, 0.3, random_stream(1, "unused"));
+    kernels::add_outer(half, u, v, 0.3, random_stream(1, "round"));
+    at::Tensor rounded = at::empty_like(half);
+    kernels::stochastic_round(sum, rounded, random_stream(1, "round"));
+    CHECK(at::equal(half, rounded));
+  }
+}
+
 TEST_CASE("kernels: the number of threads changes no bit", "[kernels]") {
   const auto results = [](int count) {
     const Threads threads(count);
@@ -98,7 +118,9 @@ TEST_CASE("kernels: the number of threads changes no bit", "[kernels]") {
     at::Tensor codes = at::empty_like(x, at::kByte);
     at::Tensor scales = at::empty(kernels::block_scales_shape(x.sizes()), at::kFloat);
     kernels::quantize_blockwise(x, kernels::dynamic_map(true), codes, scales);
-    for (const at::Tensor& result : {x, w, half, codes, scales}) all.push_back(result);
+    at::Tensor outer = half.clone();
+    kernels::add_outer(outer, normal({6, 301}, "u"), normal({6, 1030}, "v"), 0.1, random_stream(1, "outer"));
+    for (const at::Tensor& result : {x, w, half, codes, scales, outer}) all.push_back(result);
     return all;
   };
   const std::vector<at::Tensor> one = results(1);

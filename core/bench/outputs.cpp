@@ -87,6 +87,15 @@ std::string remark_on_choice(const SuiteConfig& c) {
   return fmt::format("Every point of the grid is run with seed{} {}, and compared by the mean validation loss.", c.seeds.size() == 1 ? "" : "s", list(c.seeds));
 }
 
+std::string remark_on_failures(const MethodSummary& method) {
+  std::vector<std::string> failed;
+  for (const PointSummary& point : method.points)
+    for (const CellRecord* record : point.records)
+      if (record != nullptr && !record->finished()) failed.push_back(record->killed ? record->cell + " (killed)" : record->cell);
+  if (failed.empty()) return "";
+  return fmt::format("{}: {} {} failed and {} no part in what is chosen.", method.name, list(failed), failed.size() == 1 ? "has" : "have", failed.size() == 1 ? "has" : "have");
+}
+
 }  // namespace
 
 std::vector<const MethodSummary*> by_loss(const std::vector<MethodSummary>& methods) {
@@ -104,6 +113,8 @@ std::vector<std::string> remarks_on(const Suite& suite, const std::vector<Method
   }
   remarks.push_back(remark_on_tokens(suite));
   remarks.push_back(remark_on_choice(suite.config));
+  for (const MethodSummary& method : methods)
+    if (std::string failures = remark_on_failures(method); !failures.empty()) remarks.push_back(std::move(failures));
   if (std::any_of(methods.begin(), methods.end(), [](const MethodSummary& m) { return m.at_edge; }))
     remarks.push_back("† the best rate is the largest or the smallest that was tried: a wider grid may find a better one.");
   if (methods.size() > 1) remarks.push_back("● no other method takes less memory, by plan, and has a lower perplexity.");

@@ -43,6 +43,8 @@ Json CellRecord::to_json() const {
             {"mem/ledger_bytes", or_null(ledger_bytes)},
             {"mem/resident_bytes", or_null(resident_bytes)},
             {"config", config}};
+  if (!tokens_sum.empty()) json["data/sha256"] = tokens_sum;
+  if (killed) json["killed"] = true;
   if (!log.empty()) json["log"] = log;
   return json;
 }
@@ -51,6 +53,8 @@ CellRecord CellRecord::from_json(const Json& json) {
   CellRecord r{.cell = json.at("cell"), .method = json.at("method"), .seed = json.at("seed"), .status = json.at("status")};
   for (const auto& [option, value] : json.at("grid").items()) r.point.push_back({option, value.get<std::string>()});
   r.log = json.value("log", std::vector<std::string>{});
+  r.killed = json.value("killed", false);
+  r.tokens_sum = json.value("data/sha256", "");
   r.loss = optional_at<double>(json, "val/loss");
   r.ppl = optional_at<double>(json, "val/ppl");
   r.ppl_legacy = optional_at<double>(json, "val/ppl_legacy");
@@ -94,6 +98,7 @@ Results::Results(fs::path file, const fs::path& home) : file_(std::move(file)) {
       record.config = as_of_now(record.config, home);
       records_[record.cell] = std::move(record);
     } catch (const Json::exception& e) {
+      if (lines.eof()) continue;  // cut off as it was written: that run is done again
       throw user_error("{}:{}: is no record of a run: {}; remove the line, and the run is done again", file_.string(), number, e.what());
     }
   }

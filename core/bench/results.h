@@ -16,6 +16,8 @@ struct CellRecord {
   int64_t seed = 0;
   std::string status;             // done | failed | planned
   std::vector<std::string> log;   // the last lines of a run that failed
+  bool killed = false;            // it did not end by itself, as where memory is short
+  std::string tokens_sum;         // what tells its data from other; empty where that was not recorded
   std::optional<double> loss;     // mean over validation tokens, at the end
   std::optional<double> ppl;
   std::optional<double> ppl_legacy;
@@ -49,6 +51,7 @@ class Results {
   void put(CellRecord record);
   // Forgets the failures, so that they are tried again. Returns how many there were.
   int64_t forget_failures();
+  void forget(const Cell& cell) { records_.erase(cell.name); }
   [[nodiscard]] const std::map<std::string, CellRecord>& all() const { return records_; }
 
  private:

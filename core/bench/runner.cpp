@@ -1,9 +1,9 @@
 #include "core/bench/runner.h"
 
-#include <set>
 #include <thread>
 
 #include "core/base/files.h"
+#include "core/base/quantity.h"
 #include "core/bench/outputs.h"
 #include "core/memory/machine.h"
 #include "core/train/evaluate.h"
@@ -52,7 +52,7 @@ SuiteRunner::SuiteRunner(const Suite& suite, fs::path program, bool replace)
     : suite_(suite), program_(std::move(program)),
       lock_(std::make_unique<FolderLock>(created(suite.folder()), "running a suite", "choose another name")),
       results_(suite.folder() / "results.jsonl", suite.home), forecast_(suite, [this](const Cell& cell) { return plan(cell).flops(); }),
-      memory_(suite.config.memory ? suite.config.memory->value : available_memory()) {
+      memory_(suite.config.memory ? suite.config.memory->value : available_memory()), replace_(replace) {
   if (!replace) refuse_other_results();
   plan_all();
 }
@@ -88,13 +88,37 @@ void SuiteRunner::plan_all() {
 }
 
 // All runs read the same data: what is wrong with it is said once.
-void SuiteRunner::open_data() const {
-  std::set<std::string> seen;
+void SuiteRunner::open_data() {
   for (const Cell& cell : suite_.cells) {
-    if (!seen.insert(cell.identity["data"].dump()).second) continue;
-    (void)training_data(cell.config);
-    (void)validation_parts(cell.config);
+    const auto [entry, fresh] = tokens_.try_emplace(cell.identity["data"].dump());
+    if (!fresh) continue;
+    std::vector<std::string> marks = training_data(cell.config).fingerprints();
+    for (const ValidationPart& part : validation_parts(cell.config)) marks.push_back(part.source->fingerprint());
+    entry->second = sha256_of_text(fmt::format("{}", fmt::join(marks, "\n")));
   }
+  refuse_other_tokens();
+}
+
+// A mean over other text than that of the row below is no comparison.
+void SuiteRunner::refuse_other_tokens() {
+  int64_t others = 0;
+  for (const Cell& cell : suite_.cells) {
+    const CellRecord* record = results_.find(cell);
+    if (record == nullptr || record->tokens_sum.empty() || record->tokens_sum == tokens_.at(cell.identity["data"].dump())) continue;
+    ++others;
+    if (replace_) results_.forget(cell);
+  }
+  if (others > 0 && !replace_)
+    throw user_error("'{}' holds results of {} of these runs on other tokens than those that are in the place of the data now; --replace runs them again, another name keeps them",
+                     suite_.folder().string(), others);
+}
+
+void SuiteRunner::refuse_too_large() const {
+  if (!suite_.config.memory || memory_ == 0) return;
+  for (const Cell& cell : suite_.cells)
+    if (results_.find(cell) == nullptr && bytes_of(cell) > memory_)
+      throw user_error("memory: {} takes {} by plan, {} of them the program itself, and all runs together may take {}", cell.name, format_bytes(bytes_of(cell)),
+                       format_bytes(kProgramBytes), format_bytes(memory_));
 }
 
 int64_t SuiteRunner::bytes_of(const Cell& cell) const { return plan(cell).largest().memory.peak() + kProgramBytes; }
@@ -122,7 +146,11 @@ int SuiteRunner::run() {
   if (stopping_) return kExitStopped;
   const std::vector<MethodSummary> methods = summarize(suite_, results_);
   const bool all = std::all_of(methods.begin(), methods.end(), [&](const MethodSummary& m) { return m.best || suite_.config.plan_only; });
-  return all ? kExitDone : kExitFailed;
+  const bool killed = std::any_of(suite_.cells.begin(), suite_.cells.end(), [&](const Cell& cell) {
+    const CellRecord* record = results_.find(cell);
+    return record != nullptr && record->killed;
+  });
+  return all && !killed ? kExitDone : kExitFailed;
 }
 
 SuiteProgress SuiteRunner::progress() const {
@@ -143,6 +171,7 @@ void SuiteRunner::plan_only() {
 
 void SuiteRunner::run_processes() {
   open_data();
+  refuse_too_large();
   const StopSignal signals;
   created(suite_.cells_folder());
   console_.start(suite_, progress(), jobs(), memory_);
@@ -203,9 +232,11 @@ void SuiteRunner::finish(const Cell& cell, int exit_code) {
     return;
   }
   CellRecord record = record_of(cell, plan(cell), exit_code == kExitDone ? "done" : "failed");
+  record.tokens_sum = tokens_.at(cell.identity["data"].dump());
+  record.killed = exit_code > 128;
   if (exit_code != kExitDone) {
     record.log = last_lines(log_of(cell));
-    if (exit_code > 128) record.log.push_back(fmt::format("it was ended by signal {}", exit_code - 128));
+    if (record.killed) record.log.push_back(fmt::format("it was ended by signal {}", exit_code - 128));
   }
   if (exit_code == kExitDone && !suite_.config.keep_checkpoints) fs::remove_all(cell.config.folder() / "checkpoints");
   results_.put(std::move(record));

@@ -23,7 +23,7 @@ class SuiteRunner {
 
   // Tries what failed before once more.
   void retry_failures() { results_.forget_failures(); }
-  // kExitDone; kExitFailed where some method has no result; kExitStopped after a signal.
+  // kExitDone; kExitFailed where some method has no result, or a run was killed; kExitStopped after a signal.
   [[nodiscard]] int run();
   [[nodiscard]] const Results& results() const { return results_; }
   [[nodiscard]] int64_t num_failed() const;
@@ -36,7 +36,9 @@ class SuiteRunner {
 
   void refuse_other_results() const;
   void plan_all();
-  void open_data() const;  // UserError where some is missing
+  void open_data();  // UserError where some is missing
+  void refuse_other_tokens();
+  void refuse_too_large() const;
   [[nodiscard]] const RunPlan& plan(const Cell& cell) const { return *plan_of_.at(&cell); }
   [[nodiscard]] int64_t bytes_of(const Cell& cell) const;  // expected, the program included
   void plan_only();
@@ -55,10 +57,12 @@ class SuiteRunner {
   Results results_;
   std::map<std::string, RunPlan> plans_;  // by what they depend on
   std::map<const Cell*, const RunPlan*> plan_of_;
+  std::map<std::string, std::string> tokens_;  // of the data of a cell, what tells them from others
   Forecast forecast_;
   SuiteConsole console_;
   std::list<Running> running_;
   int64_t memory_ = 0;  // that all may take; 0: no one knows
+  bool replace_;
   bool stopping_ = false;
 };
 

@@ -9,6 +9,15 @@ std::string eta(const SuiteProgress& progress) {
   return progress.seconds_left ? "eta " + format_duration(*progress.seconds_left) : "eta not measured yet";
 }
 
+// Of the last lines of a log: an error, which remedies may follow; else the last, or, where that only says that the run has failed,
+// the one before.
+std::string why_failed(const std::vector<std::string>& log) {
+  if (log.empty()) return "it left no word";
+  for (auto line = log.rbegin(); line != log.rend(); ++line)
+    if (line->starts_with("error: ")) return line->substr(std::string_view("error: ").size());
+  return log[log.size() - (log.size() > 1 && log.back().starts_with("failed after step") ? 2 : 1)];
+}
+
 std::string outcome(const CellRecord& r) {
   if (r.status == "planned") return fmt::format("peak {} by plan, weights {}, optimizer state {}", format_bytes(r.planned_bytes),
                                                 format_bytes(r.weight_bytes), format_bytes(r.state_bytes));
@@ -16,9 +25,7 @@ std::string outcome(const CellRecord& r) {
     return fmt::format("loss {} | ppl {} | peak {} | {} tok/s | {}", r.loss ? fmt::format("{:.4f}", *r.loss) : "not finite",
                        r.ppl ? fmt::format("{:.2f}", *r.ppl) : "not finite", format_bytes(r.ledger_bytes.value_or(r.planned_bytes)),
                        format_count(r.tokens_per_second.value_or(0)), format_duration(r.seconds.value_or(0)));
-  // The last line of a run that ends by itself says that it has failed; the one before, why.
-  const size_t last = r.log.size() - (r.log.size() > 1 && r.log.back().starts_with("failed after step") ? 2 : 1);
-  return fmt::format("failed after step {}: {}", r.steps, r.log.empty() ? "it left no word" : r.log[last]);
+  return fmt::format("failed after step {}: {}", r.steps, why_failed(r.log));
 }
 
 }  // namespace

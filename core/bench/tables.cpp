@@ -32,7 +32,11 @@ std::string published_of(const Suite& suite, const std::string& method) {
   return text.empty() ? std::string(kNothing) : text;
 }
 
-std::string row(const std::vector<std::string>& cells) { return fmt::format("| {} |\n", fmt::join(cells, " | ")); }
+std::string row(std::vector<std::string> cells) {
+  for (std::string& cell : cells)
+    for (size_t at = cell.find('|'); at != std::string::npos; at = cell.find('|', at + 2)) cell.insert(at, "\\");
+  return fmt::format("| {} |\n", fmt::join(cells, " | "));
+}
 
 // Against the baseline's loss, at the best points of both.
 std::string difference(const MethodSummary& method, const MethodSummary* baseline) {

@@ -43,7 +43,7 @@ int run_suite(const Suite& suite, const BenchArguments& arguments, const std::st
   }
   const int64_t failed = runner.num_failed();
   fmt::print("\n{}\n{}/index.html\n", markdown_table(suite, summarize(suite, runner.results())), suite.folder().string());
-  if (failed > 0) fmt::print("{} runs failed, see results.jsonl; --retry tries them once more\n", failed);
+  if (failed > 0) fmt::print("{} run{} failed, see results.jsonl; --retry tries {} once more\n", failed, failed == 1 ? "" : "s", failed == 1 ? "it" : "them");
   return code;
 }
 
@@ -74,7 +74,7 @@ void add_bench_command(CLI::App& app, int& exit_code) {
   auto arguments = std::make_shared<BenchArguments>();
   CLI::App* command = app.add_subcommand("bench", "compare methods: a suite of runs on the same tokens, and the table of what came out");
   add_common_flags(command, *arguments);
-  command->footer("tersor bench configs/bench/smoke.yaml seeds=[1,2,3] set.train.steps=500");
+  command->footer("tersor bench configs/bench/smoke.yaml seeds=[1,2,3] set.train.steps=500\n'tersor describe suite' lists the options of a suite");
   command->callback([command, arguments, &exit_code] { exit_code = bench(*command, *arguments); });
 }
 

@@ -31,8 +31,9 @@ ConfigWords sort_words(const CLI::App& command, std::string_view example) {
       throw user_error("unknown flag '{}'{} (flags: {}, and --section.option=value)", word, did_you_mean(word, flags),
                        fmt::join(flags, ", "));
     } else if (word.find('.') != std::string::npos && !std::filesystem::exists(word) && !word.ends_with("ml")) {
-      if (i + 1 < words.size()) throw user_error("'{}' is no file; did you mean '{}={}'?", word, word, words[i + 1]);
-      throw user_error("'{}' is no file; an option is written '{}=value'", word, word);
+      const bool value_follows = i + 1 < words.size() && words[i + 1].find_first_of("=]") == std::string::npos;
+      if (value_follows) throw user_error("'{}' is no file; did you mean '{}={}'?", word, word, words[i + 1]);
+      throw user_error("'{}' is no file; an option is written 'section.option=value', without blanks or in quotation marks", word);
     } else {
       sorted.files.emplace_back(word);
     }

@@ -1,3 +1,4 @@
+#include "core/bench/suite.h"
 #include "core/cli/commands.h"
 #include "core/config/plugin.h"
 #include "core/train/run_config.h"
@@ -82,7 +83,7 @@ bool describe_methods(const std::string& wanted) {
 
 void describe_all() {
   fmt::print("A run's YAML has these sections; 'tersor describe SECTION' lists one, 'tersor describe METHOD' a method, 'tersor describe "
-             "AXIS' all of a kind.\n");
+             "AXIS' all of a kind, 'tersor describe suite' what 'tersor bench' reads.\n");
   RunConfig config;
   Walker walker("", "");
   config.fields(walker);
@@ -106,14 +107,23 @@ bool describe_kind(const std::string& wanted) {
   return true;
 }
 
+// The other file that there is.
+void describe_suite() {
+  fmt::print("\nsuite: what 'tersor bench' reads, for instance configs/bench/smoke.yaml\n");
+  SuiteConfig config;
+  Walker walker("", "");
+  config.fields(walker);
+}
+
 void describe(const std::string& wanted) {
   if (wanted.empty()) return describe_all();
+  if (wanted == "suite") return describe_suite();
   const bool kind = describe_kind(wanted);
   RunConfig config;
   Walker walker("", wanted);
   config.fields(walker);
   if (describe_methods(wanted) || walker.found || kind) return;
-  std::vector<std::string> known;
+  std::vector<std::string> known{"suite", "cadence", "role", "match"};
   for_each_option([&](FieldVisitor& v) { config.fields(v); }, [&](const Option& o) { known.push_back(o.name); });
   for (const auto& [axis, registry] : all_registries()) {
     known.push_back(axis);
@@ -147,7 +157,7 @@ void add_describe_command(CLI::App& app) {
   };
   auto arguments = std::make_shared<Arguments>();
   CLI::App* command = app.add_subcommand("describe", "every option and method, with defaults and sources");
-  command->add_option("name", arguments->name, "a section, an option, a method or an axis, for instance optimizer, adamw or growth");
+  command->add_option("name", arguments->name, "a section, an option, a method or an axis, for instance optimizer, adamw or growth; suite: the options of a benchmark");
   command->add_flag("--schema", arguments->schema, "a JSON schema of a run's YAML, for editors");
   command->add_flag("--table", arguments->table, "the methods as a Markdown table");
   command->add_option("--plugin", arguments->plugins, "shared libraries with methods of your own");

@@ -1,8 +1,9 @@
 #include <cmath>
 
+#include "core/base/files.h"
 #include "core/cli/commands.h"
-#include "core/train/loaded_run.h"
 #include "core/train/evaluate.h"
+#include "core/train/loaded_run.h"
 #include "core/train/prepare.h"
 
 namespace tersor {
@@ -17,6 +18,15 @@ struct EvalArguments {
   bool ensemble = false;
 };
 
+// What tokens of another tokenizer mean, no model knows.
+void check_tokenizer_of(const ValidationPart& part, const LoadedRun& run) {
+  const std::string own = run.tokenizer_sum();
+  const fs::path theirs = part.source->tokenizer();
+  if (own.empty() || theirs.empty() || !fs::exists(theirs) || sha256_of_file(theirs) == own) return;
+  throw user_error("'{}' is another tokenizer than that of '{}': its tokens mean something else to this model; tokenize the text with --tokenizer {}",
+                   theirs.string(), run.checkpoint.string(), run.tokenizer().string());
+}
+
 // `--data`, or what the run was validated on.
 std::vector<ValidationPart> parts_of(const EvalArguments& arguments, const RunConfig& c) {
   if (arguments.data.empty()) return validation_parts(c);
@@ -26,6 +36,12 @@ std::vector<ValidationPart> parts_of(const EvalArguments& arguments, const RunCo
   diagnostics.throw_if_any();
   std::vector<ValidationPart> parts;
   parts.push_back({arguments.data.string(), 1, source.build(source_info(c, "validation"))});
+  return parts;
+}
+
+std::vector<ValidationPart> checked_parts_of(const EvalArguments& arguments, const LoadedRun& run) {
+  std::vector<ValidationPart> parts = parts_of(arguments, run.config);
+  for (const ValidationPart& part : parts) check_tokenizer_of(part, run);
   return parts;
 }
 
@@ -58,7 +74,7 @@ void eval_ensemble(const EvalArguments& arguments) {
     if (!first) first = std::move(run);
   }
   const RunConfig& c = first->config;
-  const std::vector<ValidationPart> parts = parts_of(arguments, c);
+  const std::vector<ValidationPart> parts = checked_parts_of(arguments, *first);
   for (size_t i = 0; i < models.size(); ++i)
     print(arguments.runs[i].string(), measure(arguments, loss_of(*models[i], c.train.loss_chunk), parts, c));
   print(fmt::format("ensemble of {}", models.size()), measure(arguments, loss_of_ensemble(models, c.train.loss_chunk), parts, c));
@@ -69,7 +85,7 @@ void eval(const EvalArguments& arguments) {
   for (const fs::path& place : arguments.runs) {
     const LoadedRun run = load_run(place, best_device());
     const RunConfig& c = run.config;
-    const EvalReport report = measure(arguments, loss_of(*run.model, c.train.loss_chunk), parts_of(arguments, c), c);
+    const EvalReport report = measure(arguments, loss_of(*run.model, c.train.loss_chunk), checked_parts_of(arguments, run), c);
     const std::string step = fmt::format("step {}", run.step);
     print(arguments.runs.size() > 1 ? fmt::format("{}, {}", place.string(), step) : step, report);
   }

@@ -5,6 +5,7 @@
 #include "core/cli/config_words.h"
 #include "core/cli/plan_output.h"
 #include "core/train/prepare.h"
+#include "core/train/together.h"
 
 namespace tersor {
 namespace {
@@ -69,6 +70,7 @@ int plan(const CLI::App& command, const PlanArguments& a) {
   const RunConfig config = read({});
   const RunPlan planned = plan_run(config);
   PlanOutput output{.config = config, .plan = planned, .savings = savings(read), .flops = a.flops, .growth = a.growth};
+  for (const int count : a.processes) check_shares(config, count);
   for (const int count : a.processes)
     for (const auto& [shard, name] : EnumNames<Shard>::values) output.processes.push_back(plan_processes(config, count, shard));
   output.bandwidth = a.bandwidth;

@@ -9,8 +9,9 @@ void add_tokenize_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("tokenize", "turn text into token shards, once, before training");
   command->add_option("--input", options->inputs, "folders and files, also .gz and .zst: a .txt is one document, or several parted by lines <|endoftext|>; of a .jsonl each line is one, its \"text\"")->required();
   command->add_option("--output", options->output, "folder for the shards, the tokenizer and the manifest")->required();
-  command->add_option("--tokenizer", options->tokenizer, "SentencePiece model; without it one is trained on the text");
-  command->add_option("--vocab-size", options->vocab_size, "tokens of a tokenizer that is trained")->check(CLI::Range(64, 1'000'000))->capture_default_str();
+  CLI::Option* tokenizer = command->add_option("--tokenizer", options->tokenizer, "SentencePiece model; without it one is trained on the text");
+  CLI::Option* vocabulary = command->add_option("--vocab-size", options->vocab_size, "tokens of a tokenizer that is trained")->check(CLI::Range(64, 1'000'000))->capture_default_str();
+  vocabulary->excludes(tokenizer);
   command->add_option("--hold-out", options->hold_out, "every n-th document becomes validation; 0: none")->check(at_least_zero())->capture_default_str();
   command->add_option("--shard-tokens", options->shard_tokens, "tokens in a shard")->check(CLI::Range(int64_t{1}, int64_t{1} << 30))->capture_default_str();
   command->add_flag("--force", options->force, "also where the output is complete, or was made from something else");

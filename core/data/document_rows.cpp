@@ -37,6 +37,7 @@ class DocumentRows final : public TokenSource {
     std::fill(tokens.begin() + static_cast<std::ptrdiff_t>(length), tokens.end(), kPadding);
   }
   std::filesystem::path tokenizer() const override { return tokens_.tokenizer(); }
+  std::string fingerprint() const override { return tokens_.fingerprint(); }
 
  private:
   // A document reaches to the token that ends it, and with it. What is one token long has nothing to predict.

@@ -8,6 +8,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 
 #include "core/base/error.h"
 
@@ -172,6 +173,8 @@ std::vector<fs::path> list_text_files(const std::vector<fs::path>& inputs) {
       files.push_back(input);
     }
   }
+  std::set<fs::path> seen;  // what is named twice is read once: it would be learnt and measured on
+  std::erase_if(files, [&](const fs::path& file) { return !seen.insert(fs::weakly_canonical(file)).second; });
   return files;
 }
 

@@ -58,4 +58,10 @@ std::filesystem::path Mixture::tokenizer() const {
   return {};
 }
 
+std::vector<std::string> Mixture::fingerprints() const {
+  std::vector<std::string> all;
+  for (const Part& part : parts_) all.push_back(part.source->fingerprint());
+  return all;
+}
+
 }  // namespace tersor

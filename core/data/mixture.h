@@ -36,6 +36,8 @@ class Mixture {
   [[nodiscard]] const std::string& name(size_t part) const { return parts_[part].name; }
   // The SentencePiece model that made the tokens, where it is known.
   [[nodiscard]] std::filesystem::path tokenizer() const;
+  // What tells the tokens of each source from others.
+  [[nodiscard]] std::vector<std::string> fingerprints() const;
 
  private:
   struct Part {

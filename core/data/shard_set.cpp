@@ -38,7 +38,7 @@ void ShardSet::open(const fs::path& path, bool verify) {
   if (fs::is_regular_file(path)) {
     if (info_.shares_path)
       throw user_error("'{}' is a single shard and holds no validation tokens: set data.validation, or evaluation.every=never", path.string());
-    shards_.emplace_back(path);
+    add_by_name(path);
   } else if (fs::exists(path / Manifest::kFile)) {
     open_manifest(path, verify);
   } else if (fs::exists(path / Manifest::kUnfinished) || (fs::exists(path / Manifest().tokenizer) && fs::exists(path / "train_000000.bin"))) {
@@ -64,9 +64,15 @@ void ShardSet::open_manifest(const fs::path& folder, bool verify) {
     if (shards_.back().size() != entry.tokens)
       throw user_error("'{}' holds {} tokens, the manifest says {}; run 'tersor tokenize' again", file.string(), shards_.back().size(),
                        entry.tokens);
+    marks_.push_back(entry.sha256);
     if (verify && sha256_of_file(file) != entry.sha256)
       throw user_error("'{}' does not have the checksum in its manifest; run 'tersor tokenize' again", file.string());
   }
+}
+
+void ShardSet::add_by_name(const fs::path& file) {
+  shards_.emplace_back(file);
+  marks_.push_back(fmt::format("{} {}", file.filename().string(), shards_.back().size()));
 }
 
 // llm.c's scripts write fineweb_train_000001.bin and fineweb_val_000000.bin.
@@ -76,7 +82,7 @@ void ShardSet::open_by_name(const fs::path& folder) {
   for (const auto& entry : fs::directory_iterator(folder))
     if (entry.path().extension() == ".bin" && entry.path().filename().string().find(word) != std::string::npos) files.push_back(entry.path());
   std::sort(files.begin(), files.end());
-  for (const fs::path& file : files) shards_.emplace_back(file);
+  for (const fs::path& file : files) add_by_name(file);
   if (files.empty())
     throw user_error("'{}' holds neither a {} nor shards called *{}*.bin; make them with 'tersor tokenize'", folder.string(), Manifest::kFile, word);
 }

@@ -1,6 +1,8 @@
 // The token shards of one split, read as one long row of tokens.
 #pragma once
 
+#include <fmt/ranges.h>
+
 #include "core/data/token_file.h"
 #include "core/data/token_source.h"
 
@@ -19,16 +21,20 @@ class ShardSet {
   [[nodiscard]] const std::filesystem::path& tokenizer() const { return tokenizer_; }
   // The token that ends a document, where it is known.
   [[nodiscard]] std::optional<int64_t> eos() const { return eos_; }
+  // By the checksums of a manifest; without one by names and sizes.
+  [[nodiscard]] std::string fingerprint() const { return sha256_of_text(fmt::format("{}", fmt::join(marks_, "\n"))); }
 
  private:
   void open(const std::filesystem::path& path, bool verify);
   void open_manifest(const std::filesystem::path& folder, bool verify);
   void open_by_name(const std::filesystem::path& folder);
+  void add_by_name(const std::filesystem::path& file);
 
   SourceInfo info_;
   std::filesystem::path tokenizer_;
   std::optional<int64_t> eos_;
   std::vector<TokenFile> shards_;
+  std::vector<std::string> marks_;  // of each, what it can be told by
   std::vector<int64_t> starts_;  // of each shard in the long row
   int64_t size_ = 0;
 };

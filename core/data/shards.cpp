@@ -33,6 +33,7 @@ class Shards final : public TokenSource {
   int64_t num_targets(int64_t /*window*/) const override { return length_; }
   void read(int64_t window, std::span<int64_t> tokens) const override { tokens_.read(window * length_, tokens); }
   std::filesystem::path tokenizer() const override { return tokens_.tokenizer(); }
+  std::string fingerprint() const override { return tokens_.fingerprint(); }
 
  private:
   int64_t length_;

@@ -31,6 +31,8 @@ class TokenSource {
   [[nodiscard]] virtual int64_t num_targets(int64_t window) const = 0;
   // The SentencePiece model that made the tokens, where it is known.
   [[nodiscard]] virtual std::filesystem::path tokenizer() const { return {}; }
+  // What tells these tokens from others, wherever they lie: a checksum. Empty: options tell it all.
+  [[nodiscard]] virtual std::string fingerprint() const { return {}; }
 };
 
 using TokenSourceRegistry = Registry<TokenSource, const SourceInfo&>;

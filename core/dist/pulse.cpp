@@ -40,11 +40,23 @@ std::optional<std::string> Pulse::Board::get(const std::string& key) {
   return std::string(bytes.begin(), bytes.end());
 }
 
+void Pulse::Board::listen() {
+  auto why = get("failure/0");
+  const std::lock_guard lock(mutex_);
+  if (why) heard_ = fmt::format("process 0 of {} failed: {}", size_, *why);
+}
+
+std::string Pulse::Board::heard_or(const std::string& nothing) {
+  const std::lock_guard lock(mutex_);
+  return heard_.value_or(nothing);
+}
+
 void Pulse::beat_until_stopped() {
   std::unique_lock lock(stop_mutex_);
   try {
     for (int64_t beat = 0; !stopping_; ++beat) {
       board_->set(fmt::format("pulse/{}", board_->rank()), fmt::format("{} {}", beat, board_->operations.load()));
+      board_->listen();
       stop_.wait_for(lock, kBeat, [this] { return stopping_; });
     }
   } catch (const std::exception&) {  // the store, in process 0, is gone: the next operation will say so
@@ -102,7 +114,7 @@ std::string Pulse::diagnose() {
       board->set(kVerdict, culprit);
       promise->set_value(culprit);
     } catch (const std::exception&) {
-      promise->set_value(gone);
+      promise->set_value(board->heard_or(gone));
     }
   }).detach();
   return answer.wait_for(kPatience) == std::future_status::ready ? answer.get() : gone;

@@ -37,6 +37,10 @@ class Pulse {
     [[nodiscard]] std::string find_culprit();
     [[nodiscard]] int rank() const { return rank_; }
     [[nodiscard]] int size() const { return size_; }
+    // Remembers why process 0 ends, if it has said so: the store ends with it.
+    void listen();
+    // What `listen` has heard, or `nothing`.
+    [[nodiscard]] std::string heard_or(const std::string& nothing);
     std::atomic<int64_t> operations = 0;
 
    private:
@@ -50,6 +54,7 @@ class Pulse {
     int rank_;
     int size_;
     std::mutex mutex_;
+    std::optional<std::string> heard_;
   };
   void beat_until_stopped();
 

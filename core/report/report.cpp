@@ -152,6 +152,8 @@ void write_page(const Json& data, std::string_view section, std::string_view scr
 }  // namespace
 
 void write_report(const std::vector<fs::path>& runs, const fs::path& page) {
+  if (fs::exists(page) && (!fs::is_regular_file(page) || !read_text(page).starts_with("<!doctype html>")))
+    throw user_error("'{}' is there already and is no page; name another with --output", page.string());
   Json data = {{"max_points", kMaxCurvePoints}, {"runs", Json::array()}};
   for (const fs::path& run : runs) data["runs"].push_back(read_run(run, kMaxCurvePoints));
   write_page(data, "", "", page);

@@ -114,6 +114,7 @@ void write_rest(const CheckpointContent& content, CheckpointWriter& writer) {
                         {"settings", fields_to_json(at.settings)},
                         {"structure", fields_to_json(structure)},
                         {"frozen", content.optimizer.frozen()},
+                        {"tokens_of_sources", content.tokens},
                         {"config", content.config}};
   writer.text("trainer.json", trainer.dump(2) + "\n");
   const at::ScalarType type = content.model.params().front().value.scalar_type();
@@ -217,7 +218,8 @@ TrainerState open_checkpoint(const fs::path& checkpoint, Summed which) {
   const Json trainer = Json::parse(read_text(checkpoint / "trainer.json"));
   TrainerState state{.position = {.step = trainer.at("step"), .samples = trainer.at("samples"), .tokens = trainer.at("tokens"), .flops = trainer.at("flops"),
                                   .drawn = trainer.at("drawn")},
-                     .config = trainer.at("config"), .frozen = trainer.at("frozen")};
+                     .config = trainer.at("config"), .frozen = trainer.at("frozen"),
+                     .tokens = trainer.value("tokens_of_sources", std::vector<std::string>{})};
   Diagnostics diagnostics;
   const std::string name = (checkpoint / "trainer.json").string();
   Diagnostics gone;  // a plugin that has moved matters only where one of its methods is asked for

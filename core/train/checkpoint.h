@@ -34,6 +34,7 @@ struct CheckpointContent {
   const Json& config;  // resolved
   RunPosition position;
   std::filesystem::path tokenizer;  // copied when there is one
+  std::vector<std::string> tokens{};  // what tells those of each source of the data from others
 };
 
 class CheckpointStore {
@@ -74,6 +75,7 @@ struct TrainerState {
   Json config;
   Structure structure;  // of the model as it was saved
   std::vector<std::string> frozen;
+  std::vector<std::string> tokens;  // of the data so far; empty in checkpoints that do not tell
 };
 
 // Reads trainer.json after `check_checkpoint`.

@@ -4,6 +4,7 @@
 #include "core/base/log.h"
 #include "core/base/pattern.h"
 #include "core/base/quantity.h"
+#include "core/data/tokenizer.h"
 #include "core/interop/hugging_face.h"
 #include "core/train/checkpoint.h"
 #include "core/train/processes_plan.h"
@@ -77,6 +78,19 @@ void validate(const RunConfig& config, const Communicator& comm) {
   check_memory(config, peak, comm);
 }
 
+void check_tokenizer(const RunConfig& config, const std::filesystem::path& tokenizer) {
+  if (tokenizer.empty() || !std::filesystem::exists(tokenizer)) return;
+  const Tokenizer own(tokenizer);
+  constexpr double kMuch = 1.25;  // a vocabulary is often filled up to a round number
+  if (static_cast<double>(config.model.vocab_size) > kMuch * static_cast<double>(own.vocab_size()))
+    log().warn("model.vocab_size is {}, and the data's tokenizer has {} tokens: embeddings and head of the others take memory and time for nothing; set model.vocab_size={}",
+               config.model.vocab_size, own.vocab_size(), own.vocab_size());
+  if (config.run.init_from.empty()) return;
+  const std::filesystem::path theirs = newest_of(config.run.init_from) / Tokenizer::kFile;
+  if (std::filesystem::exists(theirs) && Tokenizer(theirs).hash() != own.hash())
+    log().warn("run.init_from: '{}' is another tokenizer than that of the data, '{}': its weights know other tokens", theirs.string(), tokenizer.string());
+}
+
 std::shared_ptr<Llama> build_model(const RunConfig& config, const Structure& structure, const at::Device& device, WeightKeeper* keeper) {
   auto model =
       std::make_shared<Llama>(structure, at::TensorOptions(config.run.scalar_type()).device(device), static_cast<uint64_t>(config.run.seed), keeper);
@@ -88,6 +102,7 @@ std::shared_ptr<Llama> build_model(const RunConfig& config, const at::Device& de
   auto model = build_model(config, first_structure(config), device, keeper);
   if (config.run.init_from.empty()) return model;
   const std::filesystem::path start = newest_of(config.run.init_from);
+  if (!std::filesystem::exists(start)) throw user_error("run.init_from: '{}' does not exist", start.string());
   if (is_checkpoint(start)) check_checkpoint(start, Summed::kWeights);
   load_weights(start, *model);
   return model;

@@ -87,7 +87,7 @@ struct EvaluationSection {
   int64_t tokens = 131072;
   void fields(FieldVisitor& v) {
     v("every", every, "when the validation loss is measured, besides at the end; never: not at all");
-    v("tokens", tokens, at_least(1), "validation tokens, the same ones each time");
+    v("tokens", tokens, at_least(1), "validation tokens of each source, the same ones each time; the loss over several sources is their mean, weighted as in `sources`");
   }
 };
 

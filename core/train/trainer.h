@@ -46,7 +46,7 @@ class Trainer {
   [[nodiscard]] std::unique_ptr<Optimizer> make_optimizer() const;
   [[nodiscard]] std::unique_ptr<ScatteredWeights> scatter_weights_of(const Structure& structure) const;
   void resume(const std::filesystem::path& checkpoint);
-  void adopt_changed_settings(const Json& saved);
+  void adopt_changed_settings(const Json& saved, const std::vector<std::string>& tokens);
   void begin();
   [[nodiscard]] Progress progress_of_next_step() const;
   [[nodiscard]] bool train_step(const Progress& progress, StepReport& report);  // false: stopped, nothing changed

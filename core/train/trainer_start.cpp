@@ -16,6 +16,7 @@ Trainer::Trainer(const RunConfig& config, Communicator& comm)
   validate(config_, comm_);
   check_shares(config_, comm_.size());
   build_sources();
+  if (comm_.rank() == 0) check_tokenizer(config_, data_->tokenizer());
   timeline_ = std::make_unique<Timeline>(config_.timeline);
   position_.settings = first_settings(config_);
   position_.drawn.assign(data_->size(), 0);
@@ -65,15 +66,17 @@ void Trainer::resume(const std::filesystem::path& checkpoint) {
   load_optimizer(checkpoint, *optimizer_);
   for (const std::string& name : state.frozen) optimizer_->set_frozen(name, true);
   position_ = state.position;
-  adopt_changed_settings(state.config);
+  adopt_changed_settings(state.config, state.tokens);
   first_step_ = last_saved_ = position_.step;
 }
 
 // What was changed by hand since the checkpoint wins over what the run had become.
-void Trainer::adopt_changed_settings(const Json& saved) {
+void Trainer::adopt_changed_settings(const Json& saved, const std::vector<std::string>& tokens) {
   if (position_.drawn.size() != data_->size())
     throw user_error("data: the checkpoint is of a run with {} sources, and there are {} now; put them back, or keep the weights alone "
                      "with run.name=another run.init_from=…", position_.drawn.size(), data_->size());
+  if (comm_.rank() == 0 && !tokens.empty() && tokens != data_->fingerprints())
+    log().warn("the tokens of the data are others than those that this run was trained on so far: from here on it is another run");
   const LiveSettings given = first_settings(config_);
   if (saved.at("train").at("micro_batch_size") != given.micro_batch_size) position_.settings.micro_batch_size = given.micro_batch_size;
   const auto weights = [](const Json& config) {

@@ -1,6 +1,7 @@
 // Suites: what they refuse, what they run, and that nothing is lost when they are interrupted.
 #include "core/bench/outputs.h"
 #include "core/bench/runner.h"
+#include "core/data/token_file.h"
 #include "tests/support/catch.h"
 #include "tests/support/methods.h"
 #include "tests/support/shell.h"
@@ -242,6 +243,51 @@ TEST_CASE("program: an interrupted suite goes on, a failing run is recorded and 
   INFO(alone.output);
   REQUIRE(alone.code == kExitDone);
   CHECK(testing::records(folder / "alone", "eval").rbegin()->second["val/loss"] == cell["val/loss"]);
+}
+
+TEST_CASE("program: results of other tokens are no neighbours, and nothing is started that is planned to take more than it may", "[bench]") {
+  const TemporaryFolder folder;
+  const auto write_tokens = [&](int64_t count) {
+    for (const char* split : {"train", "val"}) {
+      TokenFileWriter shard(folder / fmt::format("tokens/some_{}_0.bin", split), 64);
+      for (int32_t i = 0; i < count; ++i) shard.append(std::vector<int32_t>{i * 7 % 64});
+      shard.close();
+    }
+  };
+  fs::create_directories(folder / "tokens");
+  write_tokens(2000);
+  const std::string suite = write_suite(folder, "seeds: [1]\nmethods: [{name: a}]\n").string();
+  const std::string bench = fmt::format("{} bench {} \"set.data.source={{type: shards, path: {}/tokens}}\"", TERSOR_PROGRAM, suite, folder.path().string());
+  const Ended large = shell(folder, bench + " memory=1MiB");
+  CHECK(large.code == kExitRejected);
+  CHECK_THAT(large.output, Catch::Contains("a-lr0.001-s1 takes") && Catch::Contains("may take 1.00 MiB"));
+  REQUIRE(shell(folder, bench).code == kExitDone);
+  const std::string results = (folder / "results/tiny/results.jsonl").string();
+  const std::string first = results_of(results).at("a-lr0.001-s1")["data/sha256"];
+  CHECK(shell(folder, bench).code == kExitDone);  // nothing is left to do
+  write_tokens(1500);
+  const Ended other = shell(folder, bench + " seeds=[1,2]");
+  CHECK(other.code == kExitRejected);
+  CHECK_THAT(other.output, Catch::Contains("on other tokens") && Catch::Contains("--replace"));
+  write_whole(results, read_text(results) + "{\"cell\":\"a-lr");  // cut off as it was written
+  REQUIRE(shell(folder, bench + " seeds=[1,2] --replace").code == kExitDone);
+  for (const auto& [cell, record] : results_of(results)) CHECK(record["data/sha256"] != first);
+  CHECK(results_of(results).size() == 2);
+}
+
+TEST_CASE("suite: a run that was killed is told, and so is that it chose nothing", "[bench]") {
+  const TemporaryFolder folder;
+  const Suite suite = read_suite(write_suite(folder, "seeds: [1]\nlr_factors: [1, 3]\nmethods: [{name: 'a|b'}]\n"), {});
+  Results results(folder / "results.jsonl", folder.path());
+  results.put(made_up(suite.cells[0], 2, 100));
+  CellRecord killed = made_up(suite.cells[1], 1, 100);
+  killed.status = "failed";
+  killed.killed = true;
+  killed.log = {"error: no space", "there is no checkpoint yet"};
+  results.put(killed);
+  const std::string table = markdown_table(suite, summarize(suite, Results(folder / "results.jsonl", folder.path())));
+  CHECK_THAT(table, Catch::Contains(fmt::format("a|b: {} (killed) has failed", suite.cells[1].name)));
+  CHECK_THAT(table, Catch::Contains("| a\\|b "));
 }
 
 TEST_CASE("program: missing data is said once, before any run", "[bench]") {

@@ -61,6 +61,7 @@ TEST_CASE("documents: packed files read as plain ones", "[data]") {
   CHECK_THROWS_WITH(for_each_document({folder / "b.jsonl"}, [](std::string_view) {}), Catch::Contains("b.jsonl:1: not a JSON object"));
   CHECK_THROWS_WITH(list_text_files({folder / "e.pdf"}), Catch::Contains("does not exist"));
   CHECK(list_text_files({folder.path()}).size() == 4);
+  CHECK(list_text_files({folder.path(), folder / "a.txt", folder.path() / "." / "c.txt.gz"}).size() == 4);
 }
 
 TEST_CASE("tokenize: text comes back, documents are held out, and nothing is done twice", "[data]") {

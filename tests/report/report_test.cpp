@@ -87,6 +87,16 @@ TEST_CASE("report: bytes that are not UTF-8 are replaced", "[report]") {
   CHECK(data_of_run(run)["name"] == "a\xef\xbf\xbd");
 }
 
+TEST_CASE("report: a page replaces a page, and no other file", "[report]") {
+  const RunFolder run("others", "{\"type\":\"start\",\"step\":0}\n" + step(1, 3), "a: 1\n");
+  const fs::path records = run.path() / "metrics.jsonl";
+  const std::string before = read_text(records);
+  CHECK_THROWS_WITH(write_report({run.path()}, records), Catch::Contains("is there already and is no page"));
+  CHECK(read_text(records) == before);
+  write_report({run.path()}, run.path() / "report.html");
+  CHECK_NOTHROW(write_report({run.path()}, run.path() / "report.html"));
+}
+
 TEST_CASE("report: a folder without metrics is rejected", "[report]") {
   const fs::path nowhere = fs::temp_directory_path() / "tersor-no-such-run";
   try {

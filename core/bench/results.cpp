@@ -1,6 +1,7 @@
 #include "core/bench/results.h"
 
 #include "core/base/files.h"
+#include "core/base/log.h"
 #include "core/report/run_records.h"
 
 namespace tersor {
@@ -98,7 +99,10 @@ Results::Results(fs::path file, const fs::path& home) : file_(std::move(file)) {
       record.config = as_of_now(record.config, home);
       records_[record.cell] = std::move(record);
     } catch (const Json::exception& e) {
-      if (lines.eof()) continue;  // cut off as it was written: that run is done again
+      if (lines.eof()) {
+        log().warn("{}:{}: is cut off, so that run is done again", file_.string(), number);
+        continue;
+      }
       throw user_error("{}:{}: is no record of a run: {}; remove the line, and the run is done again", file_.string(), number, e.what());
     }
   }

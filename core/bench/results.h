@@ -41,7 +41,7 @@ struct CellRecord {
 
 class Results {
  public:
-  // Reads what is there, of the suite whose folder of results is `home`. UserError for a line that is no record.
+  // Reads what is there, of the suite whose folder of results is `home`. UserError for a line that is no record, but for a last one that was cut off.
   Results(std::filesystem::path file, const std::filesystem::path& home);
 
   // The record of this very configuration; nullptr when there is none, or one of another.

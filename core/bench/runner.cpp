@@ -104,9 +104,9 @@ void SuiteRunner::refuse_other_tokens() {
   int64_t others = 0;
   for (const Cell& cell : suite_.cells) {
     const CellRecord* record = results_.find(cell);
-    if (record == nullptr || record->tokens_sum.empty() || record->tokens_sum == tokens_.at(cell.identity["data"].dump())) continue;
-    ++others;
-    if (replace_) results_.forget(cell);
+    if (record == nullptr || record->tokens_sum.empty() || record->tokens_sum == tokens_of(cell)) continue;
+    others += record->finished() ? 1 : 0;
+    if (replace_ || !record->finished()) results_.forget(cell);
   }
   if (others > 0 && !replace_)
     throw user_error("'{}' holds results of {} of these runs on other tokens than those that are in the place of the data now; --replace runs them again, another name keeps them",
@@ -115,9 +115,9 @@ void SuiteRunner::refuse_other_tokens() {
 
 void SuiteRunner::refuse_too_large() const {
   if (!suite_.config.memory || memory_ == 0) return;
-  for (const Cell& cell : suite_.cells)
-    if (results_.find(cell) == nullptr && bytes_of(cell) > memory_)
-      throw user_error("memory: {} takes {} by plan, {} of them the program itself, and all runs together may take {}", cell.name, format_bytes(bytes_of(cell)),
+  for (const Cell* cell : due_cells(suite_, results_))
+    if (bytes_of(*cell) > memory_)
+      throw user_error("memory: {} takes {} by plan, {} of them the program itself, and all runs together may take {}", cell->name, format_bytes(bytes_of(*cell)),
                        format_bytes(kProgramBytes), format_bytes(memory_));
 }
 
@@ -137,6 +137,13 @@ int64_t SuiteRunner::num_failed() const {
 
 fs::path SuiteRunner::log_of(const Cell& cell) const { return suite_.cells_folder() / (cell.name + ".log"); }
 
+// Why they failed before is no reason for what comes now.
+void SuiteRunner::retry_failures() {
+  for (const Cell& cell : suite_.cells)
+    if (const CellRecord* record = results_.find(cell); record != nullptr && !record->finished()) fs::remove(log_of(cell));
+  results_.forget_failures();
+}
+
 int SuiteRunner::run() {
   if (suite_.config.plan_only)
     plan_only();
@@ -145,12 +152,12 @@ int SuiteRunner::run() {
   write_outputs(suite_, results_);
   if (stopping_) return kExitStopped;
   const std::vector<MethodSummary> methods = summarize(suite_, results_);
-  const bool all = std::all_of(methods.begin(), methods.end(), [&](const MethodSummary& m) { return m.best || suite_.config.plan_only; });
+  const bool all = std::all_of(methods.begin(), methods.end(), [](const MethodSummary& m) { return m.best.has_value(); });
   const bool killed = std::any_of(suite_.cells.begin(), suite_.cells.end(), [&](const Cell& cell) {
     const CellRecord* record = results_.find(cell);
     return record != nullptr && record->killed;
   });
-  return all && !killed ? kExitDone : kExitFailed;
+  return suite_.config.plan_only || (all && !killed) ? kExitDone : kExitFailed;
 }
 
 SuiteProgress SuiteRunner::progress() const {
@@ -202,7 +209,7 @@ void SuiteRunner::start_what_fits() {
 SuiteRunner::Running SuiteRunner::start(const Cell& cell) const {
   const fs::path file = suite_.cells_folder() / (cell.name + ".yaml");
   RunConfig config = cell.config;
-  const std::string text = to_yaml(fields_to_json(config));
+  const std::string text = fmt::format("# tokens {}\n{}", tokens_of(cell), to_yaml(fields_to_json(config)));  // a run goes on on its own tokens alone
   const bool same = fs::exists(file) && read_text(file) == text;
   if (!same) {
     fs::remove(log_of(cell));
@@ -232,7 +239,7 @@ void SuiteRunner::finish(const Cell& cell, int exit_code) {
     return;
   }
   CellRecord record = record_of(cell, plan(cell), exit_code == kExitDone ? "done" : "failed");
-  record.tokens_sum = tokens_.at(cell.identity["data"].dump());
+  record.tokens_sum = tokens_of(cell);
   record.killed = exit_code > 128;
   if (exit_code != kExitDone) {
     record.log = last_lines(log_of(cell));

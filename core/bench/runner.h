@@ -22,7 +22,7 @@ class SuiteRunner {
   SuiteRunner(const Suite& suite, std::filesystem::path program, bool replace);
 
   // Tries what failed before once more.
-  void retry_failures() { results_.forget_failures(); }
+  void retry_failures();
   // kExitDone; kExitFailed where some method has no result, or a run was killed; kExitStopped after a signal.
   [[nodiscard]] int run();
   [[nodiscard]] const Results& results() const { return results_; }
@@ -38,6 +38,7 @@ class SuiteRunner {
   void plan_all();
   void open_data();  // UserError where some is missing
   void refuse_other_tokens();
+  [[nodiscard]] const std::string& tokens_of(const Cell& cell) const { return tokens_.at(cell.identity["data"].dump()); }
   void refuse_too_large() const;
   [[nodiscard]] const RunPlan& plan(const Cell& cell) const { return *plan_of_.at(&cell); }
   [[nodiscard]] int64_t bytes_of(const Cell& cell) const;  // expected, the program included

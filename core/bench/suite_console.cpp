@@ -25,7 +25,7 @@ std::string outcome(const CellRecord& r) {
     return fmt::format("loss {} | ppl {} | peak {} | {} tok/s | {}", r.loss ? fmt::format("{:.4f}", *r.loss) : "not finite",
                        r.ppl ? fmt::format("{:.2f}", *r.ppl) : "not finite", format_bytes(r.ledger_bytes.value_or(r.planned_bytes)),
                        format_count(r.tokens_per_second.value_or(0)), format_duration(r.seconds.value_or(0)));
-  return fmt::format("failed after step {}: {}", r.steps, why_failed(r.log));
+  return fmt::format("failed after step {}: {}", r.steps, r.killed ? r.log.back() : why_failed(r.log));
 }
 
 }  // namespace
@@ -40,7 +40,7 @@ void SuiteConsole::start(const Suite& suite, const SuiteProgress& progress, int6
 
 void SuiteConsole::over(const CellRecord& r, const SuiteProgress& progress) {
   terminal_.line(fmt::format("[{}/{}] {}: {}{}", progress.done, progress.total, r.cell, outcome(r),
-                   progress.done < progress.total && r.status != "planned" ? " | " + eta(progress) : ""));
+                             progress.done < progress.total && r.status != "planned" ? " | " + eta(progress) : ""));
 }
 
 void SuiteConsole::progress(const SuiteProgress& progress) {

@@ -64,7 +64,7 @@ int sweep(const CLI::App& command, const SweepArguments& a) {
 void add_common_flags(CLI::App* command, BenchArguments& arguments) {
   command->add_flag("--dry-run", arguments.dry_run, "print what would be run, and stop");
   command->add_flag("--retry", arguments.retry, "try what failed once more");
-  command->add_flag("--replace", arguments.replace, "run again what was recorded with other options");
+  command->add_flag("--replace", arguments.replace, "run again what was recorded with other options or on other tokens");
   command->allow_extras();
 }
 

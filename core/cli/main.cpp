@@ -53,7 +53,7 @@ int run(int argc, char** argv) {
     return app.exit(e) == 0 ? kExitDone : kExitRejected;
   } catch (const std::exception& e) {
     const Failure failure = failure_of(e);
-    fmt::print(stderr, "{}\n", failure.text);
+    fmt::print(stderr, "{}{}\n", failure.exit_code == kExitFailed ? "error: " : "", failure.text);
     return failure.exit_code;
   }
   return exit_code;

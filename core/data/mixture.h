@@ -36,6 +36,7 @@ class Mixture {
   [[nodiscard]] const std::string& name(size_t part) const { return parts_[part].name; }
   // The SentencePiece model that made the tokens, where it is known.
   [[nodiscard]] std::filesystem::path tokenizer() const;
+  [[nodiscard]] std::filesystem::path tokenizer_of(size_t part) const { return parts_[part].source->tokenizer(); }
   // What tells the tokens of each source from others.
   [[nodiscard]] std::vector<std::string> fingerprints() const;
 

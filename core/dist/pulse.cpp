@@ -42,12 +42,12 @@ std::optional<std::string> Pulse::Board::get(const std::string& key) {
 
 void Pulse::Board::listen() {
   auto why = get("failure/0");
-  const std::lock_guard lock(mutex_);
+  const std::lock_guard lock(heard_mutex_);
   if (why) heard_ = fmt::format("process 0 of {} failed: {}", size_, *why);
 }
 
 std::string Pulse::Board::heard_or(const std::string& nothing) {
-  const std::lock_guard lock(mutex_);
+  const std::lock_guard lock(heard_mutex_);
   return heard_.value_or(nothing);
 }
 
@@ -117,7 +117,7 @@ std::string Pulse::diagnose() {
       promise->set_value(board->heard_or(gone));
     }
   }).detach();
-  return answer.wait_for(kPatience) == std::future_status::ready ? answer.get() : gone;
+  return answer.wait_for(kPatience) == std::future_status::ready ? answer.get() : board_->heard_or(gone);
 }
 
 }  // namespace tersor

@@ -54,6 +54,7 @@ class Pulse {
     int rank_;
     int size_;
     std::mutex mutex_;
+    std::mutex heard_mutex_;  // of its own: the other is held as long as the store does not answer
     std::optional<std::string> heard_;
   };
   void beat_until_stopped();

@@ -1,6 +1,7 @@
 #include "core/train/prepare.h"
 
 #include "core/base/error.h"
+#include "core/base/files.h"
 #include "core/base/log.h"
 #include "core/base/pattern.h"
 #include "core/base/quantity.h"
@@ -78,16 +79,26 @@ void validate(const RunConfig& config, const Communicator& comm) {
   check_memory(config, peak, comm);
 }
 
-void check_tokenizer(const RunConfig& config, const std::filesystem::path& tokenizer) {
-  if (tokenizer.empty() || !std::filesystem::exists(tokenizer)) return;
-  const Tokenizer own(tokenizer);
+void check_tokenizers(const RunConfig& config, const std::vector<std::filesystem::path>& tokenizers) {
+  std::map<std::string, std::filesystem::path> known;  // by checksum
+  for (const std::filesystem::path& file : tokenizers)
+    if (!file.empty() && std::filesystem::exists(file)) known.emplace(sha256_of_file(file), file);
+  if (known.empty()) return;
+  if (known.size() > 1)
+    log().warn("data: '{}' and '{}' are different tokenizers: one number means different tokens, depending on where it stands", known.begin()->second.string(),
+               std::next(known.begin())->second.string());
   constexpr double kMuch = 1.25;  // a vocabulary is often filled up to a round number
-  if (static_cast<double>(config.model.vocab_size) > kMuch * static_cast<double>(own.vocab_size()))
+  int64_t most = 0;
+  for (const auto& [sum, file] : known) most = std::max(most, Tokenizer(file).vocab_size());
+  if (static_cast<double>(config.model.vocab_size) > kMuch * static_cast<double>(most))
     log().warn("model.vocab_size is {}, and the data's tokenizer has {} tokens: embeddings and head of the others take memory and time for nothing; set model.vocab_size={}",
-               config.model.vocab_size, own.vocab_size(), own.vocab_size());
-  if (config.run.init_from.empty()) return;
+               config.model.vocab_size, most, most);
+}
+
+void check_tokenizer_of_start(const RunConfig& config, const std::filesystem::path& tokenizer) {
+  if (config.run.init_from.empty() || tokenizer.empty() || !std::filesystem::exists(tokenizer)) return;
   const std::filesystem::path theirs = newest_of(config.run.init_from) / Tokenizer::kFile;
-  if (std::filesystem::exists(theirs) && Tokenizer(theirs).hash() != own.hash())
+  if (std::filesystem::exists(theirs) && sha256_of_file(theirs) != sha256_of_file(tokenizer))
     log().warn("run.init_from: '{}' is another tokenizer than that of the data, '{}': its weights know other tokens", theirs.string(), tokenizer.string());
 }
 

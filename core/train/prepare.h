@@ -22,9 +22,11 @@ namespace tersor {
 // Finds, without allocating the model, what no single option can tell: parameters that no group matches or that their rule
 // refuses, actions with nothing to act on, and a peak that does not fit into memory. UserError.
 void validate(const RunConfig& config, const Communicator& comm = alone());
-// Warns where the tokens of the data, made by this SentencePiece model, mean something else to the weights at the start, or where much
-// of the model's vocabulary never comes. Nothing where no such file is known.
-void check_tokenizer(const RunConfig& config, const std::filesystem::path& tokenizer);
+// Warns where the SentencePiece models that made the data's tokens are not one, or know far fewer tokens than the model. Files that are not
+// there, or empty names, tell nothing.
+void check_tokenizers(const RunConfig& config, const std::vector<std::filesystem::path>& tokenizers);
+// Warns where the weights that a run begins with know the tokens of another one.
+void check_tokenizer_of_start(const RunConfig& config, const std::filesystem::path& tokenizer);
 
 // The model of a configuration on a device, with fresh weights or those of run.init_from; of another structure than the
 // configuration's, with weights that are to be loaded. With a keeper (core/train/scattered_weights.h) it is never whole.

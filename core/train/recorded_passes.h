@@ -4,8 +4,8 @@
 //   const auto passes = record_passes(config, *kind, comm);
 //   loss = passes->run(optimizer, batch, scale, [&](const Batch& b) { … return loss; });   // the first time as it is, then recorded
 //
-// What is recorded is of one shape of batch, one scale, and of tensors that stay where they are: `forget` after anything has changed
-// weights otherwise than an update does. Gradients of a recording lie where they lay before, and all of them at once.
+// What is recorded is of one shape of batch, one scale, and of tensors that stay where they are: `forget` after tensors have been
+// replaced or other parameters learn (Action::changes_passes). Gradients of a recording lie where they lay before, and all of them at once.
 #pragma once
 
 #include "core/data/batch.h"

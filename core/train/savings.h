@@ -14,11 +14,11 @@ using ReadConfig = std::function<RunConfig(const std::vector<std::string>& more)
 
 struct Saving {
   std::vector<std::string> overrides;  // train.recompute=block
-  double more_compute = 0;   // share of the run's
-  bool lossy = false;        // numbers are kept with fewer digits; else the run is the same up to the order of sums
-  std::string remark;        // what else changes
-  int64_t peak = 0;          // with it
-  bool second_pass = false;        // of a step's last micro-batch: what it costs depends on how large that is
+  double more_compute = 0;             // share of the run's
+  bool lossy = false;                  // numbers are kept with fewer digits; else the run is the same up to the order of sums
+  std::string remark;                  // what else changes
+  int64_t peak = 0;                    // with it
+  bool second_pass = false;            // of a step's last micro-batch: what it costs depends on how large that is
 };
 
 // Of those that apply, each by itself, those that save; the largest first.

@@ -16,7 +16,6 @@ Trainer::Trainer(const RunConfig& config, Communicator& comm)
   validate(config_, comm_);
   check_shares(config_, comm_.size());
   build_sources();
-  if (comm_.rank() == 0) check_tokenizer(config_, data_->tokenizer());
   timeline_ = std::make_unique<Timeline>(config_.timeline);
   position_.settings = first_settings(config_);
   position_.drawn.assign(data_->size(), 0);
@@ -29,6 +28,7 @@ Trainer::Trainer(const RunConfig& config, Communicator& comm)
   } else {
     scattered_ = scatter_weights_of(first_structure(config_));
     model_ = build_model(config_, device_, scattered_.get());
+    if (leads) check_tokenizer_of_start(config_, data_->tokenizer());
     optimizer_ = make_optimizer();
   }
   recorded_ = record_passes(config_, *kind_, comm_);
@@ -54,6 +54,11 @@ std::unique_ptr<Optimizer> Trainer::make_optimizer() const {
 void Trainer::build_sources() {
   data_ = std::make_unique<Mixture>(training_data(config_));
   if (!config_.evaluation.every.never()) validation_ = validation_parts(config_);
+  if (comm_.rank() != 0) return;
+  std::vector<std::filesystem::path> tokenizers;
+  for (size_t i = 0; i < data_->size(); ++i) tokenizers.push_back(data_->tokenizer_of(i));
+  for (const ValidationPart& part : validation_) tokenizers.push_back(part.source->tokenizer());
+  check_tokenizers(config_, tokenizers);
 }
 
 void Trainer::resume(const std::filesystem::path& checkpoint) {

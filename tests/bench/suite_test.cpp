@@ -1,54 +1,19 @@
 // Suites: what they refuse, what they run, and that nothing is lost when they are interrupted.
-#include "core/bench/outputs.h"
-#include "core/bench/runner.h"
-#include "core/data/token_file.h"
 #include "tests/support/catch.h"
 #include "tests/support/methods.h"
-#include "tests/support/shell.h"
-#include "tests/support/tiny_run.h"
+#include "tests/support/suites.h"
 
 namespace tersor {
 namespace {
 
 namespace fs = std::filesystem;
 using testing::Ended;
+using testing::kSmall;
+using testing::made_up;
+using testing::results_of;
 using testing::shell;
 using testing::TemporaryFolder;
-
-constexpr const char* kSmall =
-    "set:\n"
-    "  data: {source: {type: synthetic, seed: 7}, sequence_length: 16}\n"
-    "  model: {vocab_size: 64, hidden_size: 32, intermediate_size: 48, num_hidden_layers: 1, num_attention_heads: 4}\n"
-    "  train: {steps: 12, global_batch_size: 4, micro_batch_size: 4}\n"
-    "  evaluation: {every: every 6, tokens: 256}\n"
-    "  checkpoint: {every: every 6, keep: 1}\n"
-    "  log: {every: 2, tensorboard: false}\n";
-
-// A suite's file in the folder, its results beside it.
-fs::path write_suite(const TemporaryFolder& folder, const std::string& more) {
-  write_whole(folder / "tiny.yaml", fmt::format("out_dir: results\n{}{}", kSmall, more));
-  return folder / "tiny.yaml";
-}
-
-std::map<std::string, Json> results_of(const fs::path& file) {
-  std::map<std::string, Json> all;
-  std::istringstream lines(read_text(file));
-  for (std::string line; std::getline(lines, line);) {
-    const Json record = Json::parse(line);
-    all[record["cell"].get<std::string>()] = record;
-  }
-  return all;
-}
-
-// A record of a run that was never run.
-CellRecord made_up(const Cell& cell, double loss, int64_t bytes) {
-  CellRecord record{.cell = cell.name, .method = cell.method, .point = cell.point, .seed = cell.seed, .status = "done"};
-  record.loss = loss;
-  record.ppl = std::exp(loss);
-  record.planned_bytes = bytes;
-  record.config = cell.identity;
-  return record;
-}
+using testing::write_suite;
 
 TEST_CASE("suite: mistakes are told with their places, and unequal comparisons refused", "[bench]") {
   const TemporaryFolder folder;
@@ -243,51 +208,6 @@ TEST_CASE("program: an interrupted suite goes on, a failing run is recorded and 
   INFO(alone.output);
   REQUIRE(alone.code == kExitDone);
   CHECK(testing::records(folder / "alone", "eval").rbegin()->second["val/loss"] == cell["val/loss"]);
-}
-
-TEST_CASE("program: results of other tokens are no neighbours, and nothing is started that is planned to take more than it may", "[bench]") {
-  const TemporaryFolder folder;
-  const auto write_tokens = [&](int64_t count) {
-    for (const char* split : {"train", "val"}) {
-      TokenFileWriter shard(folder / fmt::format("tokens/some_{}_0.bin", split), 64);
-      for (int32_t i = 0; i < count; ++i) shard.append(std::vector<int32_t>{i * 7 % 64});
-      shard.close();
-    }
-  };
-  fs::create_directories(folder / "tokens");
-  write_tokens(2000);
-  const std::string suite = write_suite(folder, "seeds: [1]\nmethods: [{name: a}]\n").string();
-  const std::string bench = fmt::format("{} bench {} \"set.data.source={{type: shards, path: {}/tokens}}\"", TERSOR_PROGRAM, suite, folder.path().string());
-  const Ended large = shell(folder, bench + " memory=1MiB");
-  CHECK(large.code == kExitRejected);
-  CHECK_THAT(large.output, Catch::Contains("a-lr0.001-s1 takes") && Catch::Contains("may take 1.00 MiB"));
-  REQUIRE(shell(folder, bench).code == kExitDone);
-  const std::string results = (folder / "results/tiny/results.jsonl").string();
-  const std::string first = results_of(results).at("a-lr0.001-s1")["data/sha256"];
-  CHECK(shell(folder, bench).code == kExitDone);  // nothing is left to do
-  write_tokens(1500);
-  const Ended other = shell(folder, bench + " seeds=[1,2]");
-  CHECK(other.code == kExitRejected);
-  CHECK_THAT(other.output, Catch::Contains("on other tokens") && Catch::Contains("--replace"));
-  write_whole(results, read_text(results) + "{\"cell\":\"a-lr");  // cut off as it was written
-  REQUIRE(shell(folder, bench + " seeds=[1,2] --replace").code == kExitDone);
-  for (const auto& [cell, record] : results_of(results)) CHECK(record["data/sha256"] != first);
-  CHECK(results_of(results).size() == 2);
-}
-
-TEST_CASE("suite: a run that was killed is told, and so is that it chose nothing", "[bench]") {
-  const TemporaryFolder folder;
-  const Suite suite = read_suite(write_suite(folder, "seeds: [1]\nlr_factors: [1, 3]\nmethods: [{name: 'a|b'}]\n"), {});
-  Results results(folder / "results.jsonl", folder.path());
-  results.put(made_up(suite.cells[0], 2, 100));
-  CellRecord killed = made_up(suite.cells[1], 1, 100);
-  killed.status = "failed";
-  killed.killed = true;
-  killed.log = {"error: no space", "there is no checkpoint yet"};
-  results.put(killed);
-  const std::string table = markdown_table(suite, summarize(suite, Results(folder / "results.jsonl", folder.path())));
-  CHECK_THAT(table, Catch::Contains(fmt::format("a|b: {} (killed) has failed", suite.cells[1].name)));
-  CHECK_THAT(table, Catch::Contains("| a\\|b "));
 }
 
 TEST_CASE("program: missing data is said once, before any run", "[bench]") {

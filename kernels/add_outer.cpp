@@ -16,15 +16,6 @@ namespace {
 
 constexpr int64_t kChunk = RoundingDraws::kMost;
 
-struct Sum {
-  const float* u;
-  const float* v;
-  int64_t count;
-  int64_t out;
-  int64_t in;
-  float scale;
-};
-
 // x[j] ← x[j] + Σₖ factor[k] · v[k][j], four products at a time.
 TERSOR_VECTORIZED void add_four(float* x, const float* v, int64_t stride, const std::array<float, 4>& factor, int64_t size) {
   for (int64_t j = 0; j < size; ++j)
@@ -35,7 +26,7 @@ TERSOR_VECTORIZED void add_one(float* x, const float* v, float factor, int64_t s
 }
 
 // To numbers [first, first + size) of a row.
-void add(const Sum& s, int64_t row, int64_t first, int64_t size, float* x) {
+void add(const gpu::AddOuter& s, int64_t row, int64_t first, int64_t size, float* x) {
   const auto factor = [&](int64_t k) { return s.scale * s.u[k * s.out + row]; };
   int64_t k = 0;
   for (; k + 4 <= s.count; k += 4) add_four(x, s.v + k * s.in + first, s.in, {factor(k), factor(k + 1), factor(k + 2), factor(k + 3)}, size);
@@ -46,7 +37,7 @@ TERSOR_VECTORIZED void widen(const at::BFloat16* from, int64_t size, float* to) 
   for (int64_t j = 0; j < size; ++j) to[j] = to_exact(from[j]);
 }
 
-void add_to_row(const Sum& s, int64_t row, at::BFloat16* w, RoundingDraws& draws) {
+void add_to_row(const gpu::AddOuter& s, int64_t row, at::BFloat16* w, RoundingDraws& draws) {
   std::array<float, kChunk> wide;
   for (int64_t first = 0; first < s.in; first += kChunk) {
     const int64_t size = std::min(kChunk, s.in - first);
@@ -65,10 +56,9 @@ void add_outer(at::Tensor& w, const at::Tensor& u, const at::Tensor& v, double s
   TERSOR_CHECK((rounds || w.scalar_type() == at::kFloat) && u.scalar_type() == at::kFloat && v.scalar_type() == at::kFloat, "W in fp32 or bf16, u and v in fp32");
   TERSOR_CHECK(w.is_contiguous() && u.is_contiguous() && v.is_contiguous() && u.device() == w.device() && v.device() == w.device(), "contiguous, on one device");
   if (w.is_meta()) return;
-  const Sum s{u.const_data_ptr<float>(), v.const_data_ptr<float>(), u.size(0), w.size(0), w.size(1), static_cast<float>(scale)};
-  if (!on_host(w))
-    return gpu::add_outer({.type = gpu::number_of(w), .w = w.data_ptr(), .u = s.u, .v = s.v, .count = s.count, .out = s.out, .in = s.in, .scale = s.scale,
-                           .rounding = {random.key(), 0}}, gpu::stream_of(w));
+  const gpu::AddOuter s{.type = gpu::number_of(w), .w = w.data_ptr(), .u = u.const_data_ptr<float>(), .v = v.const_data_ptr<float>(), .count = u.size(0),
+                        .out = w.size(0), .in = w.size(1), .scale = static_cast<float>(scale), .rounding = {random.key(), 0}};
+  if (!on_host(w)) return gpu::add_outer(s, gpu::stream_of(w));
   const int64_t grain = std::max<int64_t>(1, (1 << 14) / std::max<int64_t>(1, s.in));
   at::parallel_for(0, s.out, grain, [&](int64_t begin, int64_t end) {
     RoundingDraws draws(random);

@@ -17,10 +17,18 @@ namespace tersor {
 
 namespace fs = std::filesystem;
 
+namespace {
+
+void refuse_folder(const fs::path& file) {
+  if (fs::is_directory(file)) throw user_error("'{}' is a folder, and a file is wanted", file.string());
+}
+
+}  // namespace
+
 std::string read_text(const fs::path& file) {
+  refuse_folder(file);
   std::ifstream stream(file, std::ios::binary);
   std::ostringstream text;
-  if (fs::is_directory(file)) throw user_error("'{}' is a folder, and a file is wanted", file.string());
   if (!fs::is_regular_file(file) || !stream) throw user_error("'{}' cannot be read", file.string());
   text << stream.rdbuf();
   return std::move(text).str();
@@ -77,16 +85,13 @@ void sync_to_disk(const fs::path& path) {
 }
 
 MappedFile::MappedFile(const fs::path& file) : path_(file) {
+  refuse_folder(file);
   const int fd = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
   struct stat info {};
   if (fd < 0 || ::fstat(fd, &info) != 0) {
     const int error = errno;
     if (fd >= 0) ::close(fd);
     throw user_error("'{}' cannot be read: {}", file.string(), std::strerror(error));
-  }
-  if (S_ISDIR(info.st_mode)) {
-    ::close(fd);
-    throw user_error("'{}' is a folder, and a file is wanted", file.string());
   }
   size_ = static_cast<size_t>(info.st_size);
   void* mapped = size_ == 0 ? nullptr : ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, fd, 0);

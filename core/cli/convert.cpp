@@ -70,7 +70,7 @@ void export_run(const ConvertArguments& a) {
   for (const auto& [name, weight] : weights) numbers += weight.numel();
   write_safetensors(a.to / "model.safetensors", weights, {{"format", "pt"}});
   const std::optional<Tokenizer> tokenizer = copy_tokenizer(run, a);
-  write_whole(a.to / "config.json", hugging_face_config(run.config.model, run.config.run.scalar_type(), tokenizer ? &*tokenizer : nullptr).dump(2) + "\n");
+  write_whole(a.to / "config.json", hugging_face_config(run.config.model, run.config.run.scalar_type(), tokenizer).dump(2) + "\n");
   fmt::print("{}: step {}, {} parameters\n", a.to.string(), run.step, numbers);
   if (tokenizer) fmt::print("Transformers reads {} with the Python packages sentencepiece and protobuf\n", Tokenizer::kFile);
 }

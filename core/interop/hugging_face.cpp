@@ -91,7 +91,7 @@ ModelConfig read_hugging_face_config(const fs::path& folder) {
   return config;
 }
 
-Json hugging_face_config(const ModelConfig& c, at::ScalarType type, const Tokenizer* tokenizer) {
+Json hugging_face_config(const ModelConfig& c, at::ScalarType type, const std::optional<Tokenizer>& tokenizer) {
   const auto id = [](int32_t token) { return token < 0 ? Json(nullptr) : Json(token); };
   return {{"architectures", Json::array({"LlamaForCausalLM"})},
           {"model_type", "llama"},
@@ -110,8 +110,8 @@ Json hugging_face_config(const ModelConfig& c, at::ScalarType type, const Tokeni
           {"attention_bias", c.attention_bias},
           {"mlp_bias", c.mlp_bias},
           {"initializer_range", c.initializer_range},
-          {"bos_token_id", id(tokenizer != nullptr ? tokenizer->bos_id() : -1)},
-          {"eos_token_id", id(tokenizer != nullptr ? tokenizer->eos_id() : -1)},
+          {"bos_token_id", id(tokenizer ? tokenizer->bos_id() : -1)},
+          {"eos_token_id", id(tokenizer ? tokenizer->eos_id() : -1)},
           {"torch_dtype", type == at::kBFloat16 ? "bfloat16" : "float32"}};
 }
 

@@ -11,8 +11,8 @@ namespace tersor {
 
 // config.json of a LlamaForCausalLM. UserError for other architectures and for what this model does not do (RoPE scaling).
 [[nodiscard]] ModelConfig read_hugging_face_config(const std::filesystem::path& folder);
-// `tokenizer` knows the tokens that begin and end a text; null: not known, and said to be none.
-[[nodiscard]] Json hugging_face_config(const ModelConfig& config, at::ScalarType type, const Tokenizer* tokenizer);
+// `tokenizer` knows the tokens that begin and end a text; without one they are not known, and said to be none.
+[[nodiscard]] Json hugging_face_config(const ModelConfig& config, at::ScalarType type, const std::optional<Tokenizer>& tokenizer);
 
 // Fills the weights of a model from the folder's model.safetensors, or from the shards that
 // model.safetensors.index.json names. A weight that the model stores in another way may come dense, and is then stored as

@@ -1,5 +1,8 @@
 #include "core/train/prepare.h"
 
+#include <map>
+#include <set>
+
 #include "core/base/error.h"
 #include "core/base/files.h"
 #include "core/base/log.h"
@@ -81,15 +84,18 @@ void validate(const RunConfig& config, const Communicator& comm) {
 
 void check_tokenizers(const RunConfig& config, const std::vector<std::filesystem::path>& tokenizers) {
   std::map<std::string, std::filesystem::path> known;  // by checksum
-  for (const std::filesystem::path& file : tokenizers)
-    if (!file.empty() && std::filesystem::exists(file)) known.emplace(sha256_of_file(file), file);
+  int64_t most = 0;
+  for (const std::filesystem::path& file : std::set(tokenizers.begin(), tokenizers.end())) {
+    if (file.empty() || !std::filesystem::exists(file)) continue;
+    const Tokenizer tokenizer(file);
+    known.emplace(tokenizer.hash(), file);
+    most = std::max(most, tokenizer.vocab_size());
+  }
   if (known.empty()) return;
   if (known.size() > 1)
     log().warn("data: '{}' and '{}' are different tokenizers: one number means different tokens, depending on where it stands", known.begin()->second.string(),
                std::next(known.begin())->second.string());
   constexpr double kMuch = 1.25;  // a vocabulary is often filled up to a round number
-  int64_t most = 0;
-  for (const auto& [sum, file] : known) most = std::max(most, Tokenizer(file).vocab_size());
   if (static_cast<double>(config.model.vocab_size) > kMuch * static_cast<double>(most))
     log().warn("model.vocab_size is {}, and the data's tokenizer has {} tokens: embeddings and head of the others take memory and time for nothing; set model.vocab_size={}",
                config.model.vocab_size, most, most);

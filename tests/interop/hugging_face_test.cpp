@@ -16,7 +16,7 @@ RunConfig tiny() { return testing::tiny_config("unused"); }
 void write_model(const fs::path& folder, const Llama& model) {
   fs::create_directories(folder);
   write_safetensors(folder / "model.safetensors", dense_weights(model), {{"format", "pt"}});
-  write_whole(folder / "config.json", hugging_face_config(model.config(), at::kFloat, nullptr).dump());
+  write_whole(folder / "config.json", hugging_face_config(model.config(), at::kFloat, std::nullopt).dump());
 }
 
 TEST_CASE("hugging_face: a model goes out and comes back bit for bit", "[interop]") {
@@ -37,11 +37,11 @@ TEST_CASE("hugging_face: a model goes out and comes back bit for bit", "[interop
 TEST_CASE("hugging_face: a config names the tokens of its tokenizer, and none that it does not know", "[interop]") {
   const TemporaryFolder folder;
   train_tokenizer({"one and two and three", "three and two and one", "once more"}, 280, folder / Tokenizer::kFile);
-  const Tokenizer tokenizer(folder / Tokenizer::kFile);
-  const Json known = hugging_face_config(tiny().model, at::kFloat, &tokenizer);
+  const std::optional<Tokenizer> tokenizer(std::in_place, folder / Tokenizer::kFile);
+  const Json known = hugging_face_config(tiny().model, at::kFloat, tokenizer);
   CHECK(known["bos_token_id"] == 1);
   CHECK(known["eos_token_id"] == 2);
-  const Json unknown = hugging_face_config(tiny().model, at::kFloat, nullptr);
+  const Json unknown = hugging_face_config(tiny().model, at::kFloat, std::nullopt);
   CHECK(unknown.at("bos_token_id").is_null());  // absent, Transformers would take them to be 1 and 2
   CHECK(unknown.at("eos_token_id").is_null());
 }

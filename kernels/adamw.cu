@@ -1,4 +1,4 @@
-#include "kernels/adamw_math.h"
+#include "kernels/adamw_math.cuh"
 
 namespace tersor::kernels::gpu {
 namespace {

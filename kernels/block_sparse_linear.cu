@@ -1,4 +1,4 @@
-#include "kernels/tile.h"
+#include "kernels/tile.cuh"
 
 namespace tersor::kernels::gpu {
 namespace {

@@ -1,5 +1,5 @@
 #include "core/base/rng.h"
-#include "kernels/launch.h"
+#include "kernels/launch.cuh"
 #include "kernels/normal_math.h"
 
 namespace tersor::kernels::gpu {

@@ -1,5 +1,5 @@
 #include "core/base/rng.h"
-#include "kernels/launch.h"
+#include "kernels/launch.cuh"
 
 namespace tersor::kernels::gpu {
 namespace {

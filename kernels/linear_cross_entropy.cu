@@ -1,6 +1,6 @@
 #include <cmath>
 
-#include "kernels/launch.h"
+#include "kernels/launch.cuh"
 
 namespace tersor::kernels::gpu {
 namespace {

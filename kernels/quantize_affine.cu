@@ -1,6 +1,6 @@
 #include "core/base/rng.h"
 #include "kernels/affine_range.h"
-#include "kernels/warp_blocks.h"
+#include "kernels/warp_blocks.cuh"
 
 namespace tersor::kernels::gpu {
 namespace {

@@ -1,6 +1,6 @@
-#include "kernels/adamw_math.h"
+#include "kernels/adamw_math.cuh"
 #include "kernels/dynamic_key.h"
-#include "kernels/warp_blocks.h"
+#include "kernels/warp_blocks.cuh"
 
 namespace tersor::kernels::gpu {
 namespace {

@@ -1,4 +1,4 @@
-#include "kernels/sparse_entries.h"
+#include "kernels/sparse_entries.cuh"
 
 namespace tersor::kernels::gpu {
 namespace {

@@ -1,4 +1,4 @@
-#include "kernels/launch.h"
+#include "kernels/launch.cuh"
 
 namespace tersor::kernels::gpu {
 namespace {

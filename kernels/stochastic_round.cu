@@ -1,4 +1,4 @@
-#include "kernels/rounding_math.h"
+#include "kernels/rounding_math.cuh"
 
 namespace tersor::kernels::gpu {
 namespace {

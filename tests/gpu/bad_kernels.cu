@@ -3,7 +3,7 @@
 #include <cuda_pipeline.h>
 #include <mma.h>
 
-#include "kernels/launch.h"
+#include "kernels/launch.cuh"
 
 namespace tersor::testing {
 namespace {

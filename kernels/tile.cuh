@@ -12,7 +12,7 @@
 
 #include <type_traits>
 
-#include "kernels/launch.h"
+#include "kernels/launch.cuh"
 
 namespace tersor::kernels::gpu {
 

@@ -1,7 +1,7 @@
 // Finding the entries of a row-compressed pattern on a GPU.
 #pragma once
 
-#include "kernels/tile.h"
+#include "kernels/tile.cuh"
 
 namespace tersor::kernels::gpu {
 

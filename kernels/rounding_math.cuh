@@ -1,7 +1,7 @@
 // Stochastic rounding of one number to bf16 on a GPU: see stochastic_round.h.
 #pragma once
 
-#include "kernels/launch.h"
+#include "kernels/launch.cuh"
 #include "kernels/rounding.h"
 
 namespace tersor::kernels::gpu {

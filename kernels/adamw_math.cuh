@@ -1,7 +1,7 @@
 // One number's step of AdamW on a GPU, for the kernels that keep moments in fp32 and in 8 bits.
 #pragma once
 
-#include "kernels/rounding_math.h"
+#include "kernels/rounding_math.cuh"
 
 namespace tersor::kernels::gpu {
 

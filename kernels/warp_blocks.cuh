@@ -1,7 +1,7 @@
 // Going over a matrix by 256 numbers of a row at a time, which share a scale: each is a warp's work, eight neighbours a lane.
 #pragma once
 
-#include "kernels/launch.h"
+#include "kernels/launch.cuh"
 
 namespace tersor::kernels::gpu {
 

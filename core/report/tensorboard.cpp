@@ -83,17 +83,21 @@ uint32_t crc32c(std::string_view bytes) {
 
 TensorboardWriter::TensorboardWriter(const std::filesystem::path& folder, int64_t first_step) {
   std::filesystem::create_directories(folder);
-  stream_.open(folder / file_name(), std::ios::binary);
+  file_ = folder / file_name();
+  stream_.open(file_, std::ios::binary);
   if (!stream_) throw user_error("'{}' cannot be written to", folder.string());
   std::string version = event(now(), 0);
   put_bytes(version, kFileVersion, "brain.Event:2");
   write_record(version);
-  if (first_step == 0) return;
-  std::string session;
-  put_int(session, 1, 1);  // SessionLog.status = START
-  std::string restart = event(now(), first_step);
-  put_bytes(restart, kSessionLog, session);
-  write_record(restart);
+  if (first_step > 0) {
+    std::string session;
+    put_int(session, 1, 1);  // SessionLog.status = START
+    std::string restart = event(now(), first_step);
+    put_bytes(restart, kSessionLog, session);
+    write_record(restart);
+  }
+  beginning_ = std::exchange(pending_, {});
+  flush();
 }
 
 void TensorboardWriter::scalar(std::string_view tag, int64_t step, double value, double wall_time) {
@@ -134,7 +138,25 @@ void TensorboardWriter::write_record(const std::string& data) {
   put_little_endian(record, masked_crc(length), 4);
   record += data;
   put_little_endian(record, masked_crc(data), 4);
-  stream_.write(record.data(), static_cast<std::streamsize>(record.size()));
+  pending_ += record;
+}
+
+void TensorboardWriter::flush() {
+  if (!stream_.is_open()) {
+    std::error_code error;
+    std::filesystem::resize_file(file_, static_cast<uintmax_t>(size_), error);  // without half a record
+    stream_.open(file_, std::ios::binary | std::ios::app);
+  }
+  const std::string all = beginning_ + pending_;
+  stream_.write(all.data(), static_cast<std::streamsize>(all.size())).flush();
+  if (stream_) {
+    size_ += static_cast<int64_t>(all.size());
+    beginning_.clear();
+  } else {
+    stream_.close();
+    stream_.clear();
+  }
+  pending_.clear();
 }
 
 }  // namespace tersor

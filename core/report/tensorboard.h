@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <string>
 #include <string_view>
 
 namespace tersor {
@@ -18,16 +19,24 @@ class TensorboardWriter {
  public:
   // `first_step` > 0: a resumed run; TensorBoard then drops points of an earlier file from that step on.
   explicit TensorboardWriter(const std::filesystem::path& folder, int64_t first_step = 0);
+  ~TensorboardWriter() { flush(); }
+  TensorboardWriter(const TensorboardWriter&) = delete;
+  TensorboardWriter& operator=(const TensorboardWriter&) = delete;
 
   // `wall_time` in seconds since 1970.
   void scalar(std::string_view tag, int64_t step, double value, double wall_time);
   void text(std::string_view tag, int64_t step, std::string_view text, double wall_time);
-  void flush() { stream_.flush(); }
+  // Writes what came since. What cannot be written is lost; the file stays whole, and goes on once there is room.
+  void flush();
 
  private:
   void write_record(const std::string& event);
 
+  std::filesystem::path file_;
   std::ofstream stream_;
+  std::string beginning_;  // until it is written: without it nothing else is read
+  std::string pending_;
+  int64_t size_ = 0;  // of what was written
 };
 
 // CRC-32C (Castagnoli).

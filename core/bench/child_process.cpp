@@ -38,7 +38,8 @@ std::vector<char*> pointers(std::vector<std::string>& words) {
 // Between fork and exec of a process with threads: system calls only, nothing that allocates or locks.
 [[noreturn]] void become(char* const* words, char* const* environment, int log, pid_t parent) {
   ::setpgid(0, 0);  // Ctrl-C in a terminal reaches the parent, which decides
-  ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+  ::prctl(PR_SET_PDEATHSIG, SIGINT);  // saves; of one that was asked to stop before, it is the second, and ends it
+  ::signal(SIGINT, SIG_DFL);
   if (::getppid() != parent) ::_exit(kNotStarted);
   ::signal(SIGPIPE, SIG_DFL);
   const int nothing = ::open("/dev/null", O_RDONLY);

@@ -1,3 +1,7 @@
+#include <unistd.h>
+
+#include <csignal>
+
 #include "core/base/error.h"
 #include "core/base/version.h"
 #include "core/cli/commands.h"
@@ -35,7 +39,22 @@ void add_commands(CLI::App& app, int& exit_code) {
   add_doctor_command(app, exit_code);
 }
 
+// Files of tokens and weights are read where they lie: one that is cut short meanwhile, or whose disk fails, is no return value.
+void tell_of_lost_file(int) {
+  constexpr char kText[] = "\nerror: a file that was being read has become shorter, or its disk has failed (SIGBUS)\n";
+  [[maybe_unused]] const auto written = write(STDERR_FILENO, kText, sizeof(kText) - 1);
+}
+
+void catch_lost_files() {
+  struct sigaction action {};
+  action.sa_handler = &tell_of_lost_file;
+  sigemptyset(&action.sa_mask);
+  action.sa_flags = static_cast<int>(SA_RESETHAND);  // the read is tried again, and ends the program
+  sigaction(SIGBUS, &action, nullptr);
+}
+
 int run(int argc, char** argv) {
+  catch_lost_files();
   keep_freed_memory();
   install_memory_ledger();
   CLI::App app{"tersor: memory-efficient pretraining of language models"};

@@ -2,7 +2,9 @@
 // CoLA (Liu et al. 2025, arXiv:2502.10940), with `activation: silu`:    y = s·σ(x Aᵀ) Bᵀ,  for which there is no W
 //
 // r is the rank asked for, at most the short side of W. An entry of W is a sum of r products, s·Σₖ bₖaₖ, of variance
-// s²·r·σ_B²·σ_A²: both factors begin normal with σ² = init_std / (s√r), and W's entries with standard deviation init_std.
+// s²·r·σ_B²·σ_A²: both factors begin normal with σ² = std / (s√r), and W's entries with standard deviation std. That is the dense
+// model's (`init: matched`), or (in + out)^−½, which is CoLA's (`init: cola`). `init: kaiming` is the linear layer's of packages, as
+// Glentis et al. 2025 (arXiv:2505.22922) have it: A uniform in ±1/√in, B in ±1/√r, and W some ten times smaller.
 //
 // A given W becomes its truncated SVD, B = U√Σ/√s and A = √ΣVᵀ/√s (PELA: Guo et al. 2023, arXiv:2310.10700); none of rank r
 // is nearer. A zero W zeroes B alone, so that the layer can still learn.
@@ -11,6 +13,7 @@
 #include "core/param/factors.h"
 #include "core/param/operations.h"
 #include "kernels/fill_normal.h"
+#include "kernels/fill_uniform.h"
 
 namespace tersor {
 
@@ -21,6 +24,14 @@ struct EnumNames<Activation> {
                                      std::pair{Activation::kSilu, std::string_view("silu")}};
 };
 
+enum class FactorInit { kMatched, kKaiming, kCola };
+template <>
+struct EnumNames<FactorInit> {
+  static constexpr std::array values{std::pair{FactorInit::kMatched, std::string_view("matched")},
+                                     std::pair{FactorInit::kKaiming, std::string_view("kaiming")},
+                                     std::pair{FactorInit::kCola, std::string_view("cola")}};
+};
+
 namespace {
 
 class LowRank final : public Parameterization, public Refactorizable {
@@ -29,21 +40,28 @@ class LowRank final : public Parameterization, public Refactorizable {
     int64_t rank = 128;
     std::optional<double> alpha;
     Activation activation = Activation::kNone;
+    FactorInit init = FactorInit::kMatched;
     void fields(FieldVisitor& v) {
       v("rank", rank, at_least(1), "rank r of the weight, at most its short side");
       v("alpha", alpha, positive, "α of the scale s = α/r; absent: s = 1");
       v("activation", activation, "what is applied between the factors; silu is CoLA");
+      v("init", init, "how the factors begin: with W as large as in the dense model, each as a linear layer of its own, or as CoLA's");
     }
   };
 
   LowRank(const Config& config, const WeightShape& shape) : name_(shape.name), activation_(config.activation) {
     const int64_t rank = std::min({config.rank, shape.out, shape.in});
     if (config.alpha) scale_ = *config.alpha / static_cast<double>(rank);
-    const double std = std::sqrt(shape.init_std / (scale_ * std::sqrt(static_cast<double>(rank))));
     a_ = register_parameter("A", at::empty({rank, shape.in}, shape.options));
     b_ = register_parameter("B", at::empty({shape.out, rank}, shape.options));
-    kernels::fill_normal(a_, std, random_stream(shape.seed, "init", name_ + ".A"));
-    kernels::fill_normal(b_, std, random_stream(shape.seed, "init", name_ + ".B"));
+    const double std = config.init == FactorInit::kCola ? 1 / std::sqrt(static_cast<double>(shape.in + shape.out)) : shape.init_std;
+    for (const auto& [factor, name] : {std::pair{a_, ".A"}, std::pair{b_, ".B"}}) {
+      const RandomStream random = random_stream(shape.seed, "init", name_ + name);
+      if (config.init == FactorInit::kKaiming)
+        kernels::fill_uniform(factor, 1 / std::sqrt(static_cast<double>(factor.size(1))), random);
+      else
+        kernels::fill_normal(factor, std::sqrt(std / (scale_ * std::sqrt(static_cast<double>(rank)))), random);
+    }
   }
 
   at::Tensor forward(const at::Tensor& x) override {

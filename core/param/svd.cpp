@@ -3,10 +3,11 @@
 //   W₀ = UΣVᵀ, its r leading parts kept        W = W₀ + U·diag(σ)·Vᵀ        y = x W₀ᵀ + ((x V) ⊙ σ) Uᵀ
 //   W₀ (out, in), U (out, r), V (in, r): frozen        σ (r): the change of the singular values, from 0
 //
-// The paper trains Σᵣ itself beside the residual W₀ − UΣᵣVᵀ; to train the change is the same and needs no residual. For weights
-// that were trained before (run.init_from): the subspaces never move. σ has the role of a vector, so it is grouped with norm
-// gains and biases; a group of its own matches the name "*.sigma". r is the rank asked for, at most the short side of W. The
-// decomposition, in double, is done when the weight is made or assigned, and costs O(out·in·min(out, in)).
+// The paper trains Σᵣ itself beside the residual W₀ − UΣᵣVᵀ; to train the change is the same but for weight decay, which draws W to
+// W₀ here and Σᵣ to 0 there, and needs no residual. For weights that were trained before (run.init_from): the subspaces never move.
+// σ has the role of a vector, so it is grouped with norm gains and biases; a group of its own matches the name "*.sigma". r is the
+// rank asked for, at most the short side of W. The decomposition, in double, is done when the weight is made or assigned, and costs
+// O(out·in·min(out, in)).
 #include "core/param/frozen_weight.h"
 
 namespace tersor {

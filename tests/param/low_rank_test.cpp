@@ -1,3 +1,5 @@
+#include <cmath>
+
 #include "tests/support/catch.h"
 #include "tests/support/weights.h"
 
@@ -9,10 +11,21 @@ using testing::normal_double;
 using testing::weight_shape;
 
 TEST_CASE("low_rank: the entries of W begin with the standard deviation that is asked for", "[param]") {
-  for (const char* method : {"{type: low_rank, rank: 24}", "{type: low_rank, rank: 24, alpha: 3}"}) {
+  for (const auto& [method, std] : {std::pair{"{type: low_rank, rank: 24}", 0.5}, {"{type: low_rank, rank: 24, alpha: 3}", 0.5},
+                                    {"{type: low_rank, rank: 24, alpha: 3, init: cola}", 1 / std::sqrt(500.0)}}) {
     const auto weight = make_weight(method, weight_shape(300, 200));
     // The variances of 7200 and of 4800 draws multiply: 1.3 % in all.
-    CHECK(weight->materialize().std().item<double>() == Approx(0.5).epsilon(0.05));
+    CHECK(weight->materialize().std().item<double>() == Approx(std).epsilon(0.05));
+  }
+}
+
+TEST_CASE("low_rank: with init: kaiming each factor begins as a linear layer of its own", "[param]") {
+  const auto weight = make_weight("{type: low_rank, rank: 24, alpha: 3, init: kaiming}", weight_shape(300, 200));
+  for (const Param& factor : weight->params()) {
+    const double bound = 1 / std::sqrt(static_cast<double>(factor.value.size(1)));
+    INFO(factor.name);
+    CHECK(factor.value.abs().max().item<double>() <= bound);
+    CHECK(factor.value.std().item<double>() == Approx(bound / std::sqrt(3.0)).epsilon(0.03));
   }
 }
 

@@ -8,4 +8,7 @@ namespace tersor::kernels {
 
 [[nodiscard]] inline bool on_host(const at::Tensor& x) { return x.is_cpu() || x.is_meta(); }
 
+// What a 0-dim tensor holds, for which the host waits. Any finite number does where there is none.
+[[nodiscard]] inline double number_in(const at::Tensor& x) { return x.is_meta() ? 1 : x.item<double>(); }
+
 }  // namespace tersor::kernels

@@ -80,6 +80,9 @@ class Apollo final : public UpdateRule {
     return {grad, gain * std::sqrt(c_.scale)};
   }
 
+  bool finds_basis(const StepInfo& step, const Slots& host) const override {
+    return c_.projection == ApolloProjection::kSvd ? subspace_.finds_basis(step, host) : inner_.finds_basis(step, host);
+  }
   std::optional<std::string> refuses(const Param& param) const override { return refuse_unless_matrix(param); }
 
  private:

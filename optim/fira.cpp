@@ -4,10 +4,9 @@
 //   S = φ ⊙ (G − α·R·Q)  limited in growth by γ                                              what the subspace leaves out
 //   ΔW = α · N·Q + S
 //
-// Q is GaLore's. The bias correction of the inner rule multiplies the whole step, so φ and the limiter see moments without it.
-//
-// `form: code` (the default) is the authors' code, whose published numbers it gives; `form: paper` is their Algorithm 1:
-// S = α · φ ⊙ (G − R·Q). The two agree where α = 1.
+// Q is GaLore's. `form: code` (the default) is the authors' code, whose published numbers it gives: the bias correction of the inner
+// rule multiplies the whole step, so φ and the limiter see moments without it. `form: paper` is their Algorithm 1: S = α · φ ⊙ (G − R·Q),
+// and N has its bias corrected before φ is made of it.
 #include "kernels/square_norm.h"
 #include "optim/norm_growth_limiter.h"
 #include "optim/subspace.h"
@@ -38,7 +37,7 @@ class Fira final : public UpdateRule {
       subspace.fields(v);
       v("scale", scale, positive, "α, applied to the update projected back");
       v("growth", growth, at_least(1), "γ, largest growth of the residual's norm from one step to the next");
-      v("form", form, "the authors' code or their Algorithm 1; they differ where α is not 1");
+      v("form", form, "the authors' code or their Algorithm 1");
       v("inner", inner, "rule that runs in the subspace");
     }
     void check(const ConfigNode& node, Diagnostics& out) const {
@@ -59,8 +58,9 @@ class Fira final : public UpdateRule {
     const Direction inside = subspace_.inside(projected, slots, step);
     const int64_t axis = subspace_.compressed_axis(grad.sizes());
     const at::Tensor squares = kernels::square_norms(projected, axis);  // ‖R‖², one number a row (column)
-    const at::Tensor factor = kernels::square_norms(inside.value, axis).sqrt() / (squares.sqrt() + kNormEpsilon);
     const bool paper = c_.form == FiraForm::kPaper;
+    const at::Tensor step_inside = paper && inside.gain.defined() ? inside.value * inside.gain : inside.value;
+    const at::Tensor factor = kernels::square_norms(step_inside, axis).sqrt() / (squares.sqrt() + kNormEpsilon);
     const double taken = paper ? 1 : c_.scale;  // how much of R·Q is left out of S
 
     // With little taken, S need not be made: ‖G − τRQ‖² = ‖G‖² − 2τ‖R‖² + τ²‖RQ‖², and φ ⊙ RQ = (φ ⊙ R)·Q goes back with N.
@@ -73,14 +73,14 @@ class Fira final : public UpdateRule {
       left_out = kernels::square_norms(grad, axis) - 2 * taken * squares + taken * taken * squares_of_product(projected, slots, axis);
     }
     at::Tensor gain = factor * limit_norm_growth((factor.square() * left_out).sum(), slots["norm"], c_.growth);
-    if (paper) gain = gain * c_.scale;
     if (taken <= kMostTaken) whole.value.addcmul_(projected, gain.to(at::kFloat), -taken);
-    whole.rest_gain = inside.gain.defined() ? gain * inside.gain : gain;
+    whole.rest_gain = paper ? gain * c_.scale : inside.gain.defined() ? gain * inside.gain : gain;
     if (axis == 0) whole.left = slots["left"];
     if (axis == 1) whole.right = slots["right"];
     return whole;
   }
 
+  bool finds_basis(const StepInfo& step, const Slots& host) const override { return subspace_.finds_basis(step, host); }
   std::optional<std::string> refuses(const Param& param) const override { return refuse_unless_matrix(param); }
 
  private:

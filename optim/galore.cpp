@@ -10,7 +10,8 @@
 //
 // Departs from the authors' code: the signs of singular vectors are fixed, so moments kept over a refresh mean the same on
 // every machine; the side is kept with the basis and not guessed from shapes; bases are found and kept in fp32, theirs in the
-// gradient's type. A gradient in bf16 is multiplied by a basis that is rounded to bf16, and R is, too, as products are in a pass in bf16.
+// gradient's type, and where they rest in few bits, the step that finds one still has it whole. A gradient in bf16 is multiplied
+// by a basis that is rounded to bf16, and R is, too, as products are in a pass in bf16.
 #include "kernels/fill_normal.h"
 #include "optim/subspace.h"
 
@@ -42,6 +43,7 @@ class GaLore final : public UpdateRule, public Compression {
 
   const Compression* compression() const override { return subspace_.config().side == Side::kFull ? nullptr : this; }
   bool applies(const StepInfo& step, const Slots& host) const override { return !subspace_.due(step, host); }
+  bool finds_basis(const StepInfo& step, const Slots& host) const override { return subspace_.finds_basis(step, host); }
   bool depends_on_gradients() const override { return subspace_.config().lazy.has_value(); }
 
   at::Tensor compress(const at::Tensor& grad, const Slots& projectors, const StepInfo& step) const override {

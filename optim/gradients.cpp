@@ -7,13 +7,6 @@
 
 namespace tersor {
 
-namespace {
-
-// A tensor without numbers is of a plan, whose steps are ordinary ones: any finite number does.
-double number(const at::Tensor& x) { return x.is_meta() ? 1 : x.item<double>(); }
-
-}  // namespace
-
 void Optimizer::begin_step(const Progress& progress, double lr, int64_t num_micro_batches) {
   progress_ = progress;
   lr_ = lr;
@@ -28,10 +21,14 @@ void Optimizer::begin_step(const Progress& progress, double lr, int64_t num_micr
   abandon_step();
   const bool small = config_.update == UpdateMode::kDuringBackward || !alone();
   const Accumulate standard = small ? Accumulate::kCompressed : Accumulate::kFull;
-  if (config_.accumulate.value_or(standard) == Accumulate::kFull) return;
+  const bool compress = config_.accumulate.value_or(standard) == Accumulate::kCompressed;
   for (size_t i = 0; i < members_.size(); ++i) {
-    const Compression* compression = rule(members_[i]).compression();
-    members_[i].compressed = compression != nullptr && compression->applies(step_info(i), state_.open(members_[i].param.name, SlotKind::kHost));
+    Member& member = members_[i];
+    const Compression* compression = rule(member).compression();
+    if (compression == nullptr && (alone() || sharded())) continue;  // its bases are their owner's alone
+    const Slots host = state_.open(member.param.name, SlotKind::kHost);
+    member.compressed = compress && compression != nullptr && compression->applies(step_info(i), host);
+    member.finds_basis = !alone() && rule(member).finds_basis(step_info(i), host);
   }
 }
 
@@ -188,7 +185,7 @@ void Optimizer::arrived(const Arriving& now, const at::Tensor& whole) {
   member.came = true;
   if (config_.update != UpdateMode::kDuringBackward) return;
   // On a GPU nobody waits for each norm: a step that turns out infinite ends the run, and is not saved.
-  if (updates(member) && !config_.two_passes() && kernels::on_host(member.square_norm)) refused_ = refused_ || !std::isfinite(number(member.square_norm));
+  if (updates(member) && !config_.two_passes() && kernels::on_host(member.square_norm)) refused_ = refused_ || !std::isfinite(kernels::number_in(member.square_norm));
   if (updates(member) && !refused_) update(now.index, outcome_.clip_factor);
   hand_out(now.index);
 }
@@ -210,10 +207,10 @@ void Optimizer::measure_all() {
   }
   if (!unmeasured.empty()) squares.push_back(kernels::square_norm(unmeasured));
   if (alone()) {
-    if (!squares.empty()) outcome_.grad_norm = number(at::stack(squares).sum().sqrt());
+    if (!squares.empty()) outcome_.grad_norm = kernels::number_in(at::stack(squares).sum().sqrt());
   } else {
     const at::Tensor agreed = at::zeros({2}, at::kDouble);
-    if (!squares.empty()) agreed[0] = number(at::stack(squares).sum());
+    if (!squares.empty()) agreed[0] = kernels::number_in(at::stack(squares).sum());
     agreed[1] = outcome_.norm_is_estimate ? 1 : 0;
     processes_.comm->all_reduce(agreed).wait();
     outcome_.grad_norm = std::sqrt(agreed[0].item<double>());

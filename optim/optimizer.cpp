@@ -33,11 +33,16 @@ SlotFormats Optimizer::formats(size_t group) const {
   return {methods_[group].state.get(), methods_[group].projector.get(), config.state.type(), config.projector.type(), config.offload};
 }
 
-// `all_slots`, or those alone that every process has of every parameter.
+// Whether every process has it of every parameter: what gradients are compressed with, where they are.
+bool Optimizer::held_by_all(size_t group, SlotKind kind) const {
+  return methods_[group].rule->compression() != nullptr && (kind == SlotKind::kProjector || kind == SlotKind::kHost);
+}
+
+// `all_slots`, or those alone that every process has.
 void Optimizer::declare(const Param& param, size_t group, bool all_slots, StateStore& state) const {
   const ParamShape shape = shape_of(param);
   std::vector<SlotSpec> slots = methods_[group].rule->slots(shape);
-  if (!all_slots) std::erase_if(slots, [](const SlotSpec& slot) { return !held_by_all(slot.kind); });
+  if (!all_slots) std::erase_if(slots, [&](const SlotSpec& slot) { return !held_by_all(group, slot.kind); });
   state.declare(param.name, shape, slots, formats(group), param.value.options());
 }
 
@@ -124,10 +129,11 @@ void Optimizer::complete_state() {
 
 void Optimizer::shed_state() {
   if (!sharded()) return;
-  for (const Param& param : params_) {
+  for (size_t i = 0; i < params_.size(); ++i) {
+    const Param& param = params_[i];
     const std::optional<Rows> rows = own_rows(param.name);
     if (!rows)
-      state_.keep(param.name, held_by_all);
+      state_.keep(param.name, [&](SlotKind kind) { return held_by_all(members_[first_member_[i]].group, kind); });
     else if (rows->end > 0)
       state_.keep(param.name, *rows);
   }

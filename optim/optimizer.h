@@ -148,6 +148,7 @@ class Optimizer {
     double lr_scale = 1;
     at::Tensor gradient;     // added up, in fp32 when there are several micro-batches; whole or compressed
     bool compressed = false; // in this step
+    bool finds_basis = false; // in this step, for other processes too
     at::Tensor square_norm;  // 0-dim, of the gradient of the step
     bool came = false;       // the gradient of the step, whoever it has gone to
   };
@@ -168,6 +169,7 @@ class Optimizer {
   // optimizer.cpp: parameters and their state
   void attach(bool everything);
   void detach();
+  [[nodiscard]] bool held_by_all(size_t group, SlotKind kind) const;
   void declare(const Param& param, size_t group, bool all_slots, StateStore& state) const;
   [[nodiscard]] bool may_be_cut(const Param& param, size_t group) const;
   void collect(const std::string& param, const StateStore& own, StateStore& whole) const;
@@ -208,10 +210,8 @@ class Optimizer {
   [[nodiscard]] bool sharded() const { return !alone() && processes_.shard != Shard::kNone; }
   // Whether each micro-batch's gradient goes to its owner by itself.
   [[nodiscard]] bool shards_gradients() const { return processes_.shard == Shard::kGradients || processes_.shard == Shard::kWeights; }
-  // Whether one process updates for all: what is sharded, and a step that finds a basis.
-  [[nodiscard]] bool one_updates(const Member& member) const {
-    return sharded() || (!alone() && rule(member).compression() != nullptr && !member.compressed);
-  }
+  // Whether one process updates for all.
+  [[nodiscard]] bool one_updates(const Member& member) const { return sharded() || member.finds_basis; }
   [[nodiscard]] bool updates(const Member& member) const { return owned(member) || !one_updates(member); }
 
   std::vector<Param> params_;

@@ -1,5 +1,7 @@
 #include "optim/param_groups.h"
 
+#include <map>
+
 #include "core/base/pattern.h"
 
 namespace tersor {
@@ -83,6 +85,7 @@ std::vector<size_t> assign_groups(const std::vector<Param>& params, const std::v
   std::vector<size_t> assigned;
   std::vector<std::string> unmatched;
   std::vector<int64_t> members(groups.size(), 0);
+  std::map<std::pair<size_t, Role>, std::vector<std::string>> refused;  // told once a group and role
   for (const Param& param : params) {
     const auto first = std::find_if(groups.begin(), groups.end(), [&](const GroupConfig& g) { return g.match.matches(param); });
     const auto index = static_cast<size_t>(first - groups.begin());
@@ -94,12 +97,14 @@ std::vector<size_t> assign_groups(const std::vector<Param>& params, const std::v
     ++members[index];
     const std::string place = fmt::format("optimizer.groups[{}]", index);
     if (const auto why = methods[index].rule->refuses(param))
-      out.add(first->match.mark(), place,
-              fmt::format("{} refuses '{}' ({}): {}; give it another rule in a group before this one",
-                          first->rule.type(), param.name, role_name(param.role), *why));
+      refused[{index, param.role}].push_back(fmt::format("{} refuses '{}' ({}): {}; give it another rule in a group before this one", first->rule.type(),
+                                                         param.name, role_name(param.role), *why));
     else if (const auto unfit = refused_slot(param, methods[index]); unfit && members[index] == 1)
       out.add(first->match.mark(), place, *unfit);
   }
+  for (const auto& [of, texts] : refused)
+    out.add(groups[of.first].match.mark(), fmt::format("optimizer.groups[{}]", of.first),
+            texts.front() + (texts.size() > 1 ? fmt::format("; and {} others of this role", texts.size() - 1) : ""));
   if (!unmatched.empty())
     out.add(groups.front().match.mark(), "optimizer.groups",
             fmt::format("no group matches {}{}: end with a group 'match: any'", unmatched.front(),

@@ -1,6 +1,6 @@
 #include "optim/slots.h"
 
-#include "core/base/error.h"
+#include <stdexcept>
 
 namespace tersor {
 
@@ -19,8 +19,10 @@ void Slots::add(std::string name, at::Tensor value) {
 
 const Slots::Named& Slots::find(std::string_view name) const {
   const auto found = std::find_if(values_.begin(), values_.end(), [&](const Named& slot) { return slot.name == name; });
-  TERSOR_CHECK(found != values_.end(), "no slot called '{}'", name);
-  return *found;
+  if (found != values_.end()) return *found;
+  std::vector<std::string_view> known;
+  for (const Named& slot : values_) known.emplace_back(slot.name);
+  throw std::runtime_error(fmt::format("there is no slot '{}' among those that slots() declares: {}", name, fmt::join(known, ", ")));
 }
 
 bool Slots::contains(std::string_view name) const {

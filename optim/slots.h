@@ -20,9 +20,6 @@ enum class SlotKind {
   kHost,         // fp32 in host memory, readable without waiting for a device: what decides when something is due
 };
 
-// Whether every process has it where parameters have owners: what gradients are compressed with.
-[[nodiscard]] constexpr bool held_by_all(SlotKind kind) { return kind == SlotKind::kProjector || kind == SlotKind::kHost; }
-
 struct ParamShape {
   std::vector<int64_t> sizes;
   std::optional<int64_t> slice_axis;

@@ -88,6 +88,8 @@ void StateStore::close(const std::string& param, const Slots& slots, const Rando
   for (const Record& record : records(param)) {
     const at::Tensor& value = slots[record.spec.name];
     const RandomStream own = random.child(index++);
+    if (value.sizes() != at::IntArrayRef(record.spec.shape))
+      throw std::runtime_error(fmt::format("slot '{}' was declared with shape [{}] and has [{}] now; slots are written in place", record.spec.name, fmt::join(record.spec.shape, ", "), fmt::join(value.sizes(), ", ")));
     if (value.is_alias_of(parts(record)[0])) continue;  // the rule wrote into what rests
     if (record.spec.kind == SlotKind::kProjector && !slots.written(record.spec.name)) continue;
     record.format->encode(value, record.spec.kind, own, parts(record));

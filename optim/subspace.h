@@ -87,6 +87,7 @@ class InnerRule {
     return prefixed("inner", rule_->slots({std::move(projected), std::nullopt}));
   }
   [[nodiscard]] Direction direction(const at::Tensor& projected, const Slots& slots, const StepInfo& step) const;
+  [[nodiscard]] bool finds_basis(const StepInfo& step, const Slots& host) const { return rule_->finds_basis(step, host.scope("inner")); }
 
  private:
   std::unique_ptr<UpdateRule> rule_;
@@ -100,6 +101,8 @@ class Subspace {
   [[nodiscard]] std::vector<SlotSpec> slots(const ParamShape& shape) const;
 
   [[nodiscard]] bool due(const StepInfo& step, const Slots& host) const;
+  // Here, or in the inner rule.
+  [[nodiscard]] bool finds_basis(const StepInfo& step, const Slots& host) const { return due(step, host) || inner_.finds_basis(step, host); }
   // Computes the bases from `grad` when that is due, and handles the inner rule's moments. Copies one number to the host
   // when `lazy` is set, once a refresh.
   void refresh_when_due(const at::Tensor& grad, const Slots& slots, const StepInfo& step) const;

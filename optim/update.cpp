@@ -85,7 +85,10 @@ void Optimizer::blame_rule(const Member& member) const {
   } catch (const c10::OutOfMemoryError&) {
     throw;
   } catch (const c10::Error& e) {
-    throw told(e.what_without_backtrace());
+    const std::string why = e.what_without_backtrace();
+    if (!member.param.value.is_meta() || why.find("Meta") == std::string::npos) throw told(why);
+    throw told(fmt::format("{} cannot run on tensors without numbers, by which a run is planned: a rule may not read numbers (.item()); what decides when "
+                           "something is due is a slot of kind kHost", why.substr(0, why.find(": "))));
   } catch (const std::exception& e) {
     throw told(e.what());
   } catch (...) {
@@ -195,17 +198,17 @@ void Optimizer::apply(const Param& param, const Member& member, const Direction&
   }
 }
 
-// Sends the updated weight to all processes that keep it. After a step that found a new basis, what compresses gradients goes with it; where
-// all processes update, all state.
+// Sends the updated weight to all processes that keep it. After a step that found a basis, what compresses gradients goes with it; where
+// all processes update otherwise, all state.
 void Optimizer::hand_out(size_t index) {
   const Member& member = members_[index];
   if (!one_updates(member)) return;
   const auto give = [&](const at::Tensor& tensor) { handed_out_.push_back(processes_.comm->broadcast(tensor, member.piece.owner)); };
   for (const PackedPart& part : member.param.resting())
     if (processes_.shard != Shard::kWeights || is_table(member.param) || !rests_at_owner(part.value)) give(part.value);
-  if (rule(member).compression() == nullptr || member.compressed) return;
+  if (!member.finds_basis) return;
   for (const RestingSlot& slot : state_.resting(member.param.name))
-    if (!sharded() || held_by_all(slot.kind))
+    if (!sharded() || held_by_all(member.group, slot.kind))
       for (const at::Tensor& part : slot.parts) give(part);
 }
 
@@ -214,7 +217,7 @@ void Optimizer::catch_up_on_paper() {
   const at::NoGradGuard no_grad;
   for (size_t i = 0; i < members_.size(); ++i) {
     const Member& member = members_[i];
-    if (owned(member) || rule(member).compression() == nullptr) continue;
+    if (owned(member) || !member.finds_basis) continue;
     const at::Tensor weight = member.param.value.detach();
     const at::TensorOptions exact = weight.options().dtype(at::kFloat);
     const Slots host = state_.open(member.param.name, SlotKind::kHost);

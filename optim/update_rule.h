@@ -75,6 +75,12 @@ class UpdateRule {
   // Where the rule can do with less than the gradient on some steps.
   [[nodiscard]] virtual const Compression* compression() const { return nullptr; }
 
+  // Whether this step finds something that another machine would find with other digits, such as a basis: of several processes one
+  // then takes the step for all, and hands out what it found. `host` holds the slots of kind kHost.
+  [[nodiscard]] virtual bool finds_basis(const StepInfo& step, const Slots& host) const {
+    return compression() != nullptr && !compression()->applies(step, host);
+  }
+
   // One step in one pass over weight, gradient and resting state, the same as `direction` and what the driver does with
   // it but for the order of roundings. False, with nothing touched, where there is no such pass.
   [[nodiscard]] virtual bool fused(const FusedStep&) const { return false; }

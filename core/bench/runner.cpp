@@ -90,10 +90,11 @@ void SuiteRunner::plan_all() {
 // All runs read the same data: what is wrong with it is said once.
 void SuiteRunner::open_data() {
   for (const Cell& cell : suite_.cells) {
-    const auto [entry, fresh] = tokens_.try_emplace(cell.identity["data"].dump());
+    const auto [entry, fresh] = tokens_.try_emplace(inputs_key(cell));
     if (!fresh) continue;
     std::vector<std::string> marks = training_data(cell.config).fingerprints();
     for (const ValidationPart& part : validation_parts(cell.config)) marks.push_back(part.source->fingerprint());
+    for (const fs::path& plugin : cell.config.plugins) marks.push_back(sha256_of_file(plugin));
     entry->second = sha256_of_text(fmt::format("{}", fmt::join(marks, "\n")));
   }
   refuse_other_tokens();
@@ -109,7 +110,8 @@ void SuiteRunner::refuse_other_tokens() {
     if (replace_ || !record->finished()) results_.forget(cell);
   }
   if (others > 0 && !replace_)
-    throw user_error("'{}' holds results of {} of these runs on other tokens than those that are in the place of the data now; --replace runs them again, another name keeps them",
+    throw user_error("'{}' holds results of {} of these runs on other tokens, or with another build of a plugin, than are in their places now; "
+                     "--replace runs them again, another name keeps them",
                      suite_.folder().string(), others);
 }
 
@@ -163,6 +165,8 @@ int SuiteRunner::run() {
 SuiteProgress SuiteRunner::progress() const {
   SuiteProgress now{.total = num_cells_to_run(suite_)};
   for (const Cell& cell : suite_.cells) now.done += results_.find(cell) != nullptr ? 1 : 0;
+  // What was tried once more may have moved a method's best point, and more seeds are due then.
+  now.total = std::max(now.total, now.done + static_cast<int64_t>(due_cells(suite_, results_).size()));
   for (const Running& one : running_) now.running.push_back(look_at(*one.cell));
   now.seconds_left = forecast_.seconds_left(results_, now.running, jobs());
   return now;

@@ -38,7 +38,8 @@ class SuiteRunner {
   void plan_all();
   void open_data();  // UserError where some is missing
   void refuse_other_tokens();
-  [[nodiscard]] const std::string& tokens_of(const Cell& cell) const { return tokens_.at(cell.identity["data"].dump()); }
+  [[nodiscard]] static std::string inputs_key(const Cell& cell) { return cell.identity["data"].dump() + cell.identity.value("plugins", Json()).dump(); }
+  [[nodiscard]] const std::string& tokens_of(const Cell& cell) const { return tokens_.at(inputs_key(cell)); }
   void refuse_too_large() const;
   [[nodiscard]] const RunPlan& plan(const Cell& cell) const { return *plan_of_.at(&cell); }
   [[nodiscard]] int64_t bytes_of(const Cell& cell) const;  // expected, the program included
@@ -58,7 +59,7 @@ class SuiteRunner {
   Results results_;
   std::map<std::string, RunPlan> plans_;  // by what they depend on
   std::map<const Cell*, const RunPlan*> plan_of_;
-  std::map<std::string, std::string> tokens_;  // of the data of a cell, what tells them from others
+  std::map<std::string, std::string> tokens_;  // of the data and the plugins of a cell, what tells them from others
   Forecast forecast_;
   SuiteConsole console_;
   std::list<Running> running_;

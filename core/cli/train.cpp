@@ -8,6 +8,7 @@
 #include "core/cli/commands.h"
 #include "core/cli/config_words.h"
 #include "core/cli/failure.h"
+#include "core/train/evaluate.h"
 #include "core/train/prepare.h"
 #include "core/train/trainer.h"
 
@@ -98,6 +99,12 @@ int train(const CLI::App& command, bool dry_run) {
   check_place(files, overrides, config);
   if (dry_run) {
     validate(config);  // as the trainer does for one process
+    try {
+      (void)training_data(config);
+      if (!config.evaluation.every.never()) (void)validation_parts(config);
+    } catch (const UserError& e) {  // the machine that trains may have it
+      log().warn("the options are right, but on this machine the run could not begin: {}", e.what());
+    }
     RunConfig copy = config;
     fmt::print("{}", to_yaml(fields_to_json(copy)));
     return kExitDone;

@@ -13,6 +13,11 @@ std::string last_error() {
   return text != nullptr ? text : "unknown error";
 }
 
+std::map<std::string, std::string>& sums() {
+  static std::map<std::string, std::string> all;
+  return all;
+}
+
 // What a plugin was built for, or nothing where the file is no plugin.
 std::string_view built_for(const MappedFile& file) {
   const std::string_view bytes(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
@@ -22,6 +27,8 @@ std::string_view built_for(const MappedFile& file) {
 }
 
 }  // namespace
+
+const std::map<std::string, std::string>& loaded_plugins() { return sums(); }
 
 std::string load_plugin(const std::filesystem::path& file) try {
   if (!std::filesystem::is_regular_file(file)) return fmt::format("'{}' does not exist", file.string());
@@ -36,6 +43,7 @@ std::string load_plugin(const std::filesystem::path& file) try {
   if (library == nullptr) return fmt::format("'{}' cannot be loaded: {}", file.string(), last_error());
   if (registration_errors().size() > errors_before)
     return fmt::format("'{}': {}; give it another name", file.string(), registration_errors().back());
+  sums().emplace(std::filesystem::weakly_canonical(file).string(), sha256_of_file(file));
   return "";
 } catch (const UserError& e) {  // it cannot be read
   return e.what();

@@ -2,6 +2,8 @@
 // optim/README.md walks through one.
 #pragma once
 
+#include <map>
+
 #include "core/config/node.h"
 
 // What both are built for: the version and a sum over all headers, from CMake. A program that is given another plugin's classes crashes.
@@ -20,5 +22,8 @@ void load_plugins(const ConfigNode& root, Diagnostics& out);
 
 // Loads one shared library for as long as the program runs; again does nothing. Returns what is wrong, if anything.
 [[nodiscard]] std::string load_plugin(const std::filesystem::path& file);
+
+// Those that were loaded, with the checksums of what was loaded.
+[[nodiscard]] const std::map<std::string, std::string>& loaded_plugins();
 
 }  // namespace tersor

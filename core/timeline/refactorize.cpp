@@ -35,7 +35,11 @@ class Refactorize final : public Action {
     return fmt::format("refactorized {} of {} weights", changed, weights.size());
   }
 
-  void check(const Targets& targets) const override { (void)able(targets); }
+  void check(const Targets& targets) const override {
+    for (const auto& [linear, factors] : able(targets))
+      if (!linear->weight().linear())
+        throw user_error("timeline: refactorize: between the factors of '{}' is an activation, and other factors would compute something else; leave it out of the targets", linear->name());
+  }
 
  private:
   [[nodiscard]] std::vector<std::pair<Linear*, Refactorizable*>> able(const Targets& targets) const {

@@ -32,13 +32,23 @@ class Reparameterize final : public Action {
                        norm > 0 ? 100 * std::sqrt(difference / norm) : 0, static_cast<double>(context.model.num_parameters()) / 1e6, before / 1e6);
   }
 
-  void check(const Targets& targets) const override { (void)targets.linears(c_.targets); }
+  void check(const Targets& targets) const override {
+    for (const auto& linear : targets.linears(c_.targets)) refuse_unless_linear(*linear, "before");
+  }
   bool change_structure(Llama& model) const override {
     (void)model.reparameterize(c_);
+    for (const auto& linear : model.linears())
+      if (c_.matches(linear->name())) refuse_unless_linear(*linear, "after");
     return true;
   }
 
  private:
+  static void refuse_unless_linear(const Linear& linear, std::string_view when) {
+    if (!linear.weight().linear())
+      throw user_error("timeline: reparameterize: between the factors of '{}' is an activation {} it, so there is no matrix that it could hand on or take over; leave it out of the targets",
+                       linear.name(), when);
+  }
+
   Config c_;
 };
 

@@ -106,7 +106,7 @@ void write_weights(const CheckpointContent& content, Communicator& comm, Checkpo
 void write_rest(const CheckpointContent& content, CheckpointWriter& writer) {
   RunPosition at = content.position;
   Structure structure = content.model.structure();
-  const Json trainer = {{"step", at.step},
+  Json trainer = {{"step", at.step},
                         {"samples", at.samples},
                         {"tokens", at.tokens},
                         {"flops", at.flops},
@@ -115,7 +115,9 @@ void write_rest(const CheckpointContent& content, CheckpointWriter& writer) {
                         {"structure", fields_to_json(structure)},
                         {"frozen", content.optimizer.frozen()},
                         {"tokens_of_sources", content.tokens},
+                        {"plugins", loaded_plugins()},
                         {"config", content.config}};
+  if (at.acted) trainer["acted"] = *at.acted;
   writer.text("trainer.json", trainer.dump(2) + "\n");
   const at::ScalarType type = content.model.params().front().value.scalar_type();
   std::optional<Tokenizer> tokenizer;
@@ -196,6 +198,7 @@ fs::path newest_of(const fs::path& place) {
 
 void check_checkpoint(const fs::path& checkpoint, Summed which) {
   const std::string remedy = fmt::format("remove '{}' to go on from the checkpoint before it", checkpoint.string());
+  if (!fs::exists(checkpoint / "manifest.json")) throw user_error("'{}' is missing; {}", (checkpoint / "manifest.json").string(), remedy);
   try {
     const Json manifest = Json::parse(read_text(checkpoint / "manifest.json"));
     if (manifest.at("format") != kFormat)
@@ -212,6 +215,14 @@ void check_checkpoint(const fs::path& checkpoint, Summed which) {
   }
 }
 
+void load_plugins_of(const fs::path& checkpoint) {
+  const fs::path file = checkpoint / "trainer.json";
+  const Json trainer = fs::exists(file) ? Json::parse(read_text(file), nullptr, false) : Json();
+  if (!trainer.is_object() || !trainer.contains("config")) return;  // damaged, which whoever opens it tells
+  for (const Json& plugin : trainer["config"].value("plugins", Json::array()))
+    if (const std::string wrong = load_plugin(plugin.get<std::string>()); !wrong.empty()) log().warn("plugin {}; going on without it", wrong);
+}
+
 TrainerState open_checkpoint(const fs::path& checkpoint, Summed which) {
   if (!is_checkpoint(checkpoint)) throw user_error("'{}' is neither the folder of a run nor a whole checkpoint", checkpoint.string());
   check_checkpoint(checkpoint, which);
@@ -219,12 +230,11 @@ TrainerState open_checkpoint(const fs::path& checkpoint, Summed which) {
   TrainerState state{.position = {.step = trainer.at("step"), .samples = trainer.at("samples"), .tokens = trainer.at("tokens"), .flops = trainer.at("flops"),
                                   .drawn = trainer.at("drawn")},
                      .config = trainer.at("config"), .frozen = trainer.at("frozen"),
-                     .tokens = trainer.value("tokens_of_sources", std::vector<std::string>{})};
+                     .tokens = trainer.value("tokens_of_sources", std::vector<std::string>{}),
+                     .plugins = trainer.value("plugins", std::map<std::string, std::string>{})};
+  if (trainer.contains("acted")) state.position.acted = trainer["acted"].get<std::map<std::string, int64_t>>();
   Diagnostics diagnostics;
   const std::string name = (checkpoint / "trainer.json").string();
-  Diagnostics gone;  // a plugin that has moved matters only where one of its methods is asked for
-  load_plugins(parse_config(to_yaml(state.config), name, diagnostics), gone);
-  if (!gone.empty()) log().warn("{}", gone.text());
   read_fields(state.position.settings, parse_config(to_yaml(trainer.at("settings")), name, diagnostics), diagnostics);
   read_fields(state.structure, parse_config(to_yaml(trainer.at("structure")), name, diagnostics), diagnostics);
   diagnostics.throw_if_any();

@@ -14,6 +14,8 @@
 // processes, sharded in any way.
 #pragma once
 
+#include <map>
+
 #include "core/train/run_config.h"
 
 namespace tersor {
@@ -26,6 +28,7 @@ struct RunPosition {
   double flops = 0;
   LiveSettings settings;
   std::vector<int64_t> drawn;  // windows that each source of the data has given
+  std::optional<std::map<std::string, int64_t>> acted{};  // entries of the timeline, as JSON, and the step each was last due at; none: not told
 };
 
 struct CheckpointContent {
@@ -76,7 +79,12 @@ struct TrainerState {
   Structure structure;  // of the model as it was saved
   std::vector<std::string> frozen;
   std::vector<std::string> tokens;  // of the data so far; empty in checkpoints that do not tell
+  std::map<std::string, std::string> plugins;  // that it was trained with, and their checksums
 };
+
+// Loads the plugins of the run that it is of, where no configuration at hand names them. One that has moved matters only where one of
+// its methods is asked for.
+void load_plugins_of(const std::filesystem::path& checkpoint);
 
 // Reads trainer.json after `check_checkpoint`.
 [[nodiscard]] TrainerState open_checkpoint(const std::filesystem::path& checkpoint, Summed which);

@@ -13,6 +13,7 @@ namespace fs = std::filesystem;
 LoadedRun load_run(const fs::path& place, const at::Device& device) {
   if (!fs::exists(place)) throw user_error("'{}' does not exist", place.string());
   const fs::path checkpoint = newest_of(place);
+  if (is_checkpoint(checkpoint)) load_plugins_of(checkpoint);
   const TrainerState state = open_checkpoint(checkpoint, device.is_meta() ? Summed::kNone : Summed::kWeights);
   Diagnostics diagnostics;
   const std::string name = (checkpoint / "trainer.json").string();

@@ -39,7 +39,8 @@ void RunConfig::check(const ConfigNode& node, Diagnostics& out) const {
     out.add(node.nearest({"data", "sequence_length"}),
             fmt::format("{} is longer than model.max_position_embeddings {}; raise that or shorten this",
                         data.sequence_length, model.max_position_embeddings));
-  if (run.name.empty() || run.name.find('/') != std::string::npos || run.name.starts_with('.'))
+  const bool has_control = std::any_of(run.name.begin(), run.name.end(), [](unsigned char c) { return c < ' '; });
+  if (run.name.empty() || run.name.find('/') != std::string::npos || run.name.starts_with('.') || has_control)
     out.add(node.nearest({"run", "name"}), fmt::format("'{}' cannot be the name of a folder", run.name));
   const bool resizes = std::any_of(timeline.begin(), timeline.end(), [](const TimelineEntry& e) { return e.action.type() == "resize_batch"; });
   if (resizes && train.steps.unit == Span::Unit::kTokens)

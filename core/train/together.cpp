@@ -53,8 +53,15 @@ void check_replicas(const Llama& model, Communicator& comm) {
   const std::vector<std::string> sums = comm.gather(sum.hex());
   for (size_t rank = 1; rank < sums.size(); ++rank)
     if (sums[rank] != sums[0])
-      throw std::runtime_error(fmt::format("the weights of process {} are no longer those of process 0: their machines compute differently; "
-                                           "nothing was saved; set distributed.shard=states, where one process updates for all", rank));
+      throw std::runtime_error(fmt::format("the weights of process {} are no longer those of process 0; nothing was saved. Either their machines compute differently: "
+                                           "set distributed.shard=states, where one process updates for all. Or a rule or action of your own draws numbers that "
+                                           "are not the run's (StepInfo::random), or remembers something outside of its slots", rank));
+}
+
+std::string weight_not_finite(const Llama& model) {
+  for (const PackedPart& part : model.tensors())
+    if (part.value.is_floating_point() && is_here(part.value) && !std::isfinite(kernels::square_norm(part.value.detach()).item<double>())) return part.name;
+  return "";
 }
 
 bool are_finite(const Llama& model, Communicator& comm) {

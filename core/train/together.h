@@ -17,6 +17,9 @@ void share_weights(Llama& model, Communicator& comm);
 // Throws where the weights are not the same, bit for bit, on all processes.
 void check_replicas(const Llama& model, Communicator& comm);
 
+// A weight, here, with a number that is none; empty where there is no such.
+[[nodiscard]] std::string weight_not_finite(const Llama& model);
+
 // Whether all numbers of all weights are numbers, on all processes.
 [[nodiscard]] bool are_finite(const Llama& model, Communicator& comm);
 

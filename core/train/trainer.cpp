@@ -8,7 +8,6 @@
 #include "core/memory/machine.h"
 #include "core/train/nonfinite.h"
 #include "core/train/prepare.h"
-#include "core/train/stop_signal.h"
 #include "core/train/training_step.h"
 
 namespace tersor {
@@ -50,13 +49,27 @@ void Trainer::begin() {
 }
 
 int Trainer::run() {
-  const StopSignal signals;
+  signals_.emplace();
   const int64_t total = config_.total_steps();
   if (first_step_ >= total) {
     log().info("'{}' is complete: {} of {} steps are done", folder_->path().string(), first_step_, total);
     return kExitDone;
   }
   begin();
+  finished_ = false;
+  try {
+    return run_steps();
+  } catch (...) {
+    try {
+      finish("failed", position_.step, kExitFailed);
+    } catch (...) {  // what ended the run is what is told
+    }
+    throw;
+  }
+}
+
+int Trainer::run_steps() {
+  const int64_t total = config_.total_steps();
   for (int64_t step = first_step_ + 1; step <= total; ++step) {
     const Progress progress = progress_of_next_step();
     const int64_t rows_of_step = position_.settings.global_batch_size;  // an action after the update may change it
@@ -67,12 +80,15 @@ int Trainer::run() {
       return kExitStopped;
     }
     position_ = {.step = step, .samples = position_.samples + rows_of_step, .tokens = progress.tokens, .flops = progress.flops,
-                 .settings = position_.settings, .drawn = position_.drawn};
+                 .settings = position_.settings, .drawn = position_.drawn, .acted = std::move(position_.acted)};
+    note_acted(progress);
     report.average_parameters = position_.flops / training_flops(1, static_cast<double>(position_.tokens));
     report.stops = report.skipped && (config_.optimizer.on_nonfinite == OnNonfinite::kStop || ++consecutive_skips_ >= kMaxConsecutiveSkips);
     report_step(report);
     if (report.stops) {
-      log().error("step {}: {}", step, end_by_nonfinite(config_.optimizer, kMaxConsecutiveSkips, last_checkpoint()));
+      // Per-layer updates on a GPU, where nobody waits for each norm, have brought this step's gradients to the weights already.
+      const bool reached = config_.optimizer.update == UpdateMode::kDuringBackward && !config_.optimizer.two_passes() && !device_.is_cpu();
+      log().error("step {}: {}", step, end_by_nonfinite(config_.optimizer, kMaxConsecutiveSkips, last_checkpoint(), reached ? "" : weight_not_finite(*model_)));
       return finish("failed", step, kExitFailed);
     }
     if (!report.skipped) consecutive_skips_ = 0;
@@ -114,7 +130,7 @@ bool Trainer::train_step(const Progress& progress, StepReport& report) {
   run_timeline(Phase::kAfterUpdate, progress, report.lr);
   report.data_ms = done->data_ms;
   if (device_.is_cpu()) report.update_ms = done->update_ms;
-  report.loss = done->loss.item<double>();
+  report.loss = done->loss;
   report.grad_norm = done->outcome.grad_norm;
   report.norm_is_estimate = done->outcome.norm_is_estimate;
   report.skipped = !done->outcome.finite;
@@ -168,6 +184,11 @@ void Trainer::report_step(StepReport& report) {
   report.eta_seconds = static_cast<double>(now.total_steps - now.step) / timing_->rate;
   report.elapsed_seconds = seconds_since(timing_->begin);
   tell([&](RunObserver& o) { o.on_step(report); });
+}
+
+void Trainer::note_acted(const Progress& progress) {
+  for (size_t i = 0; position_.acted && i < config_.timeline.size(); ++i)
+    if (config_.timeline[i].when.due(progress)) (*position_.acted)[resolved_["timeline"][i].dump()] = progress.step;
 }
 
 void Trainer::run_timeline(Phase phase, const Progress& progress, double lr) {
@@ -224,6 +245,7 @@ bool Trainer::save(int64_t step) {
 }
 
 int Trainer::finish(const std::string& status, int64_t step, int code) {
+  if (std::exchange(finished_, true)) return code;
   const RunSummary summary{.status = status, .step = step, .seconds = seconds_since(timing_->begin)};
   tell([&](RunObserver& o) { o.on_end(summary); });
   return code;

@@ -16,6 +16,7 @@
 #include "core/train/recorded_passes.h"
 #include "core/train/run_folder.h"
 #include "core/train/scattered_weights.h"
+#include "core/train/stop_signal.h"
 #include "core/train/teachers.h"
 #include "core/train/together.h"
 
@@ -42,17 +43,20 @@ class Trainer {
     double peak_flops = 0;  // of all devices together, where that is known
   };
 
+  int run_steps();
   void build_sources();
   [[nodiscard]] std::unique_ptr<Optimizer> make_optimizer() const;
   [[nodiscard]] std::unique_ptr<ScatteredWeights> scatter_weights_of(const Structure& structure) const;
   void resume(const std::filesystem::path& checkpoint);
   void adopt_changed_settings(const Json& saved, const std::vector<std::string>& tokens);
+  void warn_of_timeline() const;
   void begin();
   [[nodiscard]] Progress progress_of_next_step() const;
   [[nodiscard]] bool train_step(const Progress& progress, StepReport& report);  // false: stopped, nothing changed
   [[nodiscard]] Batch read_batch(int64_t i, std::vector<int64_t>& drawn) const;
   void agree(StepReport& report);
   void report_step(StepReport& report);
+  void note_acted(const Progress& progress);
   void run_timeline(Phase phase, const Progress& progress, double lr);
   void share();
   void run_evaluation(const Progress& progress);
@@ -60,6 +64,7 @@ class Trainer {
   int finish(const std::string& status, int64_t step, int code);
   void tell(const std::function<void(RunObserver&)>& what);
 
+  std::optional<StopSignal> signals_;  // given back last, so that a run that is done is not ended by one that comes late
   RunConfig config_;
   Json resolved_;
   Communicator& comm_;
@@ -81,6 +86,7 @@ class Trainer {
   int64_t last_saved_ = -1;
   int64_t consecutive_skips_ = 0;
   bool stop_agreed_ = false;
+  bool finished_ = false;
   bool unshared_ = false;  // actions have changed weights that the processes have not shared since
   std::unique_ptr<Laggard> laggard_;
 };

@@ -2,10 +2,12 @@
 #include <ATen/Parallel.h>
 
 #include "core/base/log.h"
+#include "core/config/plugin.h"
 #include "core/interop/hugging_face.h"
 #include "core/train/prepare.h"
 #include "core/train/state_files.h"
 #include "core/train/trainer.h"
+#include "core/train/walk.h"
 
 namespace tersor {
 
@@ -19,6 +21,7 @@ Trainer::Trainer(const RunConfig& config, Communicator& comm)
   timeline_ = std::make_unique<Timeline>(config_.timeline);
   position_.settings = first_settings(config_);
   position_.drawn.assign(data_->size(), 0);
+  position_.acted.emplace();
   const bool leads = comm_.rank() == 0;
   if (config_.run.resume == Resume::kAuto) folder_ = std::make_unique<RunFolder>(config_, leads);
   const auto checkpoint = folder_ && leads ? folder_->checkpoints().latest() : std::nullopt;
@@ -64,6 +67,8 @@ void Trainer::build_sources() {
 void Trainer::resume(const std::filesystem::path& checkpoint) {
   const TrainerState state = open_checkpoint(checkpoint, comm_.rank() == 0 ? Summed::kAll : Summed::kNone);
   for (const std::string& change : compare_configs(state.config, resolved_)) log().info("changed since the checkpoint: {}", change);
+  for (const auto& [file, sum] : loaded_plugins())
+    if (const auto before = state.plugins.find(file); before != state.plugins.end() && before->second != sum) log().info("changed since the checkpoint: plugin '{}' itself", file);
   scattered_ = scatter_weights_of(state.structure);
   model_ = build_model(config_, state.structure, device_, scattered_.get());
   load_weights(checkpoint, *model_);
@@ -73,6 +78,24 @@ void Trainer::resume(const std::filesystem::path& checkpoint) {
   position_ = state.position;
   adopt_changed_settings(state.config, state.tokens);
   first_step_ = last_saved_ = position_.step;
+  if (comm_.rank() == 0) warn_of_timeline();
+}
+
+// Where the run has been made longer or shorter, or was given other actions.
+void Trainer::warn_of_timeline() const {
+  if (!position_.acted) return;
+  std::vector<std::vector<int64_t>> due(config_.timeline.size());
+  walk_run(config_, {.stage = [](int64_t, Llama&, const LiveSettings&) {}, .due = [&](size_t action, int64_t step) { due[action].push_back(step); }});
+  for (size_t i = 0; i < due.size(); ++i) {
+    if (due[i].empty()) continue;
+    const auto acted = position_.acted->find(resolved_["timeline"][i].dump());
+    const Choice<actions>& action = config_.timeline[i].action;
+    if (acted == position_.acted->end() && due[i].back() <= position_.step)
+      log().warn("{}: timeline: {} is due up to step {} only, which is past: it is not done any more", action.mark().text(), action.type(), due[i].back());
+    else if (acted != position_.acted->end() && due[i].size() == 1 && due[i][0] > position_.step)
+      log().warn("{}: timeline: {} was done at step {}, and in a run of this length is due at step {} as well; leave it out, or name the step", action.mark().text(),
+                 action.type(), acted->second, due[i][0]);
+  }
 }
 
 // What was changed by hand since the checkpoint wins over what the run had become.

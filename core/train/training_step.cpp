@@ -5,6 +5,7 @@
 #include <chrono>
 
 #include "core/memory/ledger.h"
+#include "kernels/on_host.h"
 
 namespace tersor {
 namespace {
@@ -44,6 +45,7 @@ std::optional<StepResult> training_step(Llama& model, Optimizer& optimizer, cons
   const double scale = 1.0 / static_cast<double>(input.num_targets);
   optimizer.begin_step(input.progress, input.lr, input.num_micro_batches);
   StepResult result;
+  at::Tensor sum;
   const int64_t processes = optimizer.comm().size();
   for (int64_t i = optimizer.comm().rank(); i < input.num_micro_batches; i += processes) {
     const auto data_begin = Clock::now();
@@ -59,11 +61,14 @@ std::optional<StepResult> training_step(Llama& model, Optimizer& optimizer, cons
     result.data_ms += milliseconds_since(data_begin);
     optimizer.begin_micro_batch();
     const at::Tensor loss = passes(model, optimizer, *batch, scale, input);
-    result.loss = result.loss.defined() ? result.loss.add_(loss) : loss.to(at::kDouble);
+    sum = sum.defined() ? sum.add_(loss) : loss.to(at::kDouble);
     if (i + processes >= input.num_micro_batches && optimizer.begin_second_pass()) (void)passes(model, optimizer, *batch, scale, input);
   }
   const auto update_begin = Clock::now();
   RECORD_USER_SCOPE("update");
+  // Now, and not after the update, which a GPU does while the host goes on to the next step.
+  optimizer.comm().settle();
+  result.loss = kernels::number_in(sum);
   result.outcome = optimizer.finish_step();
   result.update_ms = milliseconds_since(update_begin);
   return result;

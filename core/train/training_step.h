@@ -22,7 +22,7 @@ struct StepInput {
 };
 
 struct StepResult {
-  at::Tensor loss;  // 0-dim fp64, the mean over the targets of the step; with several processes this one's share of it
+  double loss = 0;  // the mean over the targets of the step; with several processes this one's share of it
   StepOutcome outcome;
   double data_ms = 0;
   double update_ms = 0;  // the optimizer's part after the last backward pass

@@ -45,8 +45,11 @@ TEST_CASE("rules: every declared slot is used", "[optim][conformance]") {
     for (size_t i = 0; i < problem.params.size(); ++i) {
       const GroupConfig& group = config.groups[config.groups[0].match.matches(problem.params[i]) ? 0 : 1];
       const Slots slots = optimizer.state().open(problem.params[i].name);
-      for (const SlotSpec& spec : group.rule.build()->slots({problem.params[i].value.sizes().vec(), std::nullopt}))
+      for (const SlotSpec& spec : group.rule.build()->slots({problem.params[i].value.sizes().vec(), std::nullopt})) {
         largest[spec.name] = std::max(largest[spec.name], slots[spec.name].abs().max().item<float>());
+        INFO(spec.name << " is declared as kNonNegative, which formats of few bits rely on");
+        if (spec.kind == SlotKind::kNonNegative) CHECK(slots[spec.name].min().item<float>() >= 0);
+      }
     }
     for (const auto& [slot, value] : largest) {
       INFO(slot);

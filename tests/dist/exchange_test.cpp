@@ -1,4 +1,6 @@
 // The same steps on one process and on several: for every rule, every way to shard, and both moments of update.
+#include <array>
+#include <atomic>
 #include <mutex>
 #include <numeric>
 
@@ -235,20 +237,42 @@ TEST_CASE("processes: what each updates is even, and every row is somebody's", "
   }
 }
 
-TEST_CASE("processes: sharded moments add up to those of one", "[dist]") {
+TEST_CASE("processes: sharded moments, and bases that compress no gradients, add up to those of one", "[dist]") {
   World world(4);
-  const Quadratic problem;
-  const OptimizerConfig config = configuration("adamw", "fp32");
-  const Optimizer whole(problem.params, config, 1);
-  std::mutex mutex;
-  int64_t sum = 0;
-  world.run([&](Communicator& comm) {
-    const Quadratic own;
-    const Optimizer optimizer(own.params, config, 1, {.comm = &comm, .shard = Shard::kStates});
-    const std::lock_guard lock(mutex);
-    sum += optimizer.state().bytes();
-  });
-  CHECK(sum == whole.state().bytes());
+  for (const std::string rule : {"adamw", "{type: fira, rank: 3}", "{type: apollo, rank: 3, projection: svd}"}) {
+    const Quadratic problem;
+    const OptimizerConfig config = configuration(rule, "fp32");
+    const Optimizer whole(problem.params, config, 1);
+    std::mutex mutex;
+    int64_t sum = 0;
+    world.run([&](Communicator& comm) {
+      const Quadratic own;
+      const Optimizer optimizer(own.params, config, 1, {.comm = &comm, .shard = Shard::kStates});
+      const std::lock_guard lock(mutex);
+      sum += optimizer.state().bytes();
+    });
+    INFO(rule);
+    CHECK(sum == whole.state().bytes());
+  }
+}
+
+// Machines may find the same basis with other digits, and replicas would part.
+TEST_CASE("processes: a basis is found by one and handed out, whether it compresses gradients or not", "[dist]") {
+  constexpr int64_t kSteps = 4;
+  World world(2);
+  for (const std::string rule : {"{type: galore, rank: 3, refresh: every 2}", "{type: galore, rank: 3, refresh: every 2, side: full, scale: 1}",
+                                 "{type: apollo, rank: 3, projection: svd, refresh: every 2}", "{type: fira, rank: 3, refresh: every 2}",
+                                 "{type: galore, rank: 4, inner: {type: fira, rank: 3, refresh: every 2}}"}) {
+    std::array<std::atomic<int64_t>, kSteps + 1> sent{};  // by both, up to each step
+    world.run([&](Communicator& comm) {
+      const int64_t before = comm.bytes_sent();
+      size_t step = 0;
+      (void)trained({.rule = rule, .parts = 2}, {.comm = &comm, .shard = Shard::kNone}, kSteps, [&](const Quadratic&) { sent.at(++step) += comm.bytes_sent() - before; });
+    });
+    INFO(rule);
+    CHECK(sent[3] - sent[2] > sent[2] - sent[1]);  // bases are found in steps 1 and 3
+    CHECK(sent[3] - sent[2] > sent[4] - sent[3]);
+  }
 }
 
 TEST_CASE("processes: one whose gradient is not finite holds all back", "[dist]") {

@@ -1,12 +1,11 @@
 // How processes find each other, and what they notice of each other.
 #include <netinet/in.h>
-#include <spdlog/sinks/ostream_sink.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "core/base/log.h"
 #include "core/train/together.h"
 #include "tests/support/catch.h"
+#include "tests/support/warnings.h"
 #include "tests/support/world.h"
 
 namespace tersor {
@@ -25,18 +24,16 @@ TEST_CASE("communicator: what listens on the port and never answers is not waite
 }
 
 TEST_CASE("laggard: a slow process is named, and a slow step is not", "[dist]") {
-  std::ostringstream text;
-  log().sinks().push_back(std::make_shared<spdlog::sinks::ostream_sink_st>(text));
+  testing::Warnings warnings;
   const auto comm = on_paper(0, 4);
   Laggard laggard(*comm);
   const auto step = [&](double third) { laggard.note(at::tensor({100.0, 101.0, third, 99.0}, at::kDouble)); };
   for (int i = 0; i < 4; ++i) step(300);
   step(100);
   for (int i = 0; i < 4; ++i) step(300);
-  CHECK(text.str().empty());
+  CHECK(warnings.take().empty());
   step(300);
-  log().sinks().pop_back();
-  CHECK(text.str().find("process 2 of 4 has needed 3.0 times as long as the others for 5 steps") != std::string::npos);
+  CHECK_THAT(warnings.take(), Catch::Contains("process 2 of 4 has needed 3.0 times as long as the others for 5 steps"));
 }
 
 }  // namespace

@@ -116,11 +116,12 @@ TEST_CASE("fira: follows the authors' form and the paper's", "[optim][golden]") 
       const double error = distance(shape, rule, [&](const at::Tensor& g, int step) {
         subspace.refresh(g, step);
         const at::Tensor r = subspace.down(g);
-        const at::Tensor n = adam.direction(r);
+        at::Tensor n = adam.direction(r);
+        if (paper) n = n * adam.correction();  // of this step
         const int64_t axis = subspace.tall ? 1 : 0;
         const at::Tensor phi = n.norm(2, {axis}, true) / (r.norm(2, {axis}, true) + 1e-8);
         const at::Tensor s = limiter.limit(phi * (g - (paper ? 1 : 0.25) * subspace.up(r)));
-        return adam.correction() * (0.25 * subspace.up(n) + (paper ? 0.25 : 1) * s);
+        return (paper ? 1 : adam.correction()) * (0.25 * subspace.up(n) + (paper ? 0.25 : 1) * s);
       });
       CHECK(error < 1e-5);
     }

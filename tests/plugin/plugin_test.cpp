@@ -2,6 +2,7 @@
 #include <cstdlib>
 
 #include "tests/support/catch.h"
+#include "tests/support/suites.h"
 #include "tests/support/tiny_run.h"
 
 namespace tersor {
@@ -37,8 +38,19 @@ TEST_CASE("plugin: a rule from outside is built, described, trained with, and re
   CHECK(shell(fmt::format("'{}' train '{}' run.resume=auto train.steps=9", program, (folder / "mine.yaml").string()), log) == kExitDone);
   CHECK(shell(fmt::format("'{}' eval '{}'", program, config.folder().string()), log) == kExitDone);
   CHECK(testing::records(config.folder(), "step").size() == 9);
-  const std::string text = read_text(log);
-  CHECK(text.find("β, decay of the momentum") != std::string::npos);
+  CHECK_THAT(read_text(log), Catch::Contains("β, decay of the momentum") && !Catch::Contains("libsignum.so' itself"));
+
+  const std::string suite = testing::write_suite(folder, "seeds: [1]\nmethods: [{name: a}]\n").string();
+  const std::string bench = fmt::format("'{}' bench '{}' 'set.plugins=[{}/libsignum.so]'", program, suite, plugin_folder);
+  CHECK(shell(bench, log) == kExitDone);
+  CHECK(shell(fmt::format("printf x >> '{}/libsignum.so'", plugin_folder), log) == 0);  // as if built anew
+  CHECK(shell(bench, log) == kExitRejected);
+  CHECK_THAT(read_text(log), Catch::Contains("with another build of a plugin"));
+  CHECK(shell(fmt::format("'{}' train '{}' run.resume=auto train.steps=10", program, (folder / "mine.yaml").string()), log) == kExitDone);
+  CHECK_THAT(read_text(log), Catch::Contains("libsignum.so' itself"));
+  CHECK(shell(fmt::format("cp '{}/libsignum.so' '{}/moved.so'", plugin_folder, plugin_folder), log) == 0);
+  CHECK(shell(fmt::format("'{}' train '{}' run.resume=auto train.steps=11 'plugins=[{}/moved.so]'", program, (folder / "mine.yaml").string(), plugin_folder), log) == kExitDone);
+  CHECK_THAT(read_text(log), !Catch::Contains("two methods"));
   CHECK(shell(fmt::format("'{}' train '{}' 'plugins=[{}/nothing.so]'", program, (folder / "mine.yaml").string(), plugin_folder), log) ==
         kExitRejected);
   CHECK(shell(fmt::format("'{}' train '{}' 'plugins=[{}]'", program, (folder / "mine.yaml").string(), log.string()), log) == kExitRejected);

@@ -189,6 +189,17 @@ TEST_CASE("plan: an action that will find nothing to act on is refused before th
   CHECK_THAT(refusal("[{do: {type: reset_moments, match: {role: sparse}}, when: at 3}]"), Catch::Contains("reset_moments matches no parameter"));
 }
 
+TEST_CASE("plan: weights whose factors have an activation between them are not asked for what they cannot", "[plan][timeline]") {
+  const testing::TemporaryFolder folder;
+  const std::string silu = "{type: low_rank, rank: 4, activation: silu}";
+  for (const std::string& words : std::vector<std::string>{"timeline=[{do: {type: reparameterize, method: " + silu + "}, when: at 2}]",
+                                   "timeline=[{do: {type: reparameterize, method: dense}, when: at 2}]", "timeline=[{do: refactorize, when: at 2}]"}) {
+    INFO(words);
+    const std::string first = words.find("silu") == std::string::npos ? silu : "dense";
+    CHECK_THROWS_WITH(validate(testing::tiny_config(folder.path(), {words, "parameterization={method: " + first + "}"})), Catch::Contains("is an activation"));
+  }
+}
+
 TEST_CASE("plan: a group may be for parameters that come later", "[plan][timeline]") {
   const std::string groups = "optimizer.groups=[{match: {role: factor}, rule: adamw}, {match: any, rule: adamw}]";
   CHECK_NOTHROW(validate(tiny_config("unused", {groups, "timeline=[{do: {type: reparameterize, method: {type: low_rank, rank: 2}}, when: at 3}]"})));

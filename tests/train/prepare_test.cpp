@@ -1,8 +1,10 @@
 // From a configuration to a model: several ways of storing weights in one model, and weights of an earlier run.
+#include "core/data/tokenizer.h"
 #include "core/interop/hugging_face.h"
 #include "core/train/checkpoint.h"
 #include "tests/support/catch.h"
 #include "tests/support/tiny_run.h"
+#include "tests/support/warnings.h"
 
 namespace tersor {
 namespace {
@@ -70,6 +72,48 @@ TEST_CASE("prepare: a run begins with the weights that another ended with", "[tr
   bytes.back() = static_cast<char>(bytes.back() ^ 1);
   write_whole(weights, bytes);
   CHECK_THROWS_WITH(build_model(next), Catch::Contains("model.safetensors' is damaged"));
+}
+
+TEST_CASE("prepare: what a run of its length makes nothing of is told", "[train][config]") {
+  const TemporaryFolder folder;
+  testing::Warnings warnings;
+  const auto told = [&](std::vector<std::string> words) {
+    validate(testing::tiny_config(folder.path(), std::move(words)));
+    return warnings.take();
+  };
+  CHECK(told({"schedule={type: wsd, warmup: 2, decay: 4}", "timeline=[{do: reset_moments, when: at 6}]"}).empty());
+  CHECK_THAT(told({"timeline=[{do: reset_moments, when: at 7}]"}), Catch::Contains("reset_moments is never due in 6 steps"));
+  CHECK_THAT(told({"schedule={type: cosine, warmup: 7}"}), Catch::Contains("schedule.warmup takes 7 steps, and the run has 6"));
+  CHECK_THAT(told({"schedule={type: wsd, warmup: 3, decay: 4}"}), Catch::Contains("the decay begins late"));
+}
+
+TEST_CASE("prepare: tokenizers that do not go with each other or with the model are told", "[train][data]") {
+  const TemporaryFolder folder;
+  testing::Warnings warnings;
+  const auto tokenizer = [&](const std::string& name, const std::string& text) {
+    std::filesystem::create_directories(folder / name);
+    train_tokenizer({text, "three and two and one", "once more"}, 280, folder / name / Tokenizer::kFile);
+    return folder / name / Tokenizer::kFile;
+  };
+  const std::filesystem::path first = tokenizer("first", "one and two and three");
+  const std::filesystem::path copy = tokenizer("copy", "one and two and three");
+  const std::filesystem::path second = tokenizer("second", "four or five, or six");
+  const auto told = [&](const std::string& vocabulary, const std::vector<std::filesystem::path>& files) {
+    check_tokenizers(testing::tiny_config(folder.path(), {"model.vocab_size=" + vocabulary}), files);
+    return warnings.take();
+  };
+  CHECK(told("300", {first, copy, {}, folder / "gone.model"}).empty());
+  CHECK(told("30000", {}).empty());
+  CHECK_THAT(told("300", {first, second}), Catch::Contains("are different tokenizers"));
+  CHECK_THAT(told("30000", {first}), Catch::Contains("set model.vocab_size=" + std::to_string(Tokenizer(first).vocab_size())));
+
+  const auto of_start = [&](const std::string& start) {
+    check_tokenizer_of_start(testing::tiny_config(folder.path(), {"run.init_from=" + (folder / start).string()}), first);
+    return warnings.take();
+  };
+  CHECK(of_start("copy").empty());
+  CHECK(of_start("nowhere").empty());
+  CHECK_THAT(of_start("second"), Catch::Contains("is another tokenizer than that of the data"));
 }
 
 }  // namespace

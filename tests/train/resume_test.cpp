@@ -10,6 +10,7 @@
 #include "core/train/stop_signal.h"
 #include "tests/support/catch.h"
 #include "tests/support/tiny_run.h"
+#include "tests/support/warnings.h"
 
 extern char** environ;
 
@@ -91,17 +92,18 @@ TEST_CASE("resume: a damaged checkpoint is refused by name", "[train][resume]") 
   REQUIRE(testing::train(tiny_config(folder.path())) == kExitDone);
   const fs::path file = folder / "tiny" / "checkpoints" / "step-00000006" / "model.safetensors";
   const RunConfig again = tiny_config(folder.path(), {"run.resume=auto", "train.steps=8"});
-  for (const char* name : {"optim-00000.safetensors", "model.safetensors"}) {
+  for (const std::string name : {"optim-00000.safetensors", "model.safetensors", "trainer.json"}) {
     const fs::path damaged = file.parent_path() / name;
     const std::string whole = read_text(damaged);
     std::string bytes = whole;
-    bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
+    char& one = bytes[name == "trainer.json" ? 0 : bytes.size() / 2];
+    one = static_cast<char>(one ^ 1);
     write_whole(damaged, bytes);
-    CHECK_THROWS_WITH(Trainer(again), Catch::Contains(std::string(name) + "' is damaged"));
-    if (damaged == file)
-      CHECK_THROWS_WITH(load_run(folder / "tiny", at::kCPU), Catch::Contains("model.safetensors' is damaged"));
-    else
+    CHECK_THROWS_WITH(Trainer(again), Catch::Contains(name + "' is damaged"));
+    if (name.starts_with("optim"))
       CHECK(load_run(folder / "tiny", at::kCPU).step == 6);  // needs no state of the optimizer
+    else
+      CHECK_THROWS_WITH(load_run(folder / "tiny", at::kCPU), Catch::Contains(name + "' is damaged"));
     write_whole(damaged, whole);
   }
   fs::remove_all(file.parent_path());
@@ -135,7 +137,23 @@ TEST_CASE("resume: a checkpoint that only lacks its name is taken, one that is n
   CHECK_FALSE(fs::exists(checkpoints / "step-00000005.unfinished"));
 }
 
-TEST_CASE("stop_signal: what was ignored before still is", "[train]") {
+TEST_CASE("resume: what a longer run's timeline does twice, or never, is told", "[train][resume][timeline]") {
+  const TemporaryFolder folder;
+  const std::vector<std::string> first{"timeline=[{do: reset_moments, when: at 50%}]"};
+  REQUIRE(testing::train(tiny_config(folder.path(), first)) == kExitDone);
+  testing::Warnings warnings;
+  const auto told = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), first.begin(), first.end());
+    more.emplace_back("run.resume=auto");
+    const Trainer trainer(tiny_config(folder.path(), more));
+    return warnings.take();
+  };
+  CHECK_THAT(told({}), !Catch::Contains("timeline"));
+  CHECK_THAT(told({"train.steps=20"}), Catch::Contains("reset_moments was done at step 3, and in a run of this length is due at step 10 as well"));
+  CHECK_THAT(told({"train.steps=20", "timeline=[{do: reset_moments, when: at 2}]"}), Catch::Contains("reset_moments is due up to step 2 only, which is past"));
+}
+
+TEST_CASE("stop_signal: what was ignored before still is, and a wish told twice is one", "[train]") {
   struct sigaction ignored {};
   struct sigaction before {};
   ignored.sa_handler = SIG_IGN;
@@ -146,6 +164,7 @@ TEST_CASE("stop_signal: what was ignored before still is", "[train]") {
     CHECK_FALSE(StopSignal::requested());
     raise(SIGTERM);
     CHECK(StopSignal::requested());
+    for (const int again : {SIGTERM, SIGINT, SIGUSR1}) raise(again);  // and nothing ends, as all come at once
   }
   struct sigaction after {};
   sigaction(SIGHUP, &before, &after);

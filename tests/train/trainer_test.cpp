@@ -3,6 +3,7 @@
 #include "core/train/evaluate.h"
 #include "tests/support/catch.h"
 #include "tests/support/tiny_run.h"
+#include "tests/support/warnings.h"
 #include "tests/support/worst.h"
 
 namespace tersor {
@@ -111,6 +112,33 @@ TEST_CASE("trainer: a step whose gradient is not finite is skipped, and the run 
     CHECK(steps.at(3)["train/loss"].is_null());
     CHECK(steps.at(6)["train/loss"].get<double>() == Approx(expected.at(6)["train/loss"].get<double>()).epsilon(0.1));
   }
+}
+
+TEST_CASE("trainer: a run that ends by weights that are not finite names one", "[train]") {
+  const TemporaryFolder folder;
+  testing::Warnings warnings;
+  CHECK(testing::train(tiny_config(folder.path(), {"timeline=[{do: poison_of_a_test, when: at 3}]", "checkpoint.every=never"})) == kExitFailed);
+  CHECK_THAT(warnings.take(), Catch::Contains("is not finite either"));
+}
+
+class Breaks final : public Action {
+ public:
+  struct Config {
+    void fields(FieldVisitor&) {}
+  };
+  explicit Breaks(const Config&) {}
+  std::string run(RunContext&) override { throw std::runtime_error("it broke"); }
+};
+const bool breaks_registered = actions().add<Breaks>("breaks_of_a_test", "no source");
+
+TEST_CASE("trainer: a run that an error ends is recorded as failed, once, and the error is told", "[train]") {
+  const TemporaryFolder folder;
+  CHECK_THROWS_WITH(testing::train(tiny_config(folder.path(), {"timeline=[{do: breaks_of_a_test, when: at 3}]"})), Catch::Contains("it broke"));
+  const std::string metrics = read_text(folder / "tiny" / "metrics.jsonl");
+  const std::string end = "\"type\":\"end\"";
+  REQUIRE(metrics.find(end) != std::string::npos);
+  CHECK(metrics.find(end) == metrics.rfind(end));
+  CHECK(records(folder / "tiny", "end").at(2)["status"] == "failed");
 }
 
 TEST_CASE("trainer: ten skipped steps in a row end the run", "[train]") {

@@ -13,10 +13,7 @@ std::string last_error() {
   return text != nullptr ? text : "unknown error";
 }
 
-std::map<std::string, std::string>& sums() {
-  static std::map<std::string, std::string> all;
-  return all;
-}
+std::map<std::string, std::string> loaded;
 
 // What a plugin was built for, or nothing where the file is no plugin.
 std::string_view built_for(const MappedFile& file) {
@@ -28,7 +25,7 @@ std::string_view built_for(const MappedFile& file) {
 
 }  // namespace
 
-const std::map<std::string, std::string>& loaded_plugins() { return sums(); }
+const std::map<std::string, std::string>& loaded_plugins() { return loaded; }
 
 std::string load_plugin(const std::filesystem::path& file) try {
   if (!std::filesystem::is_regular_file(file)) return fmt::format("'{}' does not exist", file.string());
@@ -43,7 +40,8 @@ std::string load_plugin(const std::filesystem::path& file) try {
   if (library == nullptr) return fmt::format("'{}' cannot be loaded: {}", file.string(), last_error());
   if (registration_errors().size() > errors_before)
     return fmt::format("'{}': {}; give it another name", file.string(), registration_errors().back());
-  sums().emplace(std::filesystem::weakly_canonical(file).string(), sha256_of_file(file));
+  // A suite loads the same one for every run that it reads.
+  if (const auto [place, fresh] = loaded.try_emplace(std::filesystem::weakly_canonical(file).string()); fresh) place->second = sha256_of_file(file);
   return "";
 } catch (const UserError& e) {  // it cannot be read
   return e.what();

@@ -65,13 +65,7 @@ std::string weight_not_finite(const Llama& model) {
 }
 
 bool are_finite(const Llama& model, Communicator& comm) {
-  std::map<at::DeviceType, std::vector<at::Tensor>> by_device;
-  for (const PackedPart& part : model.tensors())
-    if (part.value.is_floating_point() && is_here(part.value)) by_device[part.value.device().type()].push_back(part.value.detach());
-  const bool finite = std::all_of(by_device.begin(), by_device.end(), [](const auto& there) {
-    return std::isfinite(kernels::square_norm(there.second).template item<double>());
-  });
-  const std::vector<std::string> all = comm.gather(finite ? "" : "not finite");
+  const std::vector<std::string> all = comm.gather(weight_not_finite(model));
   return std::all_of(all.begin(), all.end(), [](const std::string& one) { return one.empty(); });
 }
 

@@ -85,7 +85,7 @@ void Trainer::resume(const std::filesystem::path& checkpoint) {
 void Trainer::warn_of_timeline() const {
   if (!position_.acted) return;
   std::vector<std::vector<int64_t>> due(config_.timeline.size());
-  walk_run(config_, {.stage = [](int64_t, Llama&, const LiveSettings&) {}, .due = [&](size_t action, int64_t step) { due[action].push_back(step); }});
+  walk_run(config_, {.due = [&](size_t action, int64_t step) { due[action].push_back(step); }});
   for (size_t i = 0; i < due.size(); ++i) {
     if (due[i].empty()) continue;
     const auto acted = position_.acted->find(resolved_["timeline"][i].dump());

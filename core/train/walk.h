@@ -8,7 +8,7 @@ namespace tersor {
 
 struct WalkVisitor {
   // The model and the settings as they are from this step on; called for the first step, and where something changes.
-  std::function<void(int64_t first_step, Llama& shapes, const LiveSettings& settings)> stage;
+  std::function<void(int64_t first_step, Llama& shapes, const LiveSettings& settings)> stage = [](int64_t, Llama&, const LiveSettings&) {};
   // An action of the timeline, by its place in the configuration, is due.
   std::function<void(size_t action, int64_t step)> due = [](size_t, int64_t) {};
 };

@@ -14,6 +14,7 @@ namespace fs = std::filesystem;
 constexpr int kFormat = 2;
 constexpr const char* kCommitted = "COMMITTED";
 constexpr const char* kUnfinished = ".unfinished";
+constexpr const char* kDamaged = ".damaged";
 
 }  // namespace
 
@@ -64,7 +65,7 @@ void CheckpointStore::remove_unfinished() {
   std::vector<fs::path> unfinished;
   for (const auto& entry : fs::directory_iterator(folder_))
     if (entry.is_directory() && entry.path().filename().string().starts_with("step-") &&
-        (entry.path().extension() == kUnfinished || !is_checkpoint(entry.path())))
+        (entry.path().extension() == kUnfinished || (entry.path().extension().empty() && !is_checkpoint(entry.path()))))
       unfinished.push_back(entry.path());
   for (const fs::path& checkpoint : unfinished) {
     const fs::path target = fs::path(checkpoint).replace_extension();
@@ -175,8 +176,7 @@ std::vector<fs::path> CheckpointStore::all() const {
   std::vector<fs::path> saved;
   if (!fs::exists(folder_)) return saved;
   for (const auto& entry : fs::directory_iterator(folder_))
-    if (entry.is_directory() && entry.path().filename().string().starts_with("step-") && is_checkpoint(entry.path()) &&
-        entry.path().extension() != kUnfinished)
+    if (entry.is_directory() && entry.path().filename().string().starts_with("step-") && entry.path().extension().empty() && is_checkpoint(entry.path()))
       saved.push_back(entry.path());
   std::sort(saved.begin(), saved.end());
   return saved;
@@ -196,23 +196,54 @@ fs::path newest_of(const fs::path& place) {
   return *latest;
 }
 
-void check_checkpoint(const fs::path& checkpoint, Summed which) {
-  const std::string remedy = fmt::format("remove '{}' to go on from the checkpoint before it", checkpoint.string());
-  if (!fs::exists(checkpoint / "manifest.json")) throw user_error("'{}' is missing; {}", (checkpoint / "manifest.json").string(), remedy);
+namespace {
+
+// Which file is not what was saved, if any. UserError for what another version of tersor has written.
+std::optional<std::string> damage(const fs::path& checkpoint, Summed which) {
+  if (!fs::exists(checkpoint / "manifest.json")) return fmt::format("'{}' is missing", (checkpoint / "manifest.json").string());
   try {
     const Json manifest = Json::parse(read_text(checkpoint / "manifest.json"));
-    if (manifest.at("format") != kFormat)
-      throw user_error("'{}' has format {}, and this version of tersor reads format {}; {}", checkpoint.string(), manifest["format"].dump(), kFormat, remedy);
+    const Json& format = manifest.at("format");
+    if (format.is_number() && format != kFormat)
+      throw user_error("'{}' has format {}, and this version of tersor reads format {}; go on with the version that wrote it", checkpoint.string(), format.dump(), kFormat);
     for (const auto& [name, entry] : manifest.at("files").items()) {
       const fs::path file = checkpoint / name;
-      if (!fs::exists(file)) throw user_error("'{}' is missing; {}", file.string(), remedy);
+      if (!fs::exists(file)) return fmt::format("'{}' is missing", file.string());
       const bool summed = which == Summed::kAll || (which == Summed::kWeights && !is_state_file(name));
       if (fs::file_size(file) != entry.at("bytes").get<uintmax_t>() || (summed && sha256_of_file(file) != entry.at("sha256").get<std::string>()))
-        throw user_error("'{}' is damaged: it is not what was saved; {}", file.string(), remedy);
+        return fmt::format("'{}' is damaged: it is not what was saved", file.string());
     }
   } catch (const nlohmann::json::exception&) {
-    throw user_error("'{}' is damaged; {}", (checkpoint / "manifest.json").string(), remedy);
+    return fmt::format("'{}' is damaged", (checkpoint / "manifest.json").string());
   }
+  return std::nullopt;
+}
+
+}  // namespace
+
+void check_checkpoint(const fs::path& checkpoint, Summed which) {
+  if (const auto wrong = damage(checkpoint, which)) throw user_error("{}; remove '{}' to use the checkpoint before it", *wrong, checkpoint.string());
+}
+
+std::optional<fs::path> CheckpointStore::take_latest_whole() {
+  std::vector<fs::path> saved = all();
+  if (saved.empty()) return std::nullopt;
+  std::vector<std::pair<fs::path, std::string>> damaged;
+  while (!saved.empty()) {
+    const auto wrong = damage(saved.back(), Summed::kAll);
+    if (!wrong) break;
+    damaged.emplace_back(saved.back(), *wrong);
+    saved.pop_back();
+  }
+  if (saved.empty())
+    throw user_error("{}; no checkpoint in '{}' is whole: begin anew with run.resume=overwrite, or put back a copy", damaged.front().second, folder_.string());
+  for (const auto& [checkpoint, wrong] : damaged) {
+    const fs::path aside = checkpoint.string() + kDamaged;
+    log().warn("{}; that checkpoint is set aside as '{}', and the run goes on from the one before it", wrong, aside.string());
+    fs::remove_all(aside);
+    fs::rename(checkpoint, aside);
+  }
+  return saved.back();
 }
 
 void load_plugins_of(const fs::path& checkpoint) {

@@ -53,6 +53,10 @@ class CheckpointStore {
   std::filesystem::path save(const CheckpointContent& content);
   // The newest committed checkpoint.
   [[nodiscard]] std::optional<std::filesystem::path> latest() const;
+  // The newest of which every file is what was saved. Newer ones are set aside as step-….damaged, with a warning, so that a run whose
+  // last checkpoint a disk has lost goes on by itself. UserError where there are some and none is whole. Only for the process that
+  // trains in the folder.
+  [[nodiscard]] std::optional<std::filesystem::path> take_latest_whole();
   // All committed ones, oldest first.
   [[nodiscard]] std::vector<std::filesystem::path> all() const;
 
@@ -64,7 +68,7 @@ class CheckpointStore {
 // Which files are compared with the checksums in manifest.json; of all others the sizes are.
 enum class Summed { kNone, kWeights, kAll };
 
-// UserError, naming the file, where one is not what was saved.
+// UserError, naming the file, where one is not what was saved, or where this version of tersor cannot read it.
 void check_checkpoint(const std::filesystem::path& checkpoint, Summed which);
 
 // Whether this is a checkpoint that is whole.

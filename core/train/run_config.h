@@ -103,9 +103,11 @@ struct CheckpointSection {
 struct LogSection {
   int64_t every = 10;
   bool tensorboard = true;
+  Cadence profile;
   void fields(FieldVisitor& v) {
     v("every", every, at_least(1), "steps between two lines of the log");
     v("tensorboard", tensorboard, "write TensorBoard events beside metrics.jsonl");
+    v("profile", profile, "steps of which the run's folder is told, in profile/, what they spend their time on: at 20");
   }
 };
 

@@ -8,6 +8,7 @@
 #include "core/memory/machine.h"
 #include "core/train/nonfinite.h"
 #include "core/train/prepare.h"
+#include "core/train/profile.h"
 #include "core/train/training_step.h"
 
 namespace tersor {
@@ -74,7 +75,8 @@ int Trainer::run_steps() {
     const Progress progress = progress_of_next_step();
     const int64_t rows_of_step = position_.settings.global_batch_size;  // an action after the update may change it
     StepReport report{.progress = progress, .active_parameters = model_->num_active()};
-    if (!train_step(progress, report)) {
+    const bool profiled = comm_.rank() == 0 && config_.log.profile.due(progress);
+    if (!(profiled ? profile_step(progress, report) : train_step(progress, report))) {
       if (!save(step - 1)) return finish("failed", step - 1, kExitFailed);
       finish("stopped", step - 1, kExitStopped);
       return kExitStopped;
@@ -139,6 +141,19 @@ bool Trainer::train_step(const Progress& progress, StepReport& report) {
   report.wait_ms = 1e3 * (comm_.seconds_waited() - waited);
   agree(report);
   report.comm_bytes = comm_.bytes_sent() - sent;
+  return true;
+}
+
+// The same, and what it spent its time on. Time that this itself takes is no part of the run's speed.
+bool Trainer::profile_step(const Progress& progress, StepReport& report) {
+  kind_->synchronize(device_);
+  Profile profile(device_);
+  if (!train_step(progress, report)) return false;
+  kind_->synchronize(device_);
+  const auto begin = Clock::now();
+  const std::filesystem::path name = folder_->path() / "profile" / fmt::format("step-{:08}", progress.step);
+  log().info("step {}: {}; '{}.txt' and .json", progress.step, profile.save(name), name.string());
+  timing_->window += Clock::now() - begin;
   return true;
 }
 

@@ -53,6 +53,7 @@ class Trainer {
   void begin();
   [[nodiscard]] Progress progress_of_next_step() const;
   [[nodiscard]] bool train_step(const Progress& progress, StepReport& report);  // false: stopped, nothing changed
+  [[nodiscard]] bool profile_step(const Progress& progress, StepReport& report);
   [[nodiscard]] Batch read_batch(int64_t i, std::vector<int64_t>& drawn) const;
   void agree(StepReport& report);
   void report_step(StepReport& report);

@@ -5,6 +5,7 @@
 #include "core/config/plugin.h"
 #include "core/interop/hugging_face.h"
 #include "core/train/prepare.h"
+#include "core/train/profile.h"
 #include "core/train/state_files.h"
 #include "core/train/trainer.h"
 #include "core/train/walk.h"
@@ -15,6 +16,7 @@ Trainer::Trainer(const RunConfig& config, Communicator& comm)
     : config_(config), resolved_(fields_to_json(config_)), comm_(comm), kind_(config_.run.device.build()), laggard_(std::make_unique<Laggard>(comm)) {
   if (config_.run.threads > 0) at::set_num_threads(static_cast<int>(config_.run.threads));
   device_ = kind_->open(comm_.local_rank());
+  if (!config_.log.profile.never()) Profile::prepare(device_);
   validate(config_, comm_);
   check_shares(config_, comm_.size());
   build_sources();
@@ -24,7 +26,7 @@ Trainer::Trainer(const RunConfig& config, Communicator& comm)
   position_.acted.emplace();
   const bool leads = comm_.rank() == 0;
   if (config_.run.resume == Resume::kAuto) folder_ = std::make_unique<RunFolder>(config_, leads);
-  const auto checkpoint = folder_ && leads ? folder_->checkpoints().latest() : std::nullopt;
+  const auto checkpoint = folder_ && leads ? folder_->checkpoints().take_latest_whole() : std::nullopt;
   const std::string chosen = comm_.gather(checkpoint ? checkpoint->string() : "")[0];
   if (!chosen.empty()) {
     resume(chosen);
@@ -65,7 +67,7 @@ void Trainer::build_sources() {
 }
 
 void Trainer::resume(const std::filesystem::path& checkpoint) {
-  const TrainerState state = open_checkpoint(checkpoint, comm_.rank() == 0 ? Summed::kAll : Summed::kNone);
+  const TrainerState state = open_checkpoint(checkpoint, Summed::kNone);  // whoever leads has summed it up
   for (const std::string& change : compare_configs(state.config, resolved_)) log().info("changed since the checkpoint: {}", change);
   for (const auto& [file, sum] : loaded_plugins())
     if (const auto before = state.plugins.find(file); before != state.plugins.end() && before->second != sum) log().info("changed since the checkpoint: plugin '{}' itself", file);

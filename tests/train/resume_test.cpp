@@ -87,9 +87,9 @@ TEST_CASE("resume: records of a run that left no checkpoint are kept", "[train][
   CHECK(read_text(config.folder() / "metrics.jsonl").find("\"type\":\"start\"") < 2);
 }
 
-TEST_CASE("resume: a damaged checkpoint is refused by name", "[train][resume]") {
+TEST_CASE("resume: what a damaged checkpoint lacks is told by the file's name", "[train][resume]") {
   const TemporaryFolder folder;
-  REQUIRE(testing::train(tiny_config(folder.path())) == kExitDone);
+  REQUIRE(testing::train(tiny_config(folder.path(), {"checkpoint.keep=1"})) == kExitDone);
   const fs::path file = folder / "tiny" / "checkpoints" / "step-00000006" / "model.safetensors";
   const RunConfig again = tiny_config(folder.path(), {"run.resume=auto", "train.steps=8"});
   for (const std::string name : {"optim-00000.safetensors", "model.safetensors", "trainer.json"}) {
@@ -99,30 +99,51 @@ TEST_CASE("resume: a damaged checkpoint is refused by name", "[train][resume]") 
     char& one = bytes[name == "trainer.json" ? 0 : bytes.size() / 2];
     one = static_cast<char>(one ^ 1);
     write_whole(damaged, bytes);
-    CHECK_THROWS_WITH(Trainer(again), Catch::Contains(name + "' is damaged"));
+    CHECK_THROWS_WITH(Trainer(again), Catch::Contains(name + "' is damaged") && Catch::Contains("no checkpoint in"));
     if (name.starts_with("optim"))
       CHECK(load_run(folder / "tiny", at::kCPU).step == 6);  // needs no state of the optimizer
     else
       CHECK_THROWS_WITH(load_run(folder / "tiny", at::kCPU), Catch::Contains(name + "' is damaged"));
     write_whole(damaged, whole);
   }
-  fs::remove_all(file.parent_path());
   CHECK(testing::train(again) == kExitDone);
 }
 
-TEST_CASE("resume: a damaged manifest is refused by name", "[train][resume]") {
+TEST_CASE("resume: a damaged manifest is told by name", "[train][resume]") {
   const TemporaryFolder folder;
-  REQUIRE(testing::train(tiny_config(folder.path())) == kExitDone);
+  REQUIRE(testing::train(tiny_config(folder.path(), {"checkpoint.keep=1"})) == kExitDone);
+  const RunConfig again = tiny_config(folder.path(), {"run.resume=auto", "train.steps=8"});
   const fs::path file = folder / "tiny" / "checkpoints" / "step-00000006" / "manifest.json";
   const Json good = Json::parse(read_text(file));
   Json without = good;
   without["files"]["model.safetensors"].erase("bytes");
-  Json other = good;
-  other["format"] = "two";
-  for (const std::string& text : {std::string("{"), std::string("[]"), std::string("{}"), without.dump(), other.dump()}) {
+  for (const std::string& text : {std::string("{"), std::string("[]"), std::string("{}"), without.dump()}) {
     write_whole(file, text);
-    CHECK_THROWS_WITH(Trainer(tiny_config(folder.path(), {"run.resume=auto", "train.steps=8"})), Catch::Contains("to go on from the checkpoint before it"));
+    CHECK_THROWS_WITH(Trainer(again), Catch::Contains("manifest.json' is damaged"));
   }
+  Json other = good;
+  other["format"] = 99;
+  write_whole(file, other.dump());
+  CHECK_THROWS_WITH(Trainer(again), Catch::Contains("has format 99") && Catch::Contains("the version that wrote it"));
+}
+
+TEST_CASE("resume: from a damaged checkpoint a run goes back to the one before it, and comes to the same weights", "[train][resume]") {
+  const TemporaryFolder folder;
+  const std::vector<std::string> words{"checkpoint.every=every 2", "checkpoint.keep=3", "train.steps=6"};
+  REQUIRE(testing::train(tiny_config(folder.path(), words)) == kExitDone);
+  const fs::path checkpoints = folder / "tiny" / "checkpoints";
+  const std::string weights = read_text(checkpoints / "step-00000006" / "model.safetensors");
+  std::string bytes = weights;
+  bytes.back() = static_cast<char>(bytes.back() ^ 1);
+  write_whole(checkpoints / "step-00000006" / "model.safetensors", bytes);
+  fs::remove(checkpoints / "step-00000004" / "manifest.json");
+  std::vector<std::string> again = words;
+  again.emplace_back("run.resume=auto");
+  REQUIRE(testing::train(tiny_config(folder.path(), again)) == kExitDone);
+  CHECK(read_text(checkpoints / "step-00000006" / "model.safetensors") == weights);
+  CHECK(fs::exists(checkpoints / "step-00000006.damaged" / "model.safetensors"));
+  CHECK(fs::exists(checkpoints / "step-00000004.damaged"));
+  CHECK(newest_of(folder / "tiny").filename() == "step-00000006");
 }
 
 TEST_CASE("resume: a checkpoint that only lacks its name is taken, one that is not whole is removed", "[train][resume]") {

@@ -10,6 +10,7 @@ namespace tersor {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::checkpoint_sums;
 using testing::keep_worst;
 using testing::records;
 using testing::TemporaryFolder;
@@ -211,6 +212,35 @@ TEST_CASE("trainer: documents of any length weigh by their tokens, however a ste
   const auto whole = losses("whole", "8");
   for (const auto& [step, loss] : losses("parts", "2")) CHECK(loss == Approx(whole.at(step)).epsilon(1e-4));
   CHECK(whole.at(1) == Approx(std::log(64)).epsilon(0.02));  // a mean over targets: padding would lower it
+}
+
+TEST_CASE("log.profile: what the chosen steps spend their time on is written down, and changes nothing", "[train]") {
+  const TemporaryFolder folder;
+  const RunConfig plain = tiny_config(folder.path(), {"run.name=plain"});
+  const RunConfig profiled = tiny_config(folder.path(), {"run.name=profiled", "log.profile=every 2 until 4"});
+  REQUIRE(testing::train(plain) == kExitDone);
+  REQUIRE(testing::train(profiled) == kExitDone);
+  CHECK(checkpoint_sums(plain.folder() / "checkpoints" / "step-00000006") == checkpoint_sums(profiled.folder() / "checkpoints" / "step-00000006"));
+  CHECK_FALSE(fs::exists(plain.folder() / "profile"));
+  CHECK_FALSE(fs::exists(profiled.folder() / "profile" / "step-00000006.txt"));
+  for (const std::string name : {"step-00000002", "step-00000004"}) {
+    std::set<std::string> traced;
+    const Json trace = Json::parse(read_text(profiled.folder() / "profile" / (name + ".json")));
+    for (const Json& event : trace.at("traceEvents"))
+      if (event.contains("name")) traced.insert(event["name"].get<std::string>());
+    for (const std::string part : {"read", "forward", "backward", "update", "aten::mm"}) CHECK(traced.contains(part));
+    // What each takes without what it calls adds up to no more than the whole.
+    std::istringstream table(read_text(profiled.folder() / "profile" / (name + ".txt")));
+    double whole = 0;
+    double sum = 0;
+    table >> whole;
+    for (std::string line; std::getline(table, line);) {
+      std::istringstream row(line);
+      if (double ms = 0; row >> ms) sum += ms;
+    }
+    CHECK(sum > 0.5 * whole);
+    CHECK(sum < 1.01 * whole);
+  }
 }
 
 TEST_CASE("lr_schedule: rates at chosen steps", "[train]") {

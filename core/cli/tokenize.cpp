@@ -13,7 +13,7 @@ void add_tokenize_command(CLI::App& app) {
   CLI::Option* vocabulary = command->add_option("--vocab-size", options->vocab_size, "tokens of a tokenizer that is trained")->check(CLI::Range(64, 1'000'000))->capture_default_str();
   vocabulary->excludes(tokenizer);
   command->add_option("--hold-out", options->hold_out, "every n-th document becomes validation; 0: none")->check(at_least_zero())->capture_default_str();
-  command->add_option("--shard-tokens", options->shard_tokens, "tokens in a shard")->check(CLI::Range(int64_t{1}, int64_t{1} << 30))->capture_default_str();
+  command->add_option("--shard-tokens", options->shard_tokens, "tokens in a shard; a document may go on in the next")->check(CLI::Range(int64_t{1}, int64_t{1} << 30))->capture_default_str();
   command->add_flag("--force", options->force, "also where the output is complete, or was made from something else");
   command->callback([options] {
     const TokenizeResult result = tokenize(*options, [](const std::string& line) { log().info("{}", line); });

@@ -1,4 +1,4 @@
-// The token shards of one split, read as one long row of tokens.
+// The token shards of one split, read as one long row of tokens: a document may begin in one and end in another.
 #pragma once
 
 #include <fmt/ranges.h>

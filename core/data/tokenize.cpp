@@ -49,19 +49,26 @@ std::vector<std::string> sample_lines(const std::vector<fs::path>& files) {
   return lines;
 }
 
-// The shards of one split, one after the other.
+// The shards of one split, one after the other. A document goes on in the next where one is full, as in llm.c's own.
 class SplitWriter {
  public:
   SplitWriter(fs::path folder, std::string name, const TokenizeOptions& options, int64_t vocab_size)
-      : folder_(std::move(folder)), name_(std::move(name)), options_(options), vocab_size_(vocab_size) {}
+      : folder_(std::move(folder)), name_(std::move(name)), options_(options), vocab_size_(vocab_size) {
+    TERSOR_CHECK(options_.shard_tokens > 0, "shards of {} tokens", options_.shard_tokens);
+  }
 
   void append(std::span<const int32_t> tokens, size_t text_bytes) {
-    if (writer_ && writer_->size() >= options_.shard_tokens) close();
-    if (!writer_) writer_ = std::make_unique<TokenFileWriter>(folder_ / file_name(), vocab_size_);
-    writer_->append(tokens);
     entry_.tokens += static_cast<int64_t>(tokens.size());
     entry_.text_bytes += static_cast<int64_t>(text_bytes);
     ++entry_.documents;
+    while (!tokens.empty()) {
+      if (writer_ && writer_->size() >= options_.shard_tokens) close();
+      if (!writer_) writer_ = std::make_unique<TokenFileWriter>(folder_ / file_name(), vocab_size_);
+      const auto room = static_cast<size_t>(options_.shard_tokens - writer_->size());
+      const auto part = tokens.first(std::min(tokens.size(), room));
+      writer_->append(part);
+      tokens = tokens.subspan(part.size());
+    }
   }
 
   SplitEntry finish() {

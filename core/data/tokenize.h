@@ -13,7 +13,7 @@ struct TokenizeOptions {
   std::filesystem::path tokenizer;     // empty: train one on the text
   int64_t vocab_size = 32000;          // of a tokenizer that is trained
   int64_t hold_out = 20;               // every n-th document becomes validation; 0: none
-  int64_t shard_tokens = 100'000'000;  // a new shard is begun after this many
+  int64_t shard_tokens = 100'000'000;  // in a shard; the last has fewer
   bool force = false;                  // also where the output is complete, or was made from something else
 };
 

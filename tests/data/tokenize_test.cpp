@@ -123,6 +123,33 @@ TEST_CASE("tokenize: text comes back, documents are held out, and nothing is don
   CHECK_FALSE(fs::exists(folder / "tokens" / ".unfinished"));
 }
 
+std::vector<int64_t> all_tokens(const fs::path& folder, const std::vector<ShardEntry>& shards) {
+  std::vector<int64_t> tokens;
+  for (const ShardEntry& shard : shards) {
+    const TokenFile file(folder / shard.file);
+    tokens.resize(tokens.size() + static_cast<size_t>(file.size()));
+    file.read(0, std::span(tokens).last(static_cast<size_t>(file.size())));
+  }
+  return tokens;
+}
+
+TEST_CASE("tokenize: a document larger than a shard goes on in the next ones", "[data]") {
+  const TemporaryFolder folder;
+  write_whole(folder / "a.txt", "the law\n<|endoftext|>\n" + some_text(40, 1) + "<|endoftext|>\nof peace");
+  TokenizeOptions options{.inputs = {folder / "a.txt"}, .output = folder / "one", .vocab_size = 300, .hold_out = 0};
+  const auto silent = [](const std::string&) {};
+  const SplitEntry one = tokenize(options, silent).manifest.train;
+  options.output = folder / "many";
+  options.shard_tokens = one.tokens / 3;
+  const SplitEntry many = tokenize(options, silent).manifest.train;
+  REQUIRE(one.shards.size() == 1);
+  REQUIRE(many.shards.size() == static_cast<size_t>(one.tokens % 3 == 0 ? 3 : 4));
+  for (size_t i = 0; i < 3; ++i) CHECK(many.shards[i].tokens == options.shard_tokens);
+  CHECK(many.documents == 3);
+  CHECK(many.tokens == one.tokens);
+  CHECK(all_tokens(folder / "many", many.shards) == all_tokens(folder / "one", one.shards));
+}
+
 TEST_CASE("tokenize: text of another encoding is told", "[data]") {
   const TemporaryFolder folder;
   write_whole(folder / "a.txt", some_text(20, 1));

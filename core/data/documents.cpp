@@ -11,6 +11,7 @@
 #include <set>
 
 #include "core/base/error.h"
+#include "core/data/utf8.h"
 
 namespace tersor {
 namespace {
@@ -147,6 +148,8 @@ void read_jsonl(const fs::path& file, LineReader& lines, const std::function<voi
     ++number;
     if (line->find_first_not_of(" \t\r") == std::string::npos) continue;
     const auto object = nlohmann::json::parse(*line, nullptr, false);
+    if (object.is_discarded() && !is_utf8(*line))
+      throw user_error("{}:{}: not UTF-8; convert the file with iconv, for instance 'iconv -f WINDOWS-1252 -t UTF-8'", file.string(), number);
     if (!object.is_object() || !object.contains("text") || !object["text"].is_string())
       throw user_error("{}:{}: not a JSON object with a string 'text'", file.string(), number);
     emit(object["text"].get<std::string>(), each);

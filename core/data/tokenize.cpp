@@ -9,6 +9,7 @@
 #include "core/data/documents.h"
 #include "core/data/token_file.h"
 #include "core/data/tokenizer.h"
+#include "core/data/utf8.h"
 
 namespace tersor {
 namespace {
@@ -17,15 +18,6 @@ namespace fs = std::filesystem;
 constexpr size_t kSampleBytes = 20'000'000;  // what a tokenizer is trained on, about; more where files are packed
 constexpr size_t kLineBytes = 4000;          // a longer line is cut for the trainer
 constexpr size_t kBatchBytes = 1 << 22;      // documents encoded together
-
-// Of text in UTF-8 at most so many bytes that no character is cut.
-size_t whole_characters(std::string_view text, size_t bytes) {
-  const auto begins = [&](size_t at) { return at >= text.size() || (static_cast<unsigned char>(text[at]) & 0xC0U) != 0x80U; };
-  constexpr size_t kLongest = 4;  // bytes of a character
-  for (size_t end = bytes; end > 0 && end + kLongest > bytes; --end)
-    if (begins(end)) return end;
-  return bytes;  // it is not UTF-8
-}
 
 // Lines of the text, as the trainer of the tokenizer wants them. Of much text every n-th document is taken.
 std::vector<std::string> sample_lines(const std::vector<fs::path>& files) {
@@ -94,16 +86,6 @@ class SplitWriter {
   std::unique_ptr<TokenFileWriter> writer_;
   SplitEntry entry_;
 };
-
-// The JSON library looks at text as it writes it.
-bool is_utf8(const std::string& text) {
-  try {
-    (void)nlohmann::json(text).dump();
-    return true;
-  } catch (const nlohmann::json::type_error&) {
-    return false;
-  }
-}
 
 // Encodes documents on all cores and hands the tokens on in the order of the documents.
 class Encoder {

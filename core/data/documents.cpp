@@ -77,9 +77,15 @@ class ZstdReader final : public ByteReader {
   std::unique_ptr<ZSTD_DCtx, decltype(&ZSTD_freeDCtx)> context_{ZSTD_createDCtx(), &ZSTD_freeDCtx};
 };
 
+std::unique_ptr<ByteReader> unpacked(const fs::path& file) {
+  if (file.extension() == ".zst") return std::make_unique<ZstdReader>(file);
+  return std::make_unique<GzipReader>(file);
+}
+
 class LineReader {
  public:
-  explicit LineReader(std::unique_ptr<ByteReader> bytes) : bytes_(std::move(bytes)), block_(kBlock) {}
+  // UserError for a file that says it is UTF-16.
+  explicit LineReader(const fs::path& file) : bytes_(unpacked(file)), block_(kBlock) { skip_byte_order_mark(file); }
 
   // The next line without its newline.
   std::optional<std::string> next() {
@@ -103,6 +109,20 @@ class LineReader {
     begin_ = 0;
     end_ = bytes_->read(block_.data(), block_.size());
     return end_ > 0;
+  }
+
+  // What some editors begin a file with. It is no text.
+  void skip_byte_order_mark(const fs::path& file) {
+    constexpr std::string_view kUtf8 = "\xEF\xBB\xBF";
+    while (end_ < kUtf8.size()) {
+      const size_t got = bytes_->read(block_.data() + end_, block_.size() - end_);
+      if (got == 0) break;
+      end_ += got;
+    }
+    const std::string_view first(block_.data(), end_);
+    if (first.starts_with("\xFF\xFE") || first.starts_with("\xFE\xFF"))
+      throw user_error("'{}' is UTF-16; convert it with 'iconv -f UTF-16 -t UTF-8'", file.string());
+    if (first.starts_with(kUtf8)) begin_ = kUtf8.size();
   }
 
   std::unique_ptr<ByteReader> bytes_;
@@ -182,13 +202,9 @@ std::vector<fs::path> list_text_files(const std::vector<fs::path>& inputs) {
 }
 
 void for_each_document(const std::vector<fs::path>& files, const std::function<void(std::string_view)>& each) {
+  for (const fs::path& file : files) (void)LineReader(file);  // what cannot be read is refused before hours are spent on the others
   for (const fs::path& file : files) {
-    std::unique_ptr<ByteReader> bytes;
-    if (file.extension() == ".zst")
-      bytes = std::make_unique<ZstdReader>(file);
-    else
-      bytes = std::make_unique<GzipReader>(file);
-    LineReader lines(std::move(bytes));
+    LineReader lines(file);
     if (is_jsonl(file))
       read_jsonl(file, lines, each);
     else

@@ -25,5 +25,23 @@ TEST_CASE("documents: a line of JSON that is not UTF-8 is told from one that is 
   CHECK_THROWS_WITH(documents_of({folder / "a.jsonl"}), Catch::Contains("a.jsonl:2: not a JSON object"));
 }
 
+TEST_CASE("documents: a byte order mark is no text, and UTF-16 is refused by name before anything is read", "[data]") {
+  const TemporaryFolder folder;
+  const std::string mark = "\xEF\xBB\xBF";
+  write_whole(folder / "a.txt", mark + "<|endoftext|>\none " + mark);  // within text it stays
+  write_whole(folder / "b.jsonl", mark + "{\"text\": \"two\"}\n");
+  write_whole(folder / "c.txt", mark.substr(0, 2));  // shorter than a mark
+  write_whole(folder / "d.txt", "");
+  CHECK(documents_of({folder / "a.txt", folder / "b.jsonl"}) == std::vector<std::string>{"one " + mark + "\n", "two"});
+  CHECK(documents_of({folder / "c.txt", folder / "d.txt"}) == std::vector<std::string>{mark.substr(0, 2) + "\n"});
+  int read = 0;
+  for (const std::string& utf16 : {std::string("\xFF\xFEh\0i\0", 6), std::string("\xFE\xFF\0h\0i", 6)}) {
+    write_whole(folder / "e.txt", utf16);
+    CHECK_THROWS_WITH(for_each_document({folder / "a.txt", folder / "e.txt"}, [&](std::string_view) { ++read; }),
+                      Catch::Contains("e.txt' is UTF-16; convert it with 'iconv -f UTF-16 -t UTF-8'"));
+  }
+  CHECK(read == 0);
+}
+
 }  // namespace
 }  // namespace tersor

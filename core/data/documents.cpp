@@ -20,6 +20,14 @@ namespace fs = std::filesystem;
 constexpr size_t kBlock = 1 << 16;
 constexpr std::string_view kSeparator = "<|endoftext|>";
 
+// Of names in capitals too, as other systems write them.
+std::string ending_of(const fs::path& file) {
+  std::string ending = file.extension().string();
+  for (char& c : ending)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  return ending;
+}
+
 // The bytes of a file, unpacked.
 class ByteReader {
  public:
@@ -78,7 +86,7 @@ class ZstdReader final : public ByteReader {
 };
 
 std::unique_ptr<ByteReader> unpacked(const fs::path& file) {
-  if (file.extension() == ".zst") return std::make_unique<ZstdReader>(file);
+  if (ending_of(file) == ".zst") return std::make_unique<ZstdReader>(file);
   return std::make_unique<GzipReader>(file);
 }
 
@@ -133,14 +141,14 @@ class LineReader {
 
 // ".txt" or ".jsonl" of "a.jsonl.gz".
 std::string kind_of(const fs::path& file) {
-  const std::string last = file.extension().string();
-  return last == ".gz" || last == ".zst" ? file.stem().extension().string() : last;
+  const std::string last = ending_of(file);
+  return last == ".gz" || last == ".zst" ? ending_of(file.stem()) : last;
 }
 
 // Packed .json files are lines of objects too, as C4's are.
 bool is_jsonl(const fs::path& file) {
   const std::string kind = kind_of(file);
-  return kind == ".jsonl" || (kind == ".json" && file.extension() != ".json");
+  return kind == ".jsonl" || (kind == ".json" && ending_of(file) != ".json");
 }
 
 bool is_text_file(const fs::path& file) { return kind_of(file) == ".txt" || is_jsonl(file); }
@@ -178,27 +186,33 @@ void read_jsonl(const fs::path& file, LineReader& lines, const std::function<voi
 
 }  // namespace
 
-std::vector<fs::path> list_text_files(const std::vector<fs::path>& inputs) {
-  std::vector<fs::path> files;
+TextFiles list_text_files(const std::vector<fs::path>& inputs) {
+  TextFiles all;
   for (const fs::path& input : inputs) {
     if (fs::is_directory(input)) {
       std::vector<fs::path> inside;
-      for (const auto& entry : fs::recursive_directory_iterator(input))
-        if (entry.is_regular_file() && is_text_file(entry.path())) inside.push_back(entry.path());
+      for (const auto& entry : fs::recursive_directory_iterator(input)) {
+        if (!entry.is_regular_file()) continue;
+        if (is_text_file(entry.path()))
+          inside.push_back(entry.path());
+        else
+          all.left_out.push_back(entry.path().lexically_relative(input));
+      }
       if (inside.empty()) throw user_error("'{}' holds no .txt or .jsonl file", input.string());
       std::sort(inside.begin(), inside.end());
-      files.insert(files.end(), inside.begin(), inside.end());
+      all.files.insert(all.files.end(), inside.begin(), inside.end());
     } else if (!fs::exists(input)) {
       throw user_error("'{}' does not exist", input.string());
     } else if (!is_text_file(input)) {
       throw user_error("'{}' is of no known kind: .txt, .jsonl, or these with .gz or .zst", input.string());
     } else {
-      files.push_back(input);
+      all.files.push_back(input);
     }
   }
+  std::sort(all.left_out.begin(), all.left_out.end());
   std::set<fs::path> seen;  // what is named twice is read once: it would be learnt and measured on
-  std::erase_if(files, [&](const fs::path& file) { return !seen.insert(fs::weakly_canonical(file)).second; });
-  return files;
+  std::erase_if(all.files, [&](const fs::path& file) { return !seen.insert(fs::weakly_canonical(file)).second; });
+  return all;
 }
 
 void for_each_document(const std::vector<fs::path>& files, const std::function<void(std::string_view)>& each) {

@@ -200,6 +200,15 @@ std::optional<Manifest> made_before(const TokenizeOptions& options, const Manife
   return is_whole(options.output, there) ? std::optional(std::move(there)) : std::nullopt;
 }
 
+void say_left_out(const std::vector<fs::path>& files, const Say& say) {
+  constexpr size_t kNamed = 3;
+  std::string names;
+  for (size_t i = 0; i < std::min(files.size(), kNamed); ++i) names += (i == 0 ? "" : ", ") + files[i].string();
+  say(fmt::format("{} left out: {}{}; .txt and .jsonl are read, also with .gz or .zst",
+                  files.size() == 1 ? "1 file of another kind is" : fmt::format("{} files of other kinds are", files.size()), names,
+                  files.size() > kNamed ? ", …" : ""));
+}
+
 // Encodes all documents into the shards of both splits, in `folder`.
 void write_shards(const TokenizeOptions& options, const std::vector<fs::path>& files, const fs::path& folder, const Tokenizer& tokenizer,
                   Manifest& manifest, const Say& say) {
@@ -228,9 +237,10 @@ void write_shards(const TokenizeOptions& options, const std::vector<fs::path>& f
 }  // namespace
 
 TokenizeResult tokenize(const TokenizeOptions& options, const Say& say) {
-  const std::vector<fs::path> files = list_text_files(options.inputs);
+  const auto [files, left_out] = list_text_files(options.inputs);
   Manifest manifest{.made_from = describe_inputs(options, files)};
   if (auto there = made_before(options, manifest)) return {std::move(*there), true};
+  if (!left_out.empty()) say_left_out(left_out, say);
   if (!options.tokenizer.empty()) (void)Tokenizer(options.tokenizer);  // before anything is written
   const Unfinished unfinished(options.output);
   const fs::path model = unfinished.folder() / manifest.tokenizer;

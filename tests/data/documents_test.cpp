@@ -1,4 +1,6 @@
 // Documents of files as people have them: other encodings, other keys, names in capitals.
+#include <zstd.h>
+
 #include "core/base/error.h"
 #include "core/base/files.h"
 #include "core/data/documents.h"
@@ -41,6 +43,21 @@ TEST_CASE("documents: a byte order mark is no text, and UTF-16 is refused by nam
                       Catch::Contains("e.txt' is UTF-16; convert it with 'iconv -f UTF-16 -t UTF-8'"));
   }
   CHECK(read == 0);
+}
+
+TEST_CASE("documents: endings in capitals are as good, and what is of another kind is told", "[data]") {
+  const TemporaryFolder folder;
+  const std::string jsonl = "{\"text\": \"two\"}\n";
+  std::string packed(ZSTD_compressBound(jsonl.size()), '\0');
+  packed.resize(ZSTD_compress(packed.data(), packed.size(), jsonl.data(), jsonl.size(), 3));
+  write_whole(folder / "A.TXT", "one\n");
+  write_whole(folder / "B.JSONL", jsonl);
+  write_whole(folder / "C.JSON.ZST", packed);
+  write_whole(folder / "D.JSON", jsonl);
+  const TextFiles found = list_text_files({folder.path()});
+  CHECK(documents_of(found.files) == std::vector<std::string>{"one\n", "two", "two"});
+  CHECK(found.left_out == std::vector<fs::path>{"D.JSON"});
+  CHECK_THROWS_WITH(list_text_files({folder / "D.JSON"}), Catch::Contains("is of no known kind"));
 }
 
 }  // namespace

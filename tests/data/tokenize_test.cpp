@@ -60,8 +60,8 @@ TEST_CASE("documents: packed files read as plain ones", "[data]") {
   write_whole(folder / "b.jsonl", "{\"text\": 1}\n");
   CHECK_THROWS_WITH(for_each_document({folder / "b.jsonl"}, [](std::string_view) {}), Catch::Contains("b.jsonl:1: not a JSON object"));
   CHECK_THROWS_WITH(list_text_files({folder / "e.pdf"}), Catch::Contains("does not exist"));
-  CHECK(list_text_files({folder.path()}).size() == 4);
-  CHECK(list_text_files({folder.path(), folder / "a.txt", folder.path() / "." / "c.txt.gz"}).size() == 4);
+  CHECK(list_text_files({folder.path()}).files.size() == 4);
+  CHECK(list_text_files({folder.path(), folder / "a.txt", folder.path() / "." / "c.txt.gz"}).files.size() == 4);
 }
 
 TEST_CASE("tokenize: text comes back, documents are held out, and nothing is done twice", "[data]") {
@@ -148,6 +148,24 @@ TEST_CASE("tokenize: a document larger than a shard goes on in the next ones", "
   CHECK(many.documents == 3);
   CHECK(many.tokens == one.tokens);
   CHECK(all_tokens(folder / "many", many.shards) == all_tokens(folder / "one", one.shards));
+}
+
+TEST_CASE("tokenize: files of other kinds are named, three of them", "[data]") {
+  const TemporaryFolder folder;
+  fs::create_directories(folder / "text/more");
+  write_whole(folder / "text/a.txt", some_text(20, 1));
+  write_whole(folder / "text/more/b.md", "of");
+  TokenizeOptions options{.inputs = {folder / "text"}, .output = folder / "t", .vocab_size = 300, .hold_out = 0};
+  std::string said;
+  const auto say = [&](const std::string& text) { said += text + "\n"; };
+  (void)tokenize(options, say);
+  CHECK_THAT(said, Catch::Contains("1 file of another kind is left out: more/b.md; .txt and .jsonl are read"));
+  for (const std::string& name : std::vector<std::string>{"c.json", "LICENSE", "e.pdf"}) write_whole(folder / ("text/" + name), "of");
+  said.clear();
+  options.force = true;
+  options.hold_out = 1000;
+  (void)tokenize(options, say);
+  CHECK_THAT(said, Catch::Contains("4 files of other kinds are left out: LICENSE, c.json, e.pdf, …;"));
 }
 
 TEST_CASE("tokenize: text of another encoding is told", "[data]") {

@@ -8,6 +8,7 @@ void add_tokenize_command(CLI::App& app) {
   auto options = std::make_shared<TokenizeOptions>();
   CLI::App* command = app.add_subcommand("tokenize", "turn text into token shards, once, before training");
   command->add_option("--input", options->inputs, "folders and files, also .gz and .zst: a .txt is one document, or several parted by lines <|endoftext|>; of a .jsonl each line is one, its \"text\"")->required();
+  command->add_option("--text-key", options->text_key, "where the text is in a line of a .jsonl")->capture_default_str();
   command->add_option("--output", options->output, "folder for the shards, the tokenizer and the manifest")->required();
   CLI::Option* tokenizer = command->add_option("--tokenizer", options->tokenizer, "SentencePiece model; without it one is trained on the text");
   CLI::Option* vocabulary = command->add_option("--vocab-size", options->vocab_size, "tokens of a tokenizer that is trained")->check(CLI::Range(64, 1'000'000))->capture_default_str();

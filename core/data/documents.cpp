@@ -170,7 +170,7 @@ void read_plain(LineReader& lines, const std::function<void(std::string_view)>& 
   emit(document, each);
 }
 
-void read_jsonl(const fs::path& file, LineReader& lines, const std::function<void(std::string_view)>& each) {
+void read_jsonl(const fs::path& file, LineReader& lines, const std::function<void(std::string_view)>& each, const std::string& key) {
   int64_t number = 0;
   while (const auto line = lines.next()) {
     ++number;
@@ -178,9 +178,9 @@ void read_jsonl(const fs::path& file, LineReader& lines, const std::function<voi
     const auto object = nlohmann::json::parse(*line, nullptr, false);
     if (object.is_discarded() && !is_utf8(*line))
       throw user_error("{}:{}: not UTF-8; convert the file with iconv, for instance 'iconv -f WINDOWS-1252 -t UTF-8'", file.string(), number);
-    if (!object.is_object() || !object.contains("text") || !object["text"].is_string())
-      throw user_error("{}:{}: not a JSON object with a string 'text'", file.string(), number);
-    emit(object["text"].get<std::string>(), each);
+    if (!object.is_object() || !object.contains(key) || !object[key].is_string())
+      throw user_error("{}:{}: not a JSON object with a string '{}'; --text-key names another", file.string(), number, key);
+    emit(object[key].get<std::string>(), each);
   }
 }
 
@@ -215,12 +215,12 @@ TextFiles list_text_files(const std::vector<fs::path>& inputs) {
   return all;
 }
 
-void for_each_document(const std::vector<fs::path>& files, const std::function<void(std::string_view)>& each) {
+void for_each_document(const std::vector<fs::path>& files, const std::function<void(std::string_view)>& each, const std::string& text_key) {
   for (const fs::path& file : files) (void)LineReader(file);  // what cannot be read is refused before hours are spent on the others
   for (const fs::path& file : files) {
     LineReader lines(file);
     if (is_jsonl(file))
-      read_jsonl(file, lines, each);
+      read_jsonl(file, lines, each, text_key);
     else
       read_plain(lines, each);
   }

@@ -6,7 +6,6 @@
 
 #include "core/base/error.h"
 #include "core/base/pattern.h"
-#include "core/data/documents.h"
 #include "core/data/token_file.h"
 #include "core/data/tokenizer.h"
 #include "core/data/utf8.h"
@@ -20,7 +19,7 @@ constexpr size_t kLineBytes = 4000;          // a longer line is cut for the tra
 constexpr size_t kBatchBytes = 1 << 22;      // documents encoded together
 
 // Lines of the text, as the trainer of the tokenizer wants them. Of much text every n-th document is taken.
-std::vector<std::string> sample_lines(const std::vector<fs::path>& files) {
+std::vector<std::string> sample_lines(const std::vector<fs::path>& files, const std::string& text_key) {
   size_t whole = 0;
   for (const fs::path& file : files) whole += fs::file_size(file);
   const size_t every = whole / kSampleBytes + 1;  // of documents, so that the sample is spread over all files
@@ -37,7 +36,7 @@ std::vector<std::string> sample_lines(const std::vector<fs::path>& files) {
       if (end > 0) lines.emplace_back(text.substr(0, end));
       text.remove_prefix(std::min(text.size(), end + (end < text.size() && text[end] == '\n' ? 1 : 0)));
     }
-  });
+  }, text_key);
   return lines;
 }
 
@@ -132,12 +131,14 @@ class Encoder {
 nlohmann::ordered_json describe_inputs(const TokenizeOptions& options, const std::vector<fs::path>& files) {
   Sha256 sum;
   for (const fs::path& file : files) sum.add(sha256_of_file(file));
-  return {{"files", files.size()},
-          {"contents", sum.hex()},
-          {"tokenizer", options.tokenizer.empty() ? "trained on the text" : sha256_of_file(options.tokenizer)},
-          {"vocab_size", options.tokenizer.empty() ? options.vocab_size : 0},
-          {"hold_out", options.hold_out},
-          {"shard_tokens", options.shard_tokens}};
+  nlohmann::ordered_json made_from = {{"files", files.size()},
+                                      {"contents", sum.hex()},
+                                      {"tokenizer", options.tokenizer.empty() ? "trained on the text" : sha256_of_file(options.tokenizer)},
+                                      {"vocab_size", options.tokenizer.empty() ? options.vocab_size : 0},
+                                      {"hold_out", options.hold_out},
+                                      {"shard_tokens", options.shard_tokens}};
+  if (options.text_key != kTextKey) made_from["text_key"] = options.text_key;  // tokens made before there was a choice stay up to date
+  return made_from;
 }
 
 // Whether everything is there and what the manifest says.
@@ -220,7 +221,7 @@ void write_shards(const TokenizeOptions& options, const std::vector<fs::path>& f
     const bool held_out = options.hold_out > 0 && number % options.hold_out == 0;
     (held_out ? validation : train).append(tokens, text_bytes);
   });
-  for_each_document(files, [&](std::string_view text) { encoder.add(text); });
+  for_each_document(files, [&](std::string_view text) { encoder.add(text); }, options.text_key);
   encoder.flush();
   if (encoder.not_utf8() > 0)
     say(fmt::format("{} not UTF-8, and what cannot be read became U+FFFD; convert the text with iconv, and tokenize it again with --force",
@@ -246,7 +247,7 @@ TokenizeResult tokenize(const TokenizeOptions& options, const Say& say) {
   const fs::path model = unfinished.folder() / manifest.tokenizer;
   if (options.tokenizer.empty()) {
     say(fmt::format("training a tokenizer of {} tokens", options.vocab_size));
-    train_tokenizer(sample_lines(files), options.vocab_size, model);
+    train_tokenizer(sample_lines(files, options.text_key), options.vocab_size, model);
   } else {
     write_whole(model, read_text(options.tokenizer));
   }

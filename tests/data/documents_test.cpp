@@ -13,9 +13,9 @@ namespace {
 namespace fs = std::filesystem;
 using testing::TemporaryFolder;
 
-std::vector<std::string> documents_of(const std::vector<fs::path>& files) {
+std::vector<std::string> documents_of(const std::vector<fs::path>& files, const std::string& text_key = kTextKey) {
   std::vector<std::string> documents;
-  for_each_document(files, [&](std::string_view d) { documents.emplace_back(d); });
+  for_each_document(files, [&](std::string_view d) { documents.emplace_back(d); }, text_key);
   return documents;
 }
 
@@ -58,6 +58,13 @@ TEST_CASE("documents: endings in capitals are as good, and what is of another ki
   CHECK(documents_of(found.files) == std::vector<std::string>{"one\n", "two", "two"});
   CHECK(found.left_out == std::vector<fs::path>{"D.JSON"});
   CHECK_THROWS_WITH(list_text_files({folder / "D.JSON"}), Catch::Contains("is of no known kind"));
+}
+
+TEST_CASE("documents: a .jsonl may have its text under another key", "[data]") {
+  const TemporaryFolder folder;
+  write_whole(folder / "a.jsonl", "{\"text\": \"one\", \"content\": \"two\"}\n{\"content\": \"three\"}\n");
+  CHECK(documents_of({folder / "a.jsonl"}, "content") == std::vector<std::string>{"two", "three"});
+  CHECK_THROWS_WITH(documents_of({folder / "a.jsonl"}), Catch::Contains("a.jsonl:2: not a JSON object with a string 'text'; --text-key names another"));
 }
 
 }  // namespace

@@ -150,6 +150,23 @@ TEST_CASE("tokenize: a document larger than a shard goes on in the next ones", "
   CHECK(all_tokens(folder / "many", many.shards) == all_tokens(folder / "one", one.shards));
 }
 
+TEST_CASE("tokenize: another key makes other tokens, and the usual one is nothing new", "[data]") {
+  const TemporaryFolder folder;
+  std::string lines;
+  for (int i = 0; i < 20; ++i) lines += nlohmann::json{{"text", some_text(5, i)}, {"content", some_text(4, i)}}.dump() + "\n";
+  write_whole(folder / "a.jsonl", lines);
+  TokenizeOptions options{.inputs = {folder / "a.jsonl"}, .output = folder / "t", .vocab_size = 300};
+  const auto silent = [](const std::string&) {};
+  const TokenizeResult text = tokenize(options, silent);
+  CHECK_FALSE(text.manifest.made_from.contains("text_key"));
+  options.text_key = "content";
+  CHECK_THROWS_WITH(tokenize(options, silent), Catch::Contains("holds tokens of another text"));
+  options.force = true;
+  CHECK(tokenize(options, silent).manifest.train.text_bytes < text.manifest.train.text_bytes);
+  options.force = false;
+  CHECK(tokenize(options, silent).was_complete);
+}
+
 TEST_CASE("tokenize: files of other kinds are named, three of them", "[data]") {
   const TemporaryFolder folder;
   fs::create_directories(folder / "text/more");

@@ -26,7 +26,7 @@ class DocumentRows final : public TokenSource {
     find_documents(*eos);
     if (starts_.empty())
       throw user_error("'{}' holds no {} document of two tokens or more; {}", config.path.string(), info.split,
-                       info.split == "train" ? "tokenize more text" : "tokenize again with a smaller --hold-out, or set evaluation.every=never");
+                       info.split == "train" ? "tokenize more text" : "tokenize more documents, or with a smaller --hold-out, or set evaluation.every=never");
   }
 
   int64_t size() const override { return static_cast<int64_t>(starts_.size()); }

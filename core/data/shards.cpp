@@ -26,7 +26,7 @@ class Shards final : public TokenSource {
     if (size() < 1)
       throw user_error("'{}' holds {} {} tokens, too few for one window of {}; {}", config.path.string(), tokens_.size(), info.split, length_ + 1,
                        info.split == "train" ? "shorten data.sequence_length"
-                                             : "tokenize again with a smaller --hold-out, or set evaluation.every=never");
+                                             : "tokenize more documents, or with a smaller --hold-out, or set evaluation.every=never");
   }
 
   int64_t size() const override { return (tokens_.size() - 1) / length_; }

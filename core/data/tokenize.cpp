@@ -210,6 +210,20 @@ void say_left_out(const std::vector<fs::path>& files, const Say& say) {
                   files.size() > kNamed ? ", …" : ""));
 }
 
+// Whether there is text to train on, and to measure on where that is asked for. No --hold-out parts a single document.
+void check_splits(const TokenizeOptions& options, int64_t number, const Manifest& manifest, const Say& say) {
+  if (number == 0) throw user_error("there is no text in the inputs");
+  const std::string one = fmt::format("the inputs are a single document, and validation needs one of its own: part it by lines <|endoftext|> or give more "
+                                      "files, or take --hold-out 0 and train with evaluation.every=never; {}", kWhatADocumentIs);
+  if (manifest.train.tokens == 0) {
+    if (number == 1) throw user_error("{}", one);
+    throw user_error("no text is left to train on: of {} in the inputs --hold-out {} takes every one for validation; {}", documents(number),
+                     options.hold_out, kWhatADocumentIs);
+  }
+  if (options.hold_out == 0 || manifest.validation.documents > 0) return;
+  say(number == 1 ? one : fmt::format("of {} none became validation: use a smaller --hold-out, or train with evaluation.every=never; {}", documents(number), kWhatADocumentIs));
+}
+
 // Encodes all documents into the shards of both splits, in `folder`.
 void write_shards(const TokenizeOptions& options, const std::vector<fs::path>& files, const fs::path& folder, const Tokenizer& tokenizer,
                   Manifest& manifest, const Say& say) {
@@ -228,11 +242,7 @@ void write_shards(const TokenizeOptions& options, const std::vector<fs::path>& f
                     encoder.not_utf8() == 1 ? "1 document is" : fmt::format("{} documents are", encoder.not_utf8())));
   manifest.train = train.finish();
   manifest.validation = validation.finish();
-  if (number == 0) throw user_error("there is no text in the inputs");
-  if (manifest.train.tokens == 0) throw user_error("no text is left to train on: of {} in the inputs --hold-out {} takes every one for validation; {}",
-                                                   documents(number), options.hold_out, kWhatADocumentIs);
-  if (options.hold_out > 0 && manifest.validation.documents == 0)
-    say(fmt::format("of {} none became validation: use a smaller --hold-out, or train with evaluation.every=never; {}", documents(number), kWhatADocumentIs));
+  check_splits(options, number, manifest, say);
 }
 
 }  // namespace

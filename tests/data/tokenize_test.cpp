@@ -167,6 +167,29 @@ TEST_CASE("tokenize: another key makes other tokens, and the usual one is nothin
   CHECK(tokenize(options, silent).was_complete);
 }
 
+TEST_CASE("tokenize: no --hold-out is advised for a single document", "[data]") {
+  const TemporaryFolder folder;
+  write_whole(folder / "a.txt", some_text(20, 1));
+  TokenizeOptions options{.inputs = {folder / "a.txt"}, .output = folder / "t", .vocab_size = 300};
+  std::string said;
+  const auto say = [&](const std::string& text) { said += text + "\n"; };
+  CHECK(tokenize(options, say).manifest.train.documents == 1);
+  CHECK_THAT(said, Catch::Contains("a single document, and validation needs one of its own: part it by lines <|endoftext|>"));
+  CHECK_THAT(said, Catch::Contains("--hold-out 0"));
+  CHECK_THAT(said, !Catch::Contains("smaller --hold-out"));
+  options.hold_out = 1;
+  options.force = true;
+  CHECK_THROWS_WITH(tokenize(options, say), Catch::Contains("a single document"));
+  options.hold_out = 0;
+  said.clear();
+  (void)tokenize(options, say);
+  CHECK_THAT(said, !Catch::Contains("single"));
+  write_whole(folder / "a.txt", some_text(20, 1) + "<|endoftext|>\n" + some_text(20, 2));
+  options.hold_out = 3;
+  (void)tokenize(options, say);
+  CHECK_THAT(said, Catch::Contains("of 2 documents none became validation: use a smaller --hold-out"));
+}
+
 TEST_CASE("tokenize: files of other kinds are named, three of them", "[data]") {
   const TemporaryFolder folder;
   fs::create_directories(folder / "text/more");

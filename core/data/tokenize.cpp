@@ -1,11 +1,10 @@
 #include "core/data/tokenize.h"
 
-#include <atomic>
-#include <future>
-#include <thread>
+#include <algorithm>
 
 #include "core/base/error.h"
 #include "core/base/pattern.h"
+#include "core/data/encoder.h"
 #include "core/data/token_file.h"
 #include "core/data/tokenizer.h"
 #include "core/data/utf8.h"
@@ -16,7 +15,6 @@ namespace {
 namespace fs = std::filesystem;
 constexpr size_t kSampleBytes = 20'000'000;  // what a tokenizer is trained on, about; more where files are packed
 constexpr size_t kLineBytes = 4000;          // a longer line is cut for the trainer
-constexpr size_t kBatchBytes = 1 << 22;      // documents encoded together
 
 // Lines of the text, as the trainer of the tokenizer wants them. Of much text every n-th document is taken.
 std::vector<std::string> sample_lines(const std::vector<fs::path>& files, const std::string& text_key) {
@@ -84,48 +82,6 @@ class SplitWriter {
   int64_t vocab_size_;
   std::unique_ptr<TokenFileWriter> writer_;
   SplitEntry entry_;
-};
-
-// Encodes documents on all cores and hands the tokens on in the order of the documents.
-class Encoder {
- public:
-  Encoder(const Tokenizer& tokenizer, std::function<void(std::span<const int32_t>, size_t)> sink)
-      : tokenizer_(tokenizer), sink_(std::move(sink)) {}
-
-  void add(std::string_view text) {
-    bytes_ += text.size();
-    batch_.emplace_back(text);
-    if (bytes_ >= kBatchBytes) flush();
-  }
-
-  void flush() {
-    std::vector<std::vector<int32_t>> encoded(batch_.size());
-    const size_t threads = std::max(1u, std::thread::hardware_concurrency());
-    std::vector<std::future<void>> workers;
-    for (size_t t = 0; t < threads; ++t) {
-      workers.push_back(std::async(std::launch::async, [&, t] {
-        for (size_t i = t; i < batch_.size(); i += threads) {
-          encoded[i] = tokenizer_.encode(batch_[i]);
-          if (!is_utf8(batch_[i])) ++not_utf8_;
-          if (tokenizer_.eos_id() >= 0) encoded[i].push_back(tokenizer_.eos_id());
-        }
-      }));
-    }
-    for (std::future<void>& worker : workers) worker.get();
-    for (size_t i = 0; i < batch_.size(); ++i) sink_(encoded[i], batch_[i].size());
-    batch_.clear();
-    bytes_ = 0;
-  }
-
-  // Documents with bytes that are not UTF-8, for which the tokenizer has taken U+FFFD.
-  [[nodiscard]] int64_t not_utf8() const { return not_utf8_; }
-
- private:
-  const Tokenizer& tokenizer_;
-  std::function<void(std::span<const int32_t>, size_t)> sink_;
-  std::vector<std::string> batch_;
-  size_t bytes_ = 0;
-  std::atomic<int64_t> not_utf8_ = 0;
 };
 
 nlohmann::ordered_json describe_inputs(const TokenizeOptions& options, const std::vector<fs::path>& files) {
@@ -210,6 +166,21 @@ void say_left_out(const std::vector<fs::path>& files, const Say& say) {
                   files.size() > kNamed ? ", …" : ""));
 }
 
+constexpr std::string_view kOwnTokenizer = "train a tokenizer on the text by leaving --tokenizer out";
+
+// What the tokens do not keep of the text.
+void say_losses(const TokenizeOptions& options, const EncoderCounts& counts, const Say& say) {
+  if (counts.not_utf8 > 0)
+    say(fmt::format("{} not UTF-8, and what cannot be read became U+FFFD; convert the text with iconv, and tokenize it again with --force",
+                    counts.not_utf8 == 1 ? "1 document is" : fmt::format("{} documents are", counts.not_utf8)));
+  if (counts.unknown > 0)
+    say(fmt::format("{} of {} tokens {} unknown to '{}': what stood there is lost; {}", counts.unknown, counts.tokens, counts.unknown == 1 ? "is" : "are",
+                    options.tokenizer.string(), kOwnTokenizer));
+  if (counts.changed > 0)
+    say(fmt::format("of {} looked at {} came back from the tokens of '{}' otherwise than before (its normalization drops newlines, for instance); {}",
+                    documents(counts.looked_at), counts.changed, options.tokenizer.string(), kOwnTokenizer));
+}
+
 // Whether there is text to train on, and to measure on where that is asked for. No --hold-out parts a single document.
 void check_splits(const TokenizeOptions& options, int64_t number, const Manifest& manifest, const Say& say) {
   if (number == 0) throw user_error("there is no text in the inputs");
@@ -221,7 +192,8 @@ void check_splits(const TokenizeOptions& options, int64_t number, const Manifest
                      options.hold_out, kWhatADocumentIs);
   }
   if (options.hold_out == 0 || manifest.validation.documents > 0) return;
-  say(number == 1 ? one : fmt::format("of {} none became validation: use a smaller --hold-out, or train with evaluation.every=never; {}", documents(number), kWhatADocumentIs));
+  say(number == 1 ? one : fmt::format("of {} none became validation: use a smaller --hold-out, or train with evaluation.every=never; {}",
+                                      documents(number), kWhatADocumentIs));
 }
 
 // Encodes all documents into the shards of both splits, in `folder`.
@@ -229,17 +201,16 @@ void write_shards(const TokenizeOptions& options, const std::vector<fs::path>& f
                   Manifest& manifest, const Say& say) {
   SplitWriter train(folder, "train", options, manifest.vocab_size);
   SplitWriter validation(folder, "validation", options, manifest.vocab_size);
+  const bool is_foreign = !options.tokenizer.empty();  // what comes out of one of our own is the text
   int64_t number = 0;
-  Encoder encoder(tokenizer, [&](std::span<const int32_t> tokens, size_t text_bytes) {
+  Encoder encoder(tokenizer, is_foreign, [&](std::span<const int32_t> tokens, size_t text_bytes) {
     ++number;
     const bool held_out = options.hold_out > 0 && number % options.hold_out == 0;
     (held_out ? validation : train).append(tokens, text_bytes);
   });
   for_each_document(files, [&](std::string_view text) { encoder.add(text); }, options.text_key);
   encoder.flush();
-  if (encoder.not_utf8() > 0)
-    say(fmt::format("{} not UTF-8, and what cannot be read became U+FFFD; convert the text with iconv, and tokenize it again with --force",
-                    encoder.not_utf8() == 1 ? "1 document is" : fmt::format("{} documents are", encoder.not_utf8())));
+  say_losses(options, encoder.counts(), say);
   manifest.train = train.finish();
   manifest.validation = validation.finish();
   check_splits(options, number, manifest, say);
@@ -265,6 +236,9 @@ TokenizeResult tokenize(const TokenizeOptions& options, const Say& say) {
   manifest.vocab_size = tokenizer.vocab_size();
   manifest.eos_id = tokenizer.eos_id();
   manifest.tokenizer_sha256 = tokenizer.hash();
+  if (tokenizer.eos_id() < 0)
+    say(fmt::format("'{}' has no token that ends a text: documents run into each other; take a tokenizer that has one, or {}", options.tokenizer.string(),
+                    kOwnTokenizer));
   say(fmt::format("encoding {} file{}", files.size(), files.size() == 1 ? "" : "s"));
   write_shards(options, files, unfinished.folder(), tokenizer, manifest, say);
   unfinished.put_in_place(manifest);

@@ -56,6 +56,7 @@ std::string Tokenizer::decode(std::span<const int32_t> tokens) const {
 int64_t Tokenizer::vocab_size() const { return model_->processor.GetPieceSize(); }
 int32_t Tokenizer::bos_id() const { return model_->processor.bos_id(); }
 int32_t Tokenizer::eos_id() const { return model_->processor.eos_id(); }
+int32_t Tokenizer::unk_id() const { return model_->processor.unk_id(); }
 
 void train_tokenizer(const std::vector<std::string>& sentences, int64_t vocab_size, const std::filesystem::path& model) {
   if (sentences.empty()) throw user_error("there is no text to train a tokenizer on");

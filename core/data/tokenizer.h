@@ -29,6 +29,8 @@ class Tokenizer {
   // −1 where the model has none.
   [[nodiscard]] int32_t bos_id() const;
   [[nodiscard]] int32_t eos_id() const;
+  // The token for what has no other.
+  [[nodiscard]] int32_t unk_id() const;
   [[nodiscard]] const std::string& hash() const { return hash_; }  // SHA-256 of the model file
 
  private:

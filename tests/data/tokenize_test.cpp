@@ -1,10 +1,12 @@
 // From text to shards: reading documents, training a tokenizer, encoding.
+#include <sentencepiece_trainer.h>
 #include <zlib.h>
 #include <zstd.h>
 
 #include "core/base/files.h"
 #include "core/base/rng.h"
 #include "core/data/documents.h"
+#include "core/data/encoder.h"
 #include "core/data/token_file.h"
 #include "core/data/tokenize.h"
 #include "core/data/tokenizer.h"
@@ -215,6 +217,62 @@ TEST_CASE("tokenize: text of another encoding is told", "[data]") {
   std::string said;
   (void)tokenize({.inputs = {folder / "a.txt", folder / "b.txt"}, .output = folder / "t", .vocab_size = 320, .hold_out = 0}, [&](const std::string& text) { said += text; });
   CHECK_THAT(said, Catch::Contains("1 document is not UTF-8"));
+}
+
+// As others train them: newlines and blanks in a row are normalized away, and what `text` does not hold is unknown.
+void train_foreign(const std::string& text, const fs::path& folder, std::unordered_map<std::string, std::string> options) {
+  write_whole(folder / "words.txt", text);
+  options.insert({{"input", (folder / "words.txt").string()}, {"model_type", "bpe"}, {"vocab_size", "50"}, {"num_threads", "1"}, {"minloglevel", "2"}});
+  REQUIRE(sentencepiece::SentencePieceTrainer::Train(options).ToString() == "OK");
+}
+
+TEST_CASE("tokenize: what a foreign tokenizer loses is told, in shares and with a remedy", "[data]") {
+  const TemporaryFolder folder;
+  const std::string words = "the people of the union\nwar and peace of the year\nthe law of congress\n";
+  train_foreign(words, folder.path(), {{"model_prefix", folder / "foreign"}, {"eos_id", "-1"}});
+  train_foreign(words, folder.path(), {{"model_prefix", folder / "faithful"}, {"user_defined_symbols", "\n"},
+                                        {"normalization_rule_name", "identity"}, {"remove_extra_whitespaces", "false"}});
+  const auto said = [&](const std::string& text, const std::string& model) {
+    write_whole(folder / "a.txt", text);
+    std::string all;
+    const fs::path tokenizer = model.empty() ? fs::path() : folder / model;
+    (void)tokenize({.inputs = {folder / "a.txt"}, .output = folder / "t", .tokenizer = tokenizer, .vocab_size = 300, .hold_out = 0, .force = true},
+                   [&](const std::string& line) { all += line + "\n"; });
+    return all;
+  };
+  const std::string two = "the law π\nof the\n<|endoftext|>\npeople Ж Ж\n";
+  const Tokenizer foreign(folder / "foreign.model");
+  const size_t tokens = foreign.encode("the law π\nof the\n").size() + foreign.encode("people Ж Ж\n").size();
+  CHECK_THAT(said(two, "foreign.model"), Catch::Contains(fmt::format("3 of {} tokens are unknown to '{}'", tokens, (folder / "foreign.model").string())) &&
+                                             Catch::Contains("by leaving --tokenizer out") && Catch::Contains("of 2 documents looked at 2 came back") &&
+                                             Catch::Contains("has no token that ends a text"));
+  const std::string known = "the law  of\n\nthe people\n";
+  CHECK_THAT(said(known, "foreign.model"), Catch::Contains("of 1 document looked at 1 came back") && !Catch::Contains("unknown"));
+  CHECK(said(known, "faithful.model") == "encoding 1 file\n");
+  CHECK(said(known + "π\n", "faithful.model").find("1 of ") != std::string::npos);
+  CHECK(said(some_text(20, 1) + two, "") == "training a tokenizer of 300 tokens\nencoding 1 file\n");
+}
+
+TEST_CASE("encoder: of much text a hundredth is looked at again, and of a long document the beginning", "[data]") {
+  const TemporaryFolder folder;
+  train_foreign("the people of the union\nwar and peace\n", folder.path(), {{"model_prefix", folder / "foreign"}, {"vocab_size", "30"}});
+  const Tokenizer tokenizer(folder / "foreign.model");
+  const auto counts = [&](const std::string& text, int times) {
+    Encoder encoder(tokenizer, true, [](std::span<const int32_t>, size_t) {});
+    for (int i = 0; i < times; ++i) encoder.add(text);
+    encoder.flush();
+    return encoder.counts();
+  };
+  std::string words;
+  while (words.size() < 10'000) words += "the people ";
+  const EncoderCounts many = counts(words + "\n", 200);
+  CHECK(many.looked_at > 100);  // a mebibyte
+  CHECK(many.looked_at < 115);  // and a hundredth of two
+  CHECK(many.changed == many.looked_at);
+  while (words.size() < 1'200'000) words += "the people ";
+  const EncoderCounts one = counts(words + "\n", 1);
+  CHECK(one.looked_at == 1);
+  CHECK(one.changed == 0);  // the newline comes after the beginning
 }
 
 TEST_CASE("tokenize: a vocabulary too large for the text is refused with a remedy", "[data]") {

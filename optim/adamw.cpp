@@ -73,8 +73,9 @@ class AdamW final : public UpdateRule {
     const RestingSlot& m = *step.find("m");
     const RestingSlot& v = *step.find("v");
     const at::Tensor& t = step.find("t")->parts[0];
-    const bool plain = m.parts.size() == 1 && m.parts[0].scalar_type() == at::kFloat;
-    if (t.dim() != 0 || (!plain && m.format != "int8")) return false;
+    const auto rests = [&](std::string_view format, size_t parts) { return m.format == format && v.format == format && m.parts.size() == parts && v.parts.size() == parts; };
+    const bool plain = rests("fp32", 1) || rests("int8", 1);  // slots that codes would make larger rest in fp32
+    if (t.dim() != 0 || (!plain && !rests("int8", 2))) return false;
     const kernels::AdamCoefficients c = next_coefficients(t);
     const kernels::AdamStep rest{.grad_scale = step.grad_scale, .lr = step.lr, .weight_decay = step.weight_decay, .rounding = step.rounding, .first = step.first};
     if (plain)

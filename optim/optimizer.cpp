@@ -191,7 +191,7 @@ void Optimizer::replace_params(std::vector<Param> params, const std::map<std::st
 
 void Optimizer::set_frozen(const std::string& param, bool frozen) {
   const auto found = std::find_if(params_.begin(), params_.end(), [&](const Param& p) { return p.name == param; });
-  TERSOR_CHECK(found != params_.end(), "no parameter '{}'", param);
+  if (found == params_.end()) throw user_error("there is no parameter '{}' to freeze or to train", param);
   found->value.set_requires_grad(!frozen);
   if (frozen)
     frozen_.insert(param);

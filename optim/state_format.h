@@ -33,6 +33,10 @@ class StateFormat {
   [[nodiscard]] virtual std::optional<std::string> refuses(SlotKind) const { return std::nullopt; }
 };
 
+// What the format `name` allocates and decodes for a slot, held to the above: formats may come from outside. std::runtime_error names both.
+[[nodiscard]] std::vector<at::Tensor> allocated(const std::string& name, const StateFormat& format, const SlotSpec& slot, const at::TensorOptions& options);
+[[nodiscard]] at::Tensor decoded(const std::string& name, const StateFormat& format, const SlotSpec& slot, std::span<const at::Tensor> resting, at::IntArrayRef shape);
+
 using StateFormatRegistry = Registry<StateFormat>;
 [[nodiscard]] StateFormatRegistry& state_formats();
 

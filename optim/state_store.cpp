@@ -24,7 +24,7 @@ void StateStore::declare(const std::string& param, const ParamShape& shape, cons
                   formats.offload && !exact && !projector && !options.device().is_cpu(), {}};
     if (record.away && !transfers_) transfers_ = std::make_shared<Transfers>(options.device());
     const bool on_host = record.away && !options.device().is_meta();
-    record.resting = used.allocate(spec.shape, spec.kind, (on_host ? where.device(at::kCPU) : where).requires_grad(false));
+    record.resting = allocated(record.format_name, used, spec, (on_host ? where.device(at::kCPU) : where).requires_grad(false));
     if (record.away) record.resting = transfers_->in_host_memory(record.resting);
     records.push_back(std::move(record));
   }
@@ -71,7 +71,7 @@ void StateStore::put_back(const std::string& param) {
 Slots StateStore::open(const std::string& param) const {
   Slots slots;
   for (const Record& record : records(param))
-    slots.add(record.spec.name, record.format->decode(parts(record), record.spec.kind, record.spec.shape));
+    slots.add(record.spec.name, decoded(record.format_name, *record.format, record.spec, parts(record), record.spec.shape));
   return slots;
 }
 
@@ -79,7 +79,7 @@ Slots StateStore::open(const std::string& param, SlotKind kind) const {
   Slots slots;
   for (const Record& record : records(param))
     if (record.spec.kind == kind)
-      slots.add(record.spec.name, record.format->decode(parts(record), kind, record.spec.shape));
+      slots.add(record.spec.name, decoded(record.format_name, *record.format, record.spec, parts(record), record.spec.shape));
   return slots;
 }
 
@@ -123,10 +123,10 @@ Slots StateStore::open(const std::string& param, const Rows& rows) const {
   for (const Record& record : own.records) {
     if (has_rows(record.spec, own.shape)) {
       const std::vector<int64_t> shape{rows.end - rows.begin, record.spec.shape[1]};
-      slots.add(record.spec.name, record.format->decode(narrowed(parts(record), rows), record.spec.kind, shape));
+      slots.add(record.spec.name, decoded(record.format_name, *record.format, record.spec, narrowed(parts(record), rows), shape));
       continue;
     }
-    const at::Tensor value = record.format->decode(parts(record), record.spec.kind, record.spec.shape);
+    const at::Tensor value = decoded(record.format_name, *record.format, record.spec, parts(record), record.spec.shape);
     slots.add(record.spec.name, rows.last ? value : value.clone());
   }
   return slots;

@@ -1,5 +1,6 @@
 #include <ATen/record_function.h>
 
+#include "core/base/blame.h"
 #include "core/memory/ledger.h"
 #include "kernels/add_scaled.h"
 #include "kernels/on_host.h"
@@ -75,25 +76,8 @@ void Optimizer::update_here(size_t index, double clip_factor) try {
   blame_rule(members_[index]);
 }
 
-// Rules may come from outside: what goes wrong in one is told with its name.
 void Optimizer::blame_rule(const Member& member) const {
-  const auto told = [&](std::string_view what) {
-    return std::runtime_error(fmt::format("rule '{}', parameter '{}', step {}: {}", config_.groups[member.group].rule.type(), member.param.name, progress_.step, what));
-  };
-  try {
-    throw;
-  } catch (const c10::OutOfMemoryError&) {
-    throw;
-  } catch (const c10::Error& e) {
-    const std::string why = e.what_without_backtrace();
-    if (!member.param.value.is_meta() || why.find("Meta") == std::string::npos) throw told(why);
-    throw told(fmt::format("{} cannot run on tensors without numbers, by which a run is planned: a rule may not read numbers (.item()); what decides when "
-                           "something is due is a slot of kind kHost", why.substr(0, why.find(": "))));
-  } catch (const std::exception& e) {
-    throw told(e.what());
-  } catch (...) {
-    throw told("what it has thrown is no std::exception");
-  }
+  blame(fmt::format("rule '{}', parameter '{}', step {}", config_.groups[member.group].rule.type(), member.param.name, progress_.step));
 }
 
 // A gradient in bf16 that can be compressed is, so that it is never whole in fp32.

@@ -25,6 +25,12 @@ class InternalError : public std::logic_error {
   using std::logic_error::logic_error;
 };
 
+// Another process of the run has ended or does not answer.
+class LostProcess : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
 // Returned, not thrown, so that the compiler sees the `throw` where it happens.
 template <class... Args>
 [[nodiscard]] UserError user_error(fmt::format_string<Args...> format, Args&&... args) {

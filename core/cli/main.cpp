@@ -74,6 +74,9 @@ int run(int argc, char** argv) {
     const Failure failure = failure_of(e);
     fmt::print(stderr, "{}{}\n", failure.exit_code == kExitFailed ? "error: " : "", failure.text);
     return failure.exit_code;
+  } catch (...) {
+    fmt::print(stderr, "error: something was thrown that is no std::exception\n");
+    return kExitFailed;
   }
   return exit_code;
 }

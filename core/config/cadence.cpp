@@ -103,7 +103,7 @@ void Cadence::read(const ConfigNode& node, Diagnostics& out) {
 
 std::optional<std::string> Cadence::parse(const std::string& text) {
   const std::string form =
-      fmt::format("must be a cadence (never, every 200, every 10M tokens, at 80%, every 200 from 10% until 80%), not '{}'", text);
+      fmt::format("must be a cadence (never, every 200, every 10M tokens, at 700, at 80%, every 200 from 10% until 80%), not '{}'", text);
   text_ = text;
   if (text == "never") return std::nullopt;
   if (!text.empty() && std::isdigit(static_cast<unsigned char>(text[0])) != 0) return parse("every " + text);  // as log.every

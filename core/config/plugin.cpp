@@ -2,6 +2,8 @@
 
 #include <dlfcn.h>
 
+#include <set>
+
 #include "core/base/files.h"
 #include "core/config/registry.h"
 
@@ -23,6 +25,40 @@ std::string_view built_for(const MappedFile& file) {
   return place == std::string_view::npos ? "" : bytes.substr(place, bytes.find('\0', place) - place);
 }
 
+std::set<std::pair<std::string, std::string>> known_methods() {
+  std::set<std::pair<std::string, std::string>> known;
+  for (const auto& [axis, registry] : all_registries())
+    for (const std::string& name : registry->names()) known.emplace(axis, name);
+  return known;
+}
+
+// What is wrong with an option of a method, if anything: the config.yaml of its runs could not be read again.
+std::string wrong_option(const Option& option, std::set<std::string>& names) {
+  if (option.name.empty() || option.name == "type") return fmt::format("an option cannot be called '{}'", option.name);
+  if (!names.insert(option.name).second) return fmt::format("two options are called '{}'", option.name);
+  const Json value = option.is_required ? Json() : option.to_json();
+  if (value.is_null()) return "";
+  Diagnostics out;
+  const ConfigNode node = parse_config(to_yaml({{option.name, value}}), "default", out);
+  if (const ConfigNode* written = node.find(option.name)) option.read(*written, out);
+  return out.empty() ? "" : fmt::format("the default of option '{}' cannot be read again: {}", option.name, out.text());
+}
+
+// Of the methods that have come since: of the first that is wrong, what.
+std::string wrong_methods(const std::set<std::pair<std::string, std::string>>& before) {
+  for (const auto& [axis, registry] : all_registries())
+    for (const MethodInfo& method : registry->methods()) {
+      if (before.contains({axis, method.name})) continue;
+      std::set<std::string> names;
+      std::string wrong = method.name.empty() ? "it has no name" : "";
+      method.for_each_option([&](const Option& option) {
+        if (wrong.empty()) wrong = wrong_option(option, names);
+      });
+      if (!wrong.empty()) return fmt::format("{} '{}': {}", axis, method.name, wrong);
+    }
+  return "";
+}
+
 }  // namespace
 
 const std::map<std::string, std::string>& loaded_plugins() { return loaded; }
@@ -36,10 +72,12 @@ std::string load_plugin(const std::filesystem::path& file) try {
     if (other != TERSOR_BUILT_FOR) return fmt::format("'{}' is a {}, and this is {}; build it again", file.string(), other, TERSOR_INTERFACE);
   }
   const size_t errors_before = registration_errors().size();
+  const auto methods_before = known_methods();
   void* library = dlopen(std::filesystem::absolute(file).c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
   if (library == nullptr) return fmt::format("'{}' cannot be loaded: {}", file.string(), last_error());
   if (registration_errors().size() > errors_before)
     return fmt::format("'{}': {}; give it another name", file.string(), registration_errors().back());
+  if (const std::string wrong = wrong_methods(methods_before); !wrong.empty()) return fmt::format("'{}': {}", file.string(), wrong);
   // A suite loads the same one for every run that it reads.
   if (const auto [place, fresh] = loaded.try_emplace(std::filesystem::weakly_canonical(file).string()); fresh) place->second = sha256_of_file(file);
   return "";

@@ -11,8 +11,8 @@
 
 // Once in every plugin. It is read from the file before any of the plugin's code runs.
 #define TERSOR_PLUGIN \
-  extern "C" __attribute__((used, visibility("default"))) const char tersor_plugin_built_for[]; \
-  const char tersor_plugin_built_for[] = TERSOR_BUILT_FOR;
+  extern "C" const char tersor_plugin_built_for[]; \
+  __attribute__((used, visibility("default"))) const char tersor_plugin_built_for[] = TERSOR_BUILT_FOR;
 
 namespace tersor {
 

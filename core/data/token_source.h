@@ -11,9 +11,9 @@ namespace tersor {
 struct SourceInfo {
   int64_t sequence_length = 0;
   int64_t vocab_size = 0;  // of the model: a source refuses to give tokens it does not know
-  std::string split;       // "train" or "validation"
+  std::string split;       // "train" or "validation": a source gives no window to both
   uint64_t seed = 0;
-  bool shares_path = false;  // validation is to come from where training does
+  bool shares_path = false;  // no other source is named for validation: it is to come from where training does
 };
 
 // What fills up a window whose text ends before it: nothing is learnt from it.

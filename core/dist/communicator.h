@@ -23,11 +23,6 @@
 
 namespace tersor {
 
-class LostProcess : public std::runtime_error {
- public:
-  using std::runtime_error::runtime_error;
-};
-
 // An operation under way. Its tensor is not to be touched before `wait` returns.
 class Pending {
  public:

@@ -19,6 +19,9 @@ class GrowthSchedule {
 using GrowthRegistry = Registry<GrowthSchedule>;
 [[nodiscard]] GrowthRegistry& growths();
 
+// The same, held to that. UserError, naming `name`, where the schedule breaks it.
+[[nodiscard]] std::vector<int64_t> checked_sources(const GrowthSchedule& schedule, std::string_view name, int64_t depth);
+
 // True for every entry but the first of each source. With blocks that add nothing in those places the deeper model is the
 // same function: LLaMA-Pro (Wu et al. 2024, arXiv:2401.02415), G_zero of Du et al.
 [[nodiscard]] std::vector<bool> copies(const std::vector<int64_t>& sources);

@@ -2,6 +2,7 @@
 
 #include <typeinfo>
 
+#include "core/base/blame.h"
 #include "core/base/pattern.h"
 
 namespace tersor {
@@ -53,7 +54,11 @@ void Linear::zero_output() {
 }
 
 at::Tensor Linear::forward(const at::Tensor& x) {
-  const at::Tensor y = weight_->forward(x);
+  const auto who = [&] { return fmt::format("the parameterization of '{}'", shape_.name); };
+  const at::Tensor y = blaming(who, [&] { return weight_->forward(x); });
+  if (!y.defined() || y.dim() != x.dim() || y.size(-1) != shape_.out || y.numel() / std::max<int64_t>(1, shape_.out) != x.numel() / shape_.in)
+    throw std::runtime_error(fmt::format("{}: forward makes [{}] of [{}], and its last axis must be {}, the others as they are", who(),
+                                         y.defined() ? fmt::format("{}", fmt::join(y.sizes(), ", ")) : "nothing", fmt::join(x.sizes(), ", "), shape_.out));
   return bias_.defined() ? y + bias_ : y;
 }
 

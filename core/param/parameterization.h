@@ -4,7 +4,8 @@
 //   y = weight->forward(x);
 //
 // All that changes during training is in `params` or `kept`, so that checkpoints need no more. What can be done to a weight
-// at chosen steps, besides updates, it says by the interfaces of operations.h.
+// at chosen steps, besides updates, it says by the interfaces of operations.h. Before a run core/train/check_methods.h tries that on a
+// small weight.
 #pragma once
 
 #include <torch/nn/module.h>
@@ -20,7 +21,7 @@ struct WeightShape {
   int64_t in = 0;
   at::TensorOptions options;
   double init_std = 0.02;
-  uint64_t seed = 0;
+  uint64_t seed = 0;  // all that a weight draws follows from it and the name, as every process builds its own
 };
 
 // The sizes of a saved tensor of this weight, named without the weight's own name ("values"); nothing when there is none.

@@ -14,7 +14,7 @@ class Freeze final : public Action {
   explicit Freeze(const Config& config) : match_(config.match) {}
 
   [[nodiscard]] bool touches_weights() const override { return false; }
-  std::string run(RunContext& context) override {
+  std::string run(RunContext& context) const override {
     std::vector<std::string> names;
     for (const Param& param : context.optimizer.params())
       if (match_.matches(param)) names.push_back(param.name);

@@ -48,9 +48,9 @@ class Grow final : public Action {
       v("zero_outputs", zero_outputs, "copies add nothing at first, so that the model stays the same function");
     }
   };
-  explicit Grow(const Config& config) : schedule_(config.growth.build()), moments_(config.moments), zero_outputs_(config.zero_outputs) {}
+  explicit Grow(const Config& config) : name_(config.growth.type()), schedule_(config.growth.build()), moments_(config.moments), zero_outputs_(config.zero_outputs) {}
 
-  std::string run(RunContext& context) override {
+  std::string run(RunContext& context) const override {
     Llama& model = context.model;
     Optimizer& optimizer = context.optimizer;
     const std::vector<BlockSource> sources = sources_of(model);
@@ -77,7 +77,7 @@ class Grow final : public Action {
 
  private:
   std::vector<BlockSource> sources_of(const Llama& model) const {
-    const std::vector<int64_t> blocks = schedule_->sources(model.config().num_hidden_layers);
+    const std::vector<int64_t> blocks = checked_sources(*schedule_, name_, model.config().num_hidden_layers);
     if (static_cast<double>(blocks.size()) > ModelConfig::kDeepest)
       throw user_error("timeline: grow would make {} blocks of {}; let it run less often, for instance 'at 10%', or by a smaller factor",
                        blocks.size(), model.config().num_hidden_layers);
@@ -105,6 +105,7 @@ class Grow final : public Action {
     for (const std::string& name : anew) optimizer.reset(name);
   }
 
+  std::string name_;
   std::unique_ptr<GrowthSchedule> schedule_;
   GrownMoments moments_;
   bool zero_outputs_;

@@ -23,7 +23,7 @@ class Merge final : public Action {
   };
   explicit Merge(const Config& config) : c_(config) {}
 
-  std::string run(RunContext& context) override {
+  std::string run(RunContext& context) const override {
     const at::NoGradGuard no_grad;
     const auto weights = able(context.targets());
     for (const auto& [linear, mergeable] : weights) {

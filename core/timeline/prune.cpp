@@ -90,7 +90,7 @@ class Prune final : public Action {
 
   [[nodiscard]] Phase phase() const override { return Phase::kBeforeUpdate; }
 
-  std::string run(RunContext& context) override {
+  std::string run(RunContext& context) const override {
     const at::NoGradGuard no_grad;
     const Prunables all = prunables(context.targets(), c_.targets);
     const int64_t times = context.times_left();
@@ -133,7 +133,7 @@ class Densify final : public Action {
   };
   explicit Densify(const Config& config) : targets_(config.targets) {}
 
-  std::string run(RunContext& context) override {
+  std::string run(RunContext& context) const override {
     const at::NoGradGuard no_grad;
     std::map<std::string, Inheritance> inherited;
     for (const auto& [linear, prunable] : prunables(context.targets(), targets_)) {

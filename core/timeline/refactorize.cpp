@@ -23,7 +23,7 @@ class Refactorize final : public Action {
   };
   explicit Refactorize(const Config& config) : c_(config) {}
 
-  std::string run(RunContext& context) override {
+  std::string run(RunContext& context) const override {
     const at::NoGradGuard no_grad;
     const auto weights = able(context.targets());
     int64_t changed = 0;

@@ -13,7 +13,7 @@ class Reparameterize final : public Action {
   using Config = ParameterizationConfig;
   explicit Reparameterize(const Config& config) : c_(config) {}
 
-  std::string run(RunContext& context) override {
+  std::string run(RunContext& context) const override {
     const auto before = static_cast<double>(context.model.num_parameters());
     double difference = 0;
     double norm = 0;

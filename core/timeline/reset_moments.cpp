@@ -38,7 +38,7 @@ class ResetMoments final : public Action {
 
   [[nodiscard]] bool touches_weights() const override { return false; }
   [[nodiscard]] bool changes_passes() const override { return false; }
-  std::string run(RunContext& context) override {
+  std::string run(RunContext& context) const override {
     const Reset what{.keep = c_.mode == ResetMode::kZero     ? Reset::Keep::kNothing
                              : c_.mode == ResetMode::kRandom ? Reset::Keep::kRandom
                                                              : Reset::Keep::kLargest,

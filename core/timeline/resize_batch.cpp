@@ -24,19 +24,13 @@ class ResizeBatch final : public Action {
   explicit ResizeBatch(const Config& config) : c_(config) {}
 
   [[nodiscard]] bool touches_weights() const override { return false; }
-  std::string run(RunContext& context) override {
+  std::string run(RunContext& context) const override {
     LiveSettings& s = context.settings;
     apply(s);
     return fmt::format("{} windows a step in micro-batches of {}, cut into {} tokens", s.global_batch_size, s.micro_batch_size, s.sequence_length);
   }
 
-  void change_settings(LiveSettings& s, int64_t window) const override {
-    apply(s);
-    if (s.global_batch_size % s.micro_batch_size != 0)
-      throw user_error("timeline: resize_batch makes {} windows a step, which is not a multiple of the micro-batch of {}", s.global_batch_size, s.micro_batch_size);
-    if (window % s.sequence_length != 0)
-      throw user_error("timeline: resize_batch: sequence_length {} does not divide data.sequence_length {}", s.sequence_length, window);
-  }
+  void change_settings(LiveSettings& s, int64_t) const override { apply(s); }
 
  private:
   void apply(LiveSettings& s) const {

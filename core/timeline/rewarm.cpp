@@ -19,7 +19,7 @@ class Rewarm final : public Action {
 
   [[nodiscard]] bool touches_weights() const override { return false; }
   [[nodiscard]] bool changes_passes() const override { return false; }
-  std::string run(RunContext& context) override {
+  std::string run(RunContext& context) const override {
     LiveSettings& now = context.settings;
     now.rewarmed_at = context.progress.step;
     now.rewarm_steps = steps_in(c_.over, context.progress);

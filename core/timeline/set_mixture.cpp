@@ -20,7 +20,7 @@ class SetMixture final : public Action {
 
   [[nodiscard]] bool touches_weights() const override { return false; }
   [[nodiscard]] bool changes_passes() const override { return false; }
-  std::string run(RunContext& context) override {
+  std::string run(RunContext& context) const override {
     context.settings.mixture = weights_;
     return fmt::format("sources are drawn from as {:g}", fmt::join(weights_, " : "));
   }

@@ -35,7 +35,7 @@ class SwitchVectors final : public Action {
   [[nodiscard]] Phase phase() const override { return Phase::kBeforeUpdate; }
   [[nodiscard]] bool changes_passes() const override { return false; }  // numbers alone change
 
-  std::string run(RunContext& context) override {
+  std::string run(RunContext& context) const override {
     const at::NoGradGuard no_grad;
     constexpr double kRest = 0.3;
     constexpr double kLeast = 1e-8;
@@ -51,9 +51,8 @@ class SwitchVectors final : public Action {
         context.optimizer.reset(forgotten.param, {.slices = forgotten.slices});
       }
     }
-    switched_ += switched;
     if (context.progress.step % kReportEvery != 0) return {};
-    return fmt::format("switched {} vectors in the last {} steps, at {:.2g} of the first rate", std::exchange(switched_, 0), kReportEvery, share * c_.interval);
+    return fmt::format("switched {} vectors at this step, at {:.2g} of the first rate", switched, share * c_.interval);
   }
 
   void check(const Targets& targets) const override { (void)able(targets); }
@@ -65,7 +64,6 @@ class SwitchVectors final : public Action {
 
   static constexpr int64_t kReportEvery = 100;  // a line a step would say nothing
   Config c_;
-  int64_t switched_ = 0;
 };
 
 const bool registered = actions().add<SwitchVectors>("switch_vectors", "changes vectors of the factors, Zhou et al. 2024 (SwitchLoRA), arXiv:2406.06564");

@@ -1,5 +1,8 @@
 #include "core/timeline/timeline.h"
 
+#include <cmath>
+
+#include "core/base/blame.h"
 #include "core/base/pattern.h"
 #include "core/memory/ledger.h"
 
@@ -8,6 +11,18 @@ namespace tersor {
 ActionRegistry& actions() {
   static ActionRegistry registry("action", "what a timeline can do at chosen steps");
   return registry;
+}
+
+void check_settings(const LiveSettings& s, int64_t window, std::string_view action) {
+  const auto complain = [&](const std::string& what) { throw user_error("timeline: {} {}", action, what); };
+  if (s.micro_batch_size < 1 || s.global_batch_size < 1 || s.global_batch_size % s.micro_batch_size != 0)
+    complain(fmt::format("makes {} windows a step, which is not a multiple of the micro-batch of {}", s.global_batch_size, s.micro_batch_size));
+  if (s.sequence_length < 1 || window % s.sequence_length != 0)
+    complain(fmt::format("makes sequence_length {}, which does not divide data.sequence_length {}", s.sequence_length, window));
+  const bool drawn = std::any_of(s.mixture.begin(), s.mixture.end(), [](double weight) { return weight > 0; });
+  if (!drawn || std::any_of(s.mixture.begin(), s.mixture.end(), [](double weight) { return !(weight >= 0) || std::isinf(weight); }))
+    complain(fmt::format("makes the weights of the sources [{}]", fmt::join(s.mixture, ", ")));
+  if (!(s.rate >= 0) || std::isinf(s.rate) || s.rewarm_steps < 0) complain(fmt::format("makes the learning rate {} of the schedule's, over {} steps", s.rate, s.rewarm_steps));
 }
 
 int64_t Targets::params(const ParamMatch& match) const {
@@ -36,6 +51,21 @@ int64_t RunContext::times_left() const {
   return times;
 }
 
+namespace {
+
+// That the optimizer updates what the model has.
+void check_parameters(const RunContext& context) {
+  const std::vector<Param> all = context.model.params();
+  const std::vector<Param>& known = context.optimizer.params();
+  const auto same = [](const Param& a, const Param& b) { return a.name == b.name && a.value.is_same(b.value); };
+  const auto [own, other] = std::mismatch(all.begin(), all.end(), known.begin(), known.end(), same);
+  if (own == all.end() && other == known.end()) return;
+  throw std::runtime_error(fmt::format("action '{}', step {}: '{}' is not what the optimizer updates any more; an action that gives the model other parameters calls "
+                                       "optimizer.replace_params(model.params())", context.name, context.progress.step, own != all.end() ? own->name : other->name));
+}
+
+}  // namespace
+
 Timeline::Timeline(const std::vector<TimelineEntry>& entries) {
   for (const TimelineEntry& entry : entries) scheduled_.push_back({entry.action.type(), entry.when, entry.action.build()});
 }
@@ -61,7 +91,9 @@ std::vector<ActionReport> Timeline::run(Phase phase, RunContext context) {
     if (!entry.due(phase, context.progress)) continue;
     context.when = &entry.when;
     context.name = entry.name;
-    std::string detail = entry.action->run(context);
+    std::string detail = blaming([&] { return fmt::format("action '{}', step {}", entry.name, context.progress.step); }, [&] { return entry.action->run(context); });
+    check_settings(context.settings, context.window, entry.name);
+    if (entry.action->touches_weights()) check_parameters(context);
     if (!detail.empty()) reports.push_back({entry.name, std::move(detail)});
   }
   return reports;

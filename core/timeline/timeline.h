@@ -33,6 +33,9 @@ struct LiveSettings {
   }
 };
 
+// UserError where no step could be taken with them, of windows of `window` tokens: an action has left them so.
+void check_settings(const LiveSettings& settings, int64_t window, std::string_view action);
+
 // The weights that an action of some name is meant for.
 struct Targets {
   const Llama& model;
@@ -62,6 +65,7 @@ struct RunContext {
   uint64_t seed;
   double lr = 0;  // of this step
   LiveSettings& settings;
+  int64_t window;  // tokens of one of the data's
   const Cadence* when = nullptr;  // of the action
   std::string_view name = {};     // of the action
 
@@ -91,8 +95,9 @@ class Action {
  public:
   virtual ~Action() = default;
   [[nodiscard]] virtual Phase phase() const { return Phase::kAfterUpdate; }
-  // Returns what was done, for the log: "zeroed 42 slots of 14 parameters". Nothing: not worth a line.
-  virtual std::string run(RunContext& context) = 0;
+  // Returns what was done, for the log: "zeroed 42 slots of 14 parameters". Nothing: not worth a line. An action keeps nothing from one
+  // time to the next, as that would not be in checkpoints: what it needs is in the context.
+  virtual std::string run(RunContext& context) const = 0;
 
   // Whether it reads or changes weights, rather than state, settings or what learns.
   [[nodiscard]] virtual bool touches_weights() const { return true; }

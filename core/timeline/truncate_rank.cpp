@@ -27,7 +27,7 @@ class TruncateRank final : public Action {
 
   [[nodiscard]] Phase phase() const override { return Phase::kBeforeUpdate; }
 
-  std::string run(RunContext& context) override {
+  std::string run(RunContext& context) const override {
     const at::NoGradGuard no_grad;
     int64_t left = 0;
     int64_t full = 0;

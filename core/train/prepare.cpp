@@ -10,6 +10,7 @@
 #include "core/base/quantity.h"
 #include "core/data/tokenizer.h"
 #include "core/interop/hugging_face.h"
+#include "core/train/check_methods.h"
 #include "core/train/checkpoint.h"
 #include "core/train/processes_plan.h"
 
@@ -75,6 +76,7 @@ Llama shapes_of(const RunConfig& config, const Structure& structure) {
 
 void validate(const RunConfig& config, const Communicator& comm) {
   check_targets(config);
+  check_parameterizations(config);
   const RunPlan plan = plan_run(config);
   if (comm.rank() == 0) warn_of_what_does_not_fit(config, plan);
   const int64_t whole = plan.largest().memory.peak();
@@ -86,7 +88,8 @@ void check_tokenizers(const RunConfig& config, const std::vector<std::filesystem
   std::map<std::string, std::filesystem::path> known;  // by checksum
   int64_t most = 0;
   for (const std::filesystem::path& file : std::set(tokenizers.begin(), tokenizers.end())) {
-    if (file.empty() || !std::filesystem::exists(file)) continue;
+    if (file.empty()) continue;
+    if (!std::filesystem::exists(file)) throw user_error("data: '{}', the tokenizer that belongs to the tokens, does not exist", file.string());
     const Tokenizer tokenizer(file);
     known.emplace(tokenizer.hash(), file);
     most = std::max(most, tokenizer.vocab_size());

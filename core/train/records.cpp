@@ -126,7 +126,7 @@ class Jsonl final : public RunObserver {
   void write(const std::string& type, int64_t step, const Json& values) {
     Json record = {{"type", type}, {"step", step}};
     record.update(values);
-    stream_ << record.dump() << std::endl;  // flushed: a record is not lost with the process
+    stream_ << record.dump(-1, ' ', false, Json::error_handler_t::replace) << std::endl;  // flushed: a record is not lost with the process
     std::error_code error;
     if (stream_) {
       const uintmax_t size = fs::file_size(file_, error);

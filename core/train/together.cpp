@@ -54,8 +54,8 @@ void check_replicas(const Llama& model, Communicator& comm) {
   for (size_t rank = 1; rank < sums.size(); ++rank)
     if (sums[rank] != sums[0])
       throw std::runtime_error(fmt::format("the weights of process {} are no longer those of process 0; nothing was saved. Either their machines compute differently: "
-                                           "set distributed.shard=states, where one process updates for all. Or a rule or action of your own draws numbers that "
-                                           "are not the run's (StepInfo::random), or remembers something outside of its slots", rank));
+                                           "set distributed.shard=states, where one process updates for all. Or a method of your own draws numbers that are not the run's "
+                                           "(StepInfo::random, RunContext::random, WeightShape::seed), or remembers something outside of its slots", rank));
 }
 
 std::string weight_not_finite(const Llama& model) {

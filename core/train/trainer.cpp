@@ -114,6 +114,7 @@ bool Trainer::train_step(const Progress& progress, StepReport& report) {
   const bool may_stop = comm_.alone() && !timeline_->due(Phase::kBeforeUpdate, progress);
   report.lr = config_.optimizer.lr * rate_factor(config_.schedule, position_.settings, progress);
   run_timeline(Phase::kBeforeUpdate, progress, report.lr);
+  report.lr = config_.optimizer.lr * rate_factor(config_.schedule, position_.settings, progress);  // an action may have changed it
   const LiveSettings settings = position_.settings;
   std::vector<int64_t> drawn = position_.drawn;
   const int64_t num_targets = data_->num_targets(position_.samples, settings.global_batch_size, settings.mixture, drawn);
@@ -208,7 +209,7 @@ void Trainer::note_acted(const Progress& progress) {
 
 void Trainer::run_timeline(Phase phase, const Progress& progress, double lr) {
   const RunContext context{.model = *model_, .optimizer = *optimizer_, .progress = progress,
-                           .seed = static_cast<uint64_t>(config_.run.seed), .lr = lr, .settings = position_.settings};
+                           .seed = static_cast<uint64_t>(config_.run.seed), .lr = lr, .settings = position_.settings, .window = config_.data.sequence_length};
   const bool touched = timeline_->touches_weights(phase, progress);
   if (touched && scattered_) scattered_->gather();
   const std::vector<ActionReport> all = timeline_->run(phase, context);

@@ -1,5 +1,6 @@
 #include "core/train/walk.h"
 
+#include "core/base/blame.h"
 #include "core/train/prepare.h"
 
 namespace tersor {
@@ -45,16 +46,20 @@ class Walk {
 
   void act(size_t i) try {
     visitor_.due(i, now_.step);
-    if (!checked_[i]) actions_[i]->check({shapes_, config_.timeline[i].action.type()});
+    const std::string& name = config_.timeline[i].action.type();
+    if (!checked_[i]) actions_[i]->check({shapes_, name});
     checked_[i] = true;
     const LiveSettings before = settings_;
     const bool other_model = actions_[i]->change_structure(shapes_);
     actions_[i]->change_settings(settings_, config_.data.sequence_length);
+    check_settings(settings_, config_.data.sequence_length, name);
     if (other_model) checked_.assign(actions_.size(), false);
     changed_ = changed_ || other_model || settings_.global_batch_size != before.global_batch_size ||
                settings_.micro_batch_size != before.micro_batch_size || settings_.sequence_length != before.sequence_length;
   } catch (const UserError& e) {
     throw user_error("{}: {}", config_.timeline[i].action.mark().text(), e.what());
+  } catch (...) {
+    blame(fmt::format("{}: action '{}'", config_.timeline[i].action.mark().text(), config_.timeline[i].action.type()));
   }
 
   const RunConfig& config_;

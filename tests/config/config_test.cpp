@@ -109,7 +109,7 @@ TEST_CASE("config: every mistake is reported at once, each with its place", "[co
         "a.yaml:4:3: inner.scael: unknown option; did you mean 'scale'? (options: scale)\n"
         "a.yaml:5:10: inner.scale: must be greater than 0, not -1\n"
         "a.yaml:6:7: list: must be a list of section, not a single value\n"
-        "a.yaml:7:7: when: must be a cadence (never, every 200, every 10M tokens, at 80%, every 200 from 10% until "
+        "a.yaml:7:7: when: must be a cadence (never, every 200, every 10M tokens, at 700, at 80%, every 200 from 10% until "
         "80%), not 'sometimes'");
 }
 

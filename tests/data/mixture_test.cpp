@@ -16,6 +16,41 @@ std::vector<SourceShare> two_sources() {
   return {{.name = "a", .source = synthetic(700)}, {.name = "b", .source = synthetic(5000)}};
 }
 
+enum class Fault { kNone, kToken, kTargets, kThrows, kEmpty };
+
+}  // namespace
+
+template <>
+struct EnumNames<Fault> {
+  static constexpr std::array values{std::pair{Fault::kNone, std::string_view("none")}, std::pair{Fault::kToken, std::string_view("token")},
+                                     std::pair{Fault::kTargets, std::string_view("targets")}, std::pair{Fault::kThrows, std::string_view("throws")},
+                                     std::pair{Fault::kEmpty, std::string_view("empty")}};
+};
+
+namespace {
+
+// A source that somebody has written, with a mistake.
+class Faulty final : public TokenSource {
+ public:
+  struct Config {
+    Fault fault = Fault::kNone;
+    void fields(FieldVisitor& v) { v("fault", fault, "what is wrong with it"); }
+  };
+  Faulty(const Config& config, const SourceInfo& info) : fault_(config.fault), info_(info) {}
+  int64_t size() const override { return fault_ == Fault::kEmpty ? 0 : 10; }
+  void read(int64_t window, std::span<int64_t> tokens) const override {
+    if (fault_ == Fault::kThrows) throw std::out_of_range("over the edge");
+    std::fill(tokens.begin(), tokens.end(), window);
+    if (fault_ == Fault::kToken) tokens[3] = info_.vocab_size;
+  }
+  int64_t num_targets(int64_t) const override { return info_.sequence_length - (fault_ == Fault::kTargets ? 1 : 0); }
+
+ private:
+  Fault fault_;
+  SourceInfo info_;
+};
+const bool registered = token_sources().add<Faulty>("faulty_of_a_test", "no source");
+
 const SourceInfo info{.sequence_length = 20, .vocab_size = 50, .split = "train", .seed = 5};
 
 TEST_CASE("mixture: sources are drawn from by weight, and each in its own order", "[data]") {
@@ -36,6 +71,23 @@ TEST_CASE("mixture: sources are drawn from by weight, and each in its own order"
     windows.emplace(row, row + 20);
   }
   CHECK(windows.size() == 700);
+}
+
+TEST_CASE("mixture: a source that breaks its promises is told by name", "[data]") {
+  const auto read = [](const std::string& fault) {
+    Diagnostics out;
+    Choice<token_sources> source;
+    source.read(parse_config("{type: faulty_of_a_test, fault: " + fault + "}", "test", out), out);
+    out.throw_if_any();
+    const Mixture mixture({{.name = "mine", .source = source}}, info, Order::kSequential);
+    std::vector<int64_t> drawn{0};
+    return mixture.read(0, 2, {1}, drawn);
+  };
+  CHECK(read("none").inputs.size(0) == 2);
+  CHECK_THROWS_WITH(read("token"), Catch::Contains("source 'mine', window 0: token 50, and the model knows 0 to 49"));
+  CHECK_THROWS_WITH(read("targets"), Catch::Contains("window 0: 20 targets are no padding, and num_targets says 19"));
+  CHECK_THROWS_WITH(read("throws"), Catch::Contains("source 'mine', window 0: over the edge"));
+  CHECK_THROWS_WITH(read("empty"), Catch::Contains("source 'mine' (faulty_of_a_test) has 0 windows"));
 }
 
 TEST_CASE("mixture: portions of a step are the step", "[data]") {

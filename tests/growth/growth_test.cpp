@@ -54,6 +54,18 @@ TEST_CASE("growth: every schedule uses every block, firsts in order", "[growth][
   }
 }
 
+TEST_CASE("growth: a schedule that leaves blocks out, or takes what is not there, is refused by name", "[growth]") {
+  struct Fixed final : GrowthSchedule {
+    explicit Fixed(Map map) : map(std::move(map)) {}
+    Map sources(int64_t) const override { return map; }
+    Map map;
+  };
+  CHECK(checked_sources(Fixed({0, 1, 0, 1}), "mine", 2) == Map{0, 1, 0, 1});
+  CHECK_THROWS_WITH(checked_sources(Fixed({}), "mine", 2), Catch::Contains("growth 'mine' of 2 blocks gives []: block 0 does not occur"));
+  CHECK_THROWS_WITH(checked_sources(Fixed({0, 0}), "mine", 2), Catch::Contains("block 1 does not occur"));
+  for (const Map& wrong : {Map{1, 0}, Map{0, 1, 2}, Map{0, -1, 1}}) CHECK_THROWS_WITH(checked_sources(Fixed(wrong), "mine", 2), Catch::Contains("must be blocks 0 to 1"));
+}
+
 // The table of G_stack's README.
 TEST_CASE("growth: tokens before stacking are those of the paper's guideline", "[growth]") {
   const auto three_digits = [](double x) { return fmt::format("{:.3g}", x / 1e9); };
@@ -95,7 +107,7 @@ struct Trained {
     TimelineEntry entry;
     read_fields(entry, parse_config(fmt::format("{{do: {{type: grow, {}}}, when: every 1}}", options), "test", out), out);
     out.throw_if_any();
-    RunContext context{.model = *model, .optimizer = *optimizer, .progress = progress, .seed = 1, .settings = settings, .name = "grow"};
+    RunContext context{.model = *model, .optimizer = *optimizer, .progress = progress, .seed = 1, .settings = settings, .window = 16, .name = "grow"};
     return entry.action.build()->run(context);
   }
 };

@@ -56,5 +56,43 @@ TEST_CASE("plugin: a rule from outside is built, described, trained with, and re
   CHECK(shell(fmt::format("'{}' train '{}' 'plugins=[{}]'", program, (folder / "mine.yaml").string(), log.string()), log) == kExitRejected);
 }
 
+TEST_CASE("plugin: options whose config.yaml could not be read again are refused as it is loaded", "[plugin][slow]") {
+  const testing::TemporaryFolder folder;
+  const fs::path log = folder / "log";
+  const std::string build_folder = fs::path(TERSOR_PROGRAM).parent_path().string();
+  INFO(log.string());
+  fs::create_directories(folder / "source");
+  write_whole(folder / "source" / "CMakeLists.txt", "cmake_minimum_required(VERSION 3.24)\nproject(wrong LANGUAGES CXX)\nfind_package(tersor REQUIRED)\n"
+                                                    "foreach(fault 1 2 3)\n  add_library(wrong${fault} MODULE wrong.cpp)\n"
+                                                    "  target_compile_definitions(wrong${fault} PRIVATE FAULT=${fault})\n"
+                                                    "  target_link_libraries(wrong${fault} PRIVATE tersor::plugin)\nendforeach()\n");
+  write_whole(folder / "source" / "wrong.cpp", R"(
+#include "core/config/plugin.h"
+#include "core/growth/growth.h"
+struct Mine final : tersor::GrowthSchedule {
+  struct Config {
+    tersor::Json::number_integer_t factor = FAULT == 1 ? -1 : 1;
+    void fields(tersor::FieldVisitor& v) {
+      v("factor", factor, tersor::at_least(0), "how often");
+      if (FAULT == 2) v("factor", factor, "again");
+      if (FAULT == 3) v("type", factor, "the name of the method has this place");
+    }
+  };
+  explicit Mine(const Config&) {}
+  std::vector<std::int64_t> sources(std::int64_t depth) const override { return std::vector<std::int64_t>(depth, 0); }
+};
+const bool registered = tersor::growths().add<Mine>("mine", "nobody");
+TERSOR_PLUGIN
+)");
+  REQUIRE(shell(fmt::format("cmake --install '{}' --prefix '{}/installed' && cmake -S '{}/source' -B '{}/build' -DCMAKE_PREFIX_PATH='{}/installed' && cmake --build '{}/build'",
+                            build_folder, folder.path().string(), folder.path().string(), folder.path().string(), folder.path().string(), folder.path().string()), log) == 0);
+  for (const auto& [fault, told] : {std::pair{1, "growth 'mine': the default of option 'factor' cannot be read again"}, {2, "two options are called 'factor'"},
+                                    {3, "an option cannot be called 'type'"}}) {
+    write_whole(log, "");
+    CHECK(shell(fmt::format("'{}' describe mine --plugin '{}/build/libwrong{}.so'", TERSOR_PROGRAM, folder.path().string(), fault), log) == kExitRejected);
+    CHECK_THAT(read_text(log), Catch::Contains(told));
+  }
+}
+
 }  // namespace
 }  // namespace tersor

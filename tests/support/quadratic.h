@@ -2,6 +2,8 @@
 // conformance tests run over.
 #pragma once
 
+#include <cstdlib>
+
 #include "optim/optimizer.h"
 #include "tests/support/catch.h"
 
@@ -86,9 +88,10 @@ inline void check_equal(const std::vector<at::Tensor>& a, const std::vector<at::
   for (size_t i = 0; i < a.size(); ++i) CHECK(at::equal(a[i], b[i]));
 }
 
-inline void for_each_combination(const std::function<void(const std::string& rule, const std::string& format)>& run) {
+// Every rule, and those whose options lead down other paths; or the one that TERSOR_RULE names, with options or without.
+inline std::vector<std::string> rules_to_try() {
+  if (const char* only = std::getenv("TERSOR_RULE")) return {only};
   std::vector<std::string> rules = update_rules().names();
-  // Methods whose options lead down other paths.
   for (const char* variant :
        {"{type: galore, rank: 3, refresh: every 2, moments: rotate}", "{type: galore, rank: 3, refresh: every 2, side: full, scale: 1}",
         "{type: galore, rank: 3, refresh: every 2, decomposition: subspace, stagger: true, moments: reset}",
@@ -98,7 +101,11 @@ inline void for_each_combination(const std::function<void(const std::string& rul
         "{type: sgd, momentum: 0.9, nesterov: true}", "{type: scale, momentum: 0.9, axis: output}",
         "{type: adafactor, beta1: 0.9}", "{type: muon, scale: spectral}"})
     rules.emplace_back(variant);
-  for (const std::string& rule : rules)
+  return rules;
+}
+
+inline void for_each_combination(const std::function<void(const std::string& rule, const std::string& format)>& run) {
+  for (const std::string& rule : rules_to_try())
     for (const char* format : {"fp32", "bf16", "int8", "{type: int8, min_size: 0}"})
       DYNAMIC_SECTION(rule << " with " << format << " state") { run(rule, format); }
 }

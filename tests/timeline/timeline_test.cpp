@@ -55,6 +55,27 @@ TEST_CASE("timeline: after a restart the rate rises to where the schedule is by 
   CHECK(rate(15) == Approx(plain(15)));
 }
 
+TEST_CASE("timeline: settings that no step could be taken with are refused", "[timeline]") {
+  const LiveSettings good{.global_batch_size = 8, .micro_batch_size = 4, .sequence_length = 16, .mixture = {1, 0}};
+  const auto wrong = [&](const std::function<void(LiveSettings&)>& change) {
+    LiveSettings settings = good;
+    change(settings);
+    try {
+      check_settings(settings, 32, "mine");
+    } catch (const UserError& e) {
+      return std::string(e.what());
+    }
+    return std::string();
+  };
+  CHECK(wrong([](LiveSettings&) {}).empty());
+  CHECK_THAT(wrong([](LiveSettings& s) { s.global_batch_size = 7; }), Catch::Contains("mine makes 7 windows a step"));
+  CHECK_THAT(wrong([](LiveSettings& s) { s.micro_batch_size = 0; }), Catch::Contains("micro-batch of 0"));
+  CHECK_THAT(wrong([](LiveSettings& s) { s.sequence_length = 31; }), Catch::Contains("does not divide data.sequence_length 32"));
+  CHECK_THAT(wrong([](LiveSettings& s) { s.mixture = {0, 0}; }), Catch::Contains("weights of the sources [0, 0]"));
+  CHECK_THAT(wrong([](LiveSettings& s) { s.mixture = {-1, 2}; }), Catch::Contains("weights of the sources"));
+  CHECK_THAT(wrong([](LiveSettings& s) { s.rate = std::nan(""); }), Catch::Contains("learning rate nan"));
+}
+
 TEST_CASE("timeline: truncation keeps the energy asked for in the fewest directions", "[timeline]") {
   const TemporaryFolder folder;
   RunConfig config = tiny_config(folder.path());
@@ -62,9 +83,9 @@ TEST_CASE("timeline: truncation keeps the energy asked for in the fewest directi
   Optimizer optimizer(model->params(), config.optimizer, 1);
   const Linear& linear = *model->linears()[4];
   const at::Tensor before = linear.weight().materialize().to(at::kDouble).clone();
-  LiveSettings settings;
+  LiveSettings settings = first_settings(config);
   const Progress now{.step = 1, .tokens = 1, .total_steps = 10, .total_tokens = 10};
-  const RunContext context{.model = *model, .optimizer = optimizer, .progress = now, .seed = 1, .lr = 0.5, .settings = settings};
+  const RunContext context{.model = *model, .optimizer = optimizer, .progress = now, .seed = 1, .lr = 0.5, .settings = settings, .window = config.data.sequence_length};
   const auto run = [&](const std::string& text) {
     Diagnostics out;
     TimelineEntry entry;

@@ -81,7 +81,7 @@ class Poison final : public Action {
   };
   explicit Poison(const Config&) {}
   [[nodiscard]] Phase phase() const override { return Phase::kBeforeUpdate; }
-  std::string run(RunContext& context) override {
+  std::string run(RunContext& context) const override {
     const at::NoGradGuard no_grad;
     const at::Tensor value = context.model.params().back().value.flatten()[0];
     const at::Tensor was = value.clone();
@@ -91,7 +91,7 @@ class Poison final : public Action {
   }
 
  private:
-  at::Tensor kept_;
+  mutable at::Tensor kept_;  // from step to step of one run, which no real action may do
 };
 const bool registered = actions().add<Poison>("poison_of_a_test", "no source");
 
@@ -128,9 +128,29 @@ class Breaks final : public Action {
     void fields(FieldVisitor&) {}
   };
   explicit Breaks(const Config&) {}
-  std::string run(RunContext&) override { throw std::runtime_error("it broke"); }
+  std::string run(RunContext&) const override { throw std::runtime_error("it broke"); }
 };
 const bool breaks_registered = actions().add<Breaks>("breaks_of_a_test", "no source");
+
+// Gives a weight other factors, and does not tell the optimizer.
+class Forgets final : public Action {
+ public:
+  struct Config {
+    void fields(FieldVisitor&) {}
+  };
+  explicit Forgets(const Config&) {}
+  std::string run(RunContext& context) const override {
+    context.model.linears().front()->reparameterize(Choice<parameterizations>("dense"));
+    return "done";
+  }
+};
+const bool forgets_registered = actions().add<Forgets>("forgets_of_a_test", "no source");
+
+TEST_CASE("trainer: an action whose parameters would never learn is told", "[train]") {
+  const TemporaryFolder folder;
+  CHECK_THROWS_WITH(testing::train(tiny_config(folder.path(), {"timeline=[{do: forgets_of_a_test, when: at 3}]"})),
+                    Catch::Contains("action 'forgets_of_a_test', step 3: 'model.layers.0.self_attn.q_proj.weight' is not what the optimizer updates"));
+}
 
 TEST_CASE("trainer: a run that an error ends is recorded as failed, once, and the error is told", "[train]") {
   const TemporaryFolder folder;

@@ -10,23 +10,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-void check_whole(const Json& json, const char* key, int64_t) {
-  if (!json[key].is_number_integer()) throw user_error("config.json: {} is {}, which is not a whole number", key, json[key].dump());
-}
-template <class T>
-void check_whole(const Json&, const char*, const T&) {}
-
-template <class T>
-void take(const Json& json, const char* key, T& value) {
-  if (json.contains(key) && !json[key].is_null()) check_whole(json, key, T{});
-  if (json.contains(key) && !json[key].is_null()) value = json[key].get<T>();
-}
-
-template <class T>
-void take(const Json& json, const char* key, std::optional<T>& value) {
-  if (json.contains(key) && !json[key].is_null()) value = json[key].get<T>();
-}
-
 // The weights of a folder, in one file or several.
 std::vector<SafetensorsFile> open_weights(const fs::path& folder) {
   std::vector<SafetensorsFile> files;
@@ -51,71 +34,6 @@ std::vector<SafetensorsFile> open_weights(const fs::path& folder) {
 }
 
 bool is_ignored(const std::string& name) { return name.ends_with("rotary_emb.inv_freq"); }
-
-}  // namespace
-
-ModelConfig read_hugging_face_config(const fs::path& folder) {
-  const fs::path file = folder / "config.json";
-  const Json json = Json::parse(read_text(file), nullptr, false);
-  if (!json.is_object()) throw user_error("'{}' is not JSON", file.string());
-  if (!json.contains("model_type") || json["model_type"] != "llama")
-    throw user_error("'{}' is of type {}; only \"llama\" can be imported", file.string(), json.value("model_type", Json("unknown")).dump());
-  if (json.contains("hidden_act") && json["hidden_act"] != "silu")
-    throw user_error("'{}': hidden_act {} is not supported; only silu is", file.string(), json["hidden_act"].dump());
-  for (const char* key : {"vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"})
-    if (!json.contains(key)) throw user_error("'{}' does not say {}", file.string(), key);
-  ModelConfig config;
-  try {
-    Json rope = json.value("rope_parameters", Json::object());  // Transformers 5 keeps θ there
-    if (json.contains("rope_scaling") && !json["rope_scaling"].is_null()) rope.update(json["rope_scaling"]);
-    const std::string kind = rope.value("rope_type", rope.value("type", "default"));
-    if (kind != "default") throw user_error("'{}': rope scaling '{}' is not supported", file.string(), kind);
-    take(json, "rope_theta", config.rope_theta);
-    take(rope, "rope_theta", config.rope_theta);
-    take(json, "vocab_size", config.vocab_size);
-    take(json, "hidden_size", config.hidden_size);
-    take(json, "intermediate_size", config.intermediate_size);
-    take(json, "num_hidden_layers", config.num_hidden_layers);
-    take(json, "num_attention_heads", config.num_attention_heads);
-    take(json, "num_key_value_heads", config.num_key_value_heads);
-    take(json, "head_dim", config.head_dim);
-    take(json, "max_position_embeddings", config.max_position_embeddings);
-    take(json, "rms_norm_eps", config.rms_norm_eps);
-    take(json, "tie_word_embeddings", config.tie_word_embeddings);
-    take(json, "attention_bias", config.attention_bias);
-    take(json, "mlp_bias", config.mlp_bias);
-    take(json, "initializer_range", config.initializer_range);
-  } catch (const nlohmann::json::exception& e) {
-    throw user_error("'{}' cannot be understood: {}", file.string(), e.what());
-  }
-  return config;
-}
-
-Json hugging_face_config(const ModelConfig& c, at::ScalarType type, const std::optional<Tokenizer>& tokenizer) {
-  const auto id = [](int32_t token) { return token < 0 ? Json(nullptr) : Json(token); };
-  return {{"architectures", Json::array({"LlamaForCausalLM"})},
-          {"model_type", "llama"},
-          {"vocab_size", c.vocab_size},
-          {"hidden_size", c.hidden_size},
-          {"intermediate_size", c.intermediate_size},
-          {"num_hidden_layers", c.num_hidden_layers},
-          {"num_attention_heads", c.num_attention_heads},
-          {"num_key_value_heads", c.kv_heads()},
-          {"head_dim", c.head_width()},
-          {"hidden_act", "silu"},
-          {"max_position_embeddings", c.max_position_embeddings},
-          {"rope_theta", c.rope_theta},
-          {"rms_norm_eps", c.rms_norm_eps},
-          {"tie_word_embeddings", c.tie_word_embeddings},
-          {"attention_bias", c.attention_bias},
-          {"mlp_bias", c.mlp_bias},
-          {"initializer_range", c.initializer_range},
-          {"bos_token_id", id(tokenizer ? tokenizer->bos_id() : -1)},
-          {"eos_token_id", id(tokenizer ? tokenizer->eos_id() : -1)},
-          {"torch_dtype", type == at::kBFloat16 ? "bfloat16" : "float32"}};
-}
-
-namespace {
 
 // The files of a folder and what is wrong with them as the weights of a model.
 class WeightLoader {

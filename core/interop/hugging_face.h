@@ -9,7 +9,7 @@
 
 namespace tersor {
 
-// config.json of a LlamaForCausalLM. UserError for other architectures and for what this model does not do (RoPE scaling).
+// config.json of a LlamaForCausalLM. UserError for other architectures and for what this model does not do.
 [[nodiscard]] ModelConfig read_hugging_face_config(const std::filesystem::path& folder);
 // `tokenizer` knows the tokens that begin and end a text; without one they are not known, and said to be none.
 [[nodiscard]] Json hugging_face_config(const ModelConfig& config, at::ScalarType type, const std::optional<Tokenizer>& tokenizer);

@@ -154,8 +154,7 @@ at::Tensor Llama::hidden(const at::Tensor& tokens) {
                config().max_position_embeddings);
   if (rotary_.empty() || rotary_.back().cos.size(0) < length) {
     const auto doubled = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(length)));  // text that is generated grows by one
-    rotary_.push_back(rotary_tables(std::min(config().max_position_embeddings, doubled), config().head_width(), config().rope_theta,
-                                    embedding_.options().requires_grad(false)));
+    rotary_.push_back(rotary_tables(std::min(config().max_position_embeddings, doubled), config(), embedding_.options().requires_grad(false)));
   }
   const RotaryTables rotary{rotary_.back().cos.slice(0, 0, length), rotary_.back().sin.slice(0, 0, length)};
   at::Tensor x = at::embedding(embedding_, tokens.to(embedding_.device()));  // (B, L, hidden)

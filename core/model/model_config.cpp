@@ -2,6 +2,11 @@
 
 namespace tersor {
 
+void RopeScaling::check(const ConfigNode& node, Diagnostics& out) const {
+  if (type == RopeType::kLlama3 && high_freq_factor <= low_freq_factor)
+    out.add(node.nearest({"high_freq_factor"}), fmt::format("must be more than low_freq_factor {}, not {}", low_freq_factor, high_freq_factor));
+}
+
 void ModelConfig::check(const ConfigNode& node, Diagnostics& out) const {
   const auto complain = [&](std::string_view key, const std::string& message) { out.add(node.nearest({key}), message); };
   if (!head_dim && hidden_size % num_attention_heads != 0)

@@ -5,6 +5,32 @@
 
 namespace tersor {
 
+enum class RopeType { kLinear, kLlama3 };
+template <>
+struct EnumNames<RopeType> {
+  static constexpr std::array values{std::pair{RopeType::kLinear, std::string_view("linear")},
+                                     std::pair{RopeType::kLlama3, std::string_view("llama3")}};
+};
+
+// How rotary frequencies are slowed down for longer sequences than those first trained on: see rotary.h.
+struct RopeScaling {
+  RopeType type = RopeType::kLlama3;
+  double factor = 1;
+  double low_freq_factor = 1;
+  double high_freq_factor = 4;
+  int64_t original_max_position_embeddings = 8192;
+
+  void fields(FieldVisitor& v) {
+    v("type", type, required, "linear: all frequencies alike; llama3: the low ones, the high ones not, and those between in part");
+    v("factor", factor, required, positive, "what frequencies are divided by");
+    v("low_freq_factor", low_freq_factor, positive, "of llama3: waves longer than original_max_position_embeddings / this are slowed down whole");
+    v("high_freq_factor", high_freq_factor, positive, "of llama3: waves shorter than original_max_position_embeddings / this are left as they are");
+    v("original_max_position_embeddings", original_max_position_embeddings, between(1, 1 << 27), "of llama3: longest sequence before the frequencies were scaled");
+  }
+  void check(const ConfigNode& node, Diagnostics& out) const;
+  friend bool operator==(const RopeScaling&, const RopeScaling&) = default;
+};
+
 struct ModelConfig {
   // Far above any model, so that a slip of the keyboard is told before something of that size is tried.
   static constexpr double kWidest = 1 << 20;
@@ -20,6 +46,7 @@ struct ModelConfig {
   std::optional<int64_t> head_dim;
   int64_t max_position_embeddings = 2048;
   double rope_theta = 10000;
+  std::optional<RopeScaling> rope_scaling;
   double rms_norm_eps = 1e-6;
   bool tie_word_embeddings = false;
   bool attention_bias = false;
@@ -36,6 +63,7 @@ struct ModelConfig {
     v("head_dim", head_dim, between(2, kWidest), "width of a head; hidden_size / num_attention_heads when absent");
     v("max_position_embeddings", max_position_embeddings, between(1, kLongest), "longest sequence");
     v("rope_theta", rope_theta, positive, "base of the rotary frequencies");
+    v("rope_scaling", rope_scaling, "how they are scaled for longer sequences, e.g. {type: llama3, factor: 8}; not at all when absent");
     v("rms_norm_eps", rms_norm_eps, at_least(0), "ε inside the root of RMSNorm");
     v("tie_word_embeddings", tie_word_embeddings, "whether the head is the embedding");
     v("attention_bias", attention_bias, "biases on the attention projections");

@@ -1,7 +1,15 @@
 // The tables of kernels/rotary.h: cosine and sine of position · θ_j, θ_j = base^(−2j/d), computed in fp32, or fp64 where that is asked for, and cast.
+//
+// With model.rope_scaling, as Transformers' modeling_rope_utils.py computes it, of waves λ_j = 2π / θ_j and L = original_max_position_embeddings:
+//
+//   linear   θ_j / factor                                                        Chen et al. 2023, arXiv:2306.15595
+//   llama3   θ_j where λ_j < L / high,  θ_j / factor where λ_j > L / low,        the release of Llama 3.1
+//            else (1 − s) · θ_j / factor + s · θ_j, s = (L / λ_j − low) / (high − low)
 #pragma once
 
 #include <ATen/ATen.h>
+
+#include "core/model/model_config.h"
 
 namespace tersor {
 
@@ -10,6 +18,8 @@ struct RotaryTables {
   at::Tensor sin;  // (length, d)
 };
 
-[[nodiscard]] RotaryTables rotary_tables(int64_t length, int64_t head_width, double base, const at::TensorOptions& options);
+// θ_j, (d/2).
+[[nodiscard]] at::Tensor rotary_frequencies(const ModelConfig& config, const at::TensorOptions& options);
+[[nodiscard]] RotaryTables rotary_tables(int64_t length, const ModelConfig& config, const at::TensorOptions& options);
 
 }  // namespace tersor

@@ -67,7 +67,36 @@ TEST_CASE("hugging_face: what would silently be another model is refused", "[int
   CHECK(with([](Json& j) { j["hidden_size"] = 32.5; }).find("not a whole number") != std::string::npos);
   CHECK(with([](Json& j) { j["model_type"] = 7; }).find("only \"llama\"") != std::string::npos);
   CHECK(with([](Json& j) { j["hidden_act"] = nullptr; }).find("hidden_act null") != std::string::npos);
-  CHECK(with([](Json& j) { j["rope_scaling"] = {{"rope_type", "llama3"}}; }).find("rope scaling 'llama3'") != std::string::npos);
+  CHECK(with([](Json& j) { j["rope_scaling"] = {{"rope_type", "yarn"}, {"factor", 2.0}}; }).find("rope scaling 'yarn'") != std::string::npos);
+  CHECK(with([](Json& j) { j["rope_scaling"] = {{"factor", 2.0}}; }).find("does not say rope_scaling.type") != std::string::npos);
+  CHECK(with([](Json& j) { j["rope_scaling"] = {{"type", "llama3"}, {"factor", 2.0}}; }).find("does not say rope_scaling.low_freq_factor") != std::string::npos);
+  CHECK(with([](Json& j) { j["rope_parameters"] = {{"full_attention", {{"rope_type", "default"}}}}; }).find("differ by layer") != std::string::npos);
+  CHECK(with([](Json& j) { j["rope_parameters"] = {{"partial_rotary_factor", 0.5}}; }).find("partial_rotary_factor 0.5") != std::string::npos);
+}
+
+TEST_CASE("hugging_face: rotary frequencies are scaled as either place of a config says, and written as they are read", "[interop]") {
+  const TemporaryFolder folder;
+  const Json plain = hugging_face_config(tiny().model, at::kFloat, std::nullopt);
+  const auto read = [&](const char* key, const Json& rope) {
+    Json json = plain;
+    json[key] = rope;
+    write_whole(folder / "config.json", json.dump());
+    return read_hugging_face_config(folder.path());
+  };
+  const RopeScaling llama3{.type = RopeType::kLlama3, .factor = 8, .low_freq_factor = 2, .high_freq_factor = 5, .original_max_position_embeddings = 64};
+  const RopeScaling linear{.type = RopeType::kLinear, .factor = 4};
+  for (const RopeScaling& scaling : {llama3, linear}) {
+    ModelConfig config = tiny().model;
+    config.rope_scaling = scaling;
+    const Json written = hugging_face_config(config, at::kFloat, std::nullopt);
+    CHECK(read("rope_scaling", written["rope_scaling"]).rope_scaling == scaling);
+  }
+  CHECK(read("rope_scaling", {{"type", "linear"}, {"factor", 4}}).rope_scaling == linear);  // as older files have it
+  const ModelConfig five = read("rope_parameters", {{"rope_type", "linear"}, {"factor", 4.0}, {"rope_theta", 5e5}});
+  CHECK(five.rope_scaling == linear);
+  CHECK(five.rope_theta == 5e5);
+  for (const char* key : {"rope_scaling", "rope_parameters"}) CHECK_FALSE(read(key, nullptr).rope_scaling);
+  CHECK_FALSE(read("rope_parameters", {{"rope_type", "default"}, {"rope_theta", 1e4}}).rope_scaling);
 }
 
 TEST_CASE("hugging_face: whole numbers are not weights", "[interop]") {

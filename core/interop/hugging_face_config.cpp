@@ -1,0 +1,160 @@
+// config.json, both ways.
+#include "core/base/error.h"
+#include "core/base/files.h"
+#include "core/interop/hugging_face.h"
+
+namespace tersor {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Keys of a JSON object, each of the type that it is to have. What is null is as if absent.
+class KeyReader {
+ public:
+  KeyReader(const Json& json, std::string file, std::string inside = {}) : json_(json), file_(std::move(file)), inside_(std::move(inside)) {}
+
+  [[nodiscard]] bool has(const char* key) const { return json_.contains(key) && !json_[key].is_null(); }
+  void take(const char* key, int64_t& value) const {
+    if (has(key)) value = checked(key, json_[key].is_number_integer(), "not a whole number").get<int64_t>();
+  }
+  void take(const char* key, double& value) const {
+    if (has(key)) value = checked(key, json_[key].is_number(), "not a number").get<double>();
+  }
+  void take(const char* key, bool& value) const {
+    if (has(key)) value = checked(key, json_[key].is_boolean(), "neither true nor false").get<bool>();
+  }
+  void take(const char* key, std::string& value) const {
+    if (has(key)) value = checked(key, json_[key].is_string(), "not a word").get<std::string>();
+  }
+  template <class T>
+  void take(const char* key, std::optional<T>& value) const {
+    if (has(key)) take(key, value.emplace());
+  }
+  template <class T>
+  void need(const char* key, T& value) const {
+    if (!has(key)) throw user_error("'{}' does not say {}{}", file_, inside_, key);
+    take(key, value);
+  }
+
+ private:
+  [[nodiscard]] const Json& checked(const char* key, bool fits, const char* wrong) const {
+    if (!fits) throw user_error("'{}': {}{} is {}, which is {}", file_, inside_, key, json_[key].dump(), wrong);
+    return json_[key];
+  }
+
+  const Json& json_;
+  std::string file_;
+  std::string inside_;
+};
+
+// One map of `rope_scaling` and of Transformers 5's `rope_parameters`, which keeps θ there, too.
+Json rope_of(const Json& json, const std::string& file) {
+  Json rope = Json::object();
+  for (const char* key : {"rope_parameters", "rope_scaling"}) {
+    const Json one = json.value(key, Json());
+    if (one.is_null()) continue;
+    if (!one.is_object()) throw user_error("'{}': {} is {}, which is not a map", file, key, one.dump());
+    for (const auto& [inner, value] : one.items())
+      if (value.is_object()) throw user_error("'{}': {}.{} is a map: rotary frequencies that differ by layer are not supported", file, key, inner);
+    rope.update(one);
+  }
+  return rope;
+}
+
+void read_rope(const Json& json, const std::string& file, ModelConfig& config) {
+  const Json rope = rope_of(json, file);
+  const KeyReader read(rope, file, "rope_scaling.");
+  KeyReader(json, file).take("rope_theta", config.rope_theta);
+  read.take("rope_theta", config.rope_theta);
+  double share = 1;
+  read.take("partial_rotary_factor", share);
+  if (share != 1) throw user_error("'{}': rope_scaling.partial_rotary_factor {} is not supported; only 1 is", file, share);
+  const char* kind = read.has("rope_type") ? "rope_type" : "type";
+  if (read.has("factor")) {
+    std::string said;
+    read.need(kind, said);  // what would be divided how, nobody knows
+  }
+  std::string type = "default";
+  read.take(kind, type);
+  if (type == "default") return;
+  RopeScaling& scaling = config.rope_scaling.emplace();
+  if (type != enum_name(RopeType::kLinear) && type != enum_name(RopeType::kLlama3))
+    throw user_error("'{}': rope scaling '{}' is not supported; linear and llama3 are", file, type);
+  read.need("factor", scaling.factor);
+  scaling.type = type == enum_name(RopeType::kLinear) ? RopeType::kLinear : RopeType::kLlama3;
+  if (scaling.type == RopeType::kLinear) return;
+  read.need("low_freq_factor", scaling.low_freq_factor);
+  read.need("high_freq_factor", scaling.high_freq_factor);
+  read.need("original_max_position_embeddings", scaling.original_max_position_embeddings);
+}
+
+// Transformers 4 and 5 both read this.
+Json rope_json(const RopeScaling& c) {
+  Json json = {{"rope_type", enum_name(c.type)}, {"factor", c.factor}};
+  if (c.type == RopeType::kLinear) return json;
+  json["low_freq_factor"] = c.low_freq_factor;
+  json["high_freq_factor"] = c.high_freq_factor;
+  json["original_max_position_embeddings"] = c.original_max_position_embeddings;
+  return json;
+}
+
+void check_kind(const Json& json, const std::string& file) {
+  if (!json.is_object()) throw user_error("'{}' is not JSON", file);
+  if (!json.contains("model_type") || json["model_type"] != "llama")
+    throw user_error("'{}' is of type {}; only \"llama\" can be imported", file, json.value("model_type", Json("unknown")).dump());
+  if (json.contains("hidden_act") && json["hidden_act"] != "silu")
+    throw user_error("'{}': hidden_act {} is not supported; only silu is", file, json["hidden_act"].dump());
+}
+
+}  // namespace
+
+ModelConfig read_hugging_face_config(const fs::path& folder) {
+  const std::string file = (folder / "config.json").string();
+  const Json json = Json::parse(read_text(file), nullptr, false);
+  check_kind(json, file);
+  const KeyReader read(json, file);
+  ModelConfig config;
+  read.need("vocab_size", config.vocab_size);
+  read.need("hidden_size", config.hidden_size);
+  read.need("intermediate_size", config.intermediate_size);
+  read.need("num_hidden_layers", config.num_hidden_layers);
+  read.need("num_attention_heads", config.num_attention_heads);
+  read.take("num_key_value_heads", config.num_key_value_heads);
+  read.take("head_dim", config.head_dim);
+  read.take("max_position_embeddings", config.max_position_embeddings);
+  read.take("rms_norm_eps", config.rms_norm_eps);
+  read.take("tie_word_embeddings", config.tie_word_embeddings);
+  read.take("attention_bias", config.attention_bias);
+  read.take("mlp_bias", config.mlp_bias);
+  read.take("initializer_range", config.initializer_range);
+  read_rope(json, file, config);
+  return config;
+}
+
+Json hugging_face_config(const ModelConfig& c, at::ScalarType type, const std::optional<Tokenizer>& tokenizer) {
+  const auto id = [](int32_t token) { return token < 0 ? Json(nullptr) : Json(token); };
+  Json json = {{"architectures", Json::array({"LlamaForCausalLM"})},
+               {"model_type", "llama"},
+               {"vocab_size", c.vocab_size},
+               {"hidden_size", c.hidden_size},
+               {"intermediate_size", c.intermediate_size},
+               {"num_hidden_layers", c.num_hidden_layers},
+               {"num_attention_heads", c.num_attention_heads},
+               {"num_key_value_heads", c.kv_heads()},
+               {"head_dim", c.head_width()},
+               {"hidden_act", "silu"},
+               {"max_position_embeddings", c.max_position_embeddings},
+               {"rope_theta", c.rope_theta},
+               {"rms_norm_eps", c.rms_norm_eps},
+               {"tie_word_embeddings", c.tie_word_embeddings},
+               {"attention_bias", c.attention_bias},
+               {"mlp_bias", c.mlp_bias},
+               {"initializer_range", c.initializer_range},
+               {"bos_token_id", id(tokenizer ? tokenizer->bos_id() : -1)},
+               {"eos_token_id", id(tokenizer ? tokenizer->eos_id() : -1)},
+               {"torch_dtype", type == at::kBFloat16 ? "bfloat16" : "float32"}};
+  if (c.rope_scaling) json["rope_scaling"] = rope_json(*c.rope_scaling);
+  return json;
+}
+
+}  // namespace tersor

@@ -78,6 +78,7 @@ void export_run(const ConvertArguments& a) {
 void import_model(const ConvertArguments& a) {
   if (!fs::is_directory(a.from)) throw user_error("'{}' is not a folder with config.json and model.safetensors", a.from.string());
   ModelConfig config = read_hugging_face_config(a.from);
+  warn_of_what_is_left_out(a.from);
   Diagnostics diagnostics;  // the limits that YAML is held to
   ModelConfig checked;
   read_fields(checked, parse_config(to_yaml(fields_to_json(config)), (a.from / "config.json").string(), diagnostics), diagnostics);

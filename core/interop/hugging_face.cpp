@@ -38,7 +38,7 @@ bool is_ignored(const std::string& name) { return name.ends_with("rotary_emb.inv
 // The files of a folder and what is wrong with them as the weights of a model.
 class WeightLoader {
  public:
-  explicit WeightLoader(const fs::path& folder) : folder_(folder), files_(open_weights(folder)) {
+  WeightLoader(const fs::path& folder, const ModelConfig& config) : folder_(folder), config_(config), files_(open_weights(folder)) {
     for (const SafetensorsFile& file : files_)
       for (const auto& [name, entry] : file.entries())
         if (!is_ignored(name)) unused_.insert(name);
@@ -53,14 +53,14 @@ class WeightLoader {
     unused_.erase(name);
     const auto file = std::find_if(files_.begin(), files_.end(), [&](const auto& f) { return f.entries().contains(name); });
     try {
-      if (file == files_.end())
-        problems_ += fmt::format("\n  '{}' is missing", name);
-      else if (target.is_floating_point() && !c10::isFloatingType(file->entries().at(name).dtype))
-        problems_ += fmt::format("\n  '{}' holds whole numbers; only floating-point weights can be loaded (dequantize the model first)", name);
-      else
-        file->copy_into(name, target);
+      if (file == files_.end()) return problems_.push_back(fmt::format("'{}' is missing", name));
+      const SafetensorsFile::Entry& entry = file->entries().at(name);
+      if (target.is_floating_point() && !c10::isFloatingType(entry.dtype))
+        return problems_.push_back(fmt::format("'{}' holds whole numbers; only floating-point weights can be loaded (dequantize the model first)", name));
+      if (target.sizes() != at::IntArrayRef(entry.shape)) ++misshapen_;
+      file->copy_into(name, target);
     } catch (const UserError& e) {
-      problems_ += fmt::format("\n  {}", e.what());
+      problems_.emplace_back(e.what());
     }
   }
   void load(const Param& param) {
@@ -88,16 +88,36 @@ class WeightLoader {
   void drop(const std::string& name) { unused_.erase(name); }
   void throw_if_any() {
     const bool other_tensors = !problems_.empty() && !unused_.empty();
-    for (const std::string& name : unused_) problems_ += fmt::format("\n  '{}' is not a tensor of this model", name);
-    if (other_tensors) problems_ += "\n'tersor export' makes dense weights of a run's factored, sparse and quantized ones";
-    if (!problems_.empty()) throw user_error("the weights of '{}' do not fit the model:{}", folder_.string(), problems_);
+    for (const std::string& name : unused_) problems_.push_back(fmt::format("'{}' is not a tensor of this model", name));
+    if (problems_.empty()) return;
+    std::string text = misshapen_ > 1 ? other_sizes() : "";
+    constexpr size_t kMost = 8;  // the rest is of the same kind
+    for (size_t i = 0; i < std::min(problems_.size(), kMost); ++i) text += "\n  " + problems_[i];
+    if (problems_.size() > kMost) text += fmt::format("\n  and {} more", problems_.size() - kMost);
+    if (other_tensors) text += "\n'tersor export' makes dense weights of a run's factored, sparse and quantized ones";
+    throw user_error("the weights of '{}' do not fit the model:{}", folder_.string(), text);
   }
 
  private:
+  // What the embedding, of which both sizes are options, knows of it.
+  [[nodiscard]] std::string other_sizes() const {
+    std::string differ;
+    const SafetensorsFile::Entry* table = find("model.embed_tokens.weight");
+    const auto compare = [&](const char* option, int64_t ours, size_t dimension) {
+      if (table == nullptr || table->shape.size() != 2 || table->shape[dimension] == ours) return;
+      differ += fmt::format("{}{} is {} and there {}", differ.empty() ? ": " : ", ", option, ours, table->shape[dimension]);
+    };
+    compare("model.vocab_size", config_.vocab_size, 0);
+    compare("model.hidden_size", config_.hidden_size, 1);
+    return fmt::format(" the model's sizes are others than the file's{}; set model as they are there, which the model.yaml of an import does", differ);
+  }
+
   fs::path folder_;
+  const ModelConfig& config_;
   std::vector<SafetensorsFile> files_;
   std::set<std::string> unused_;
-  std::string problems_;
+  std::vector<std::string> problems_;
+  int64_t misshapen_ = 0;
 };
 
 // The names of all tensors that belong to linear layers.
@@ -131,7 +151,7 @@ class Held {
 void load_weights(const fs::path& folder, Llama& model) {
   const at::NoGradGuard no_grad;
   const MemoryScope scope(Segment::kWeights);
-  WeightLoader loader(folder);
+  WeightLoader loader(folder, model.config());
   const std::set<std::string> of_linears = names_of_linears(model);
   for (const Param& param : model.params()) {
     if (of_linears.contains(param.name)) continue;

@@ -11,12 +11,14 @@ namespace tersor {
 
 // config.json of a LlamaForCausalLM. UserError for other architectures and for what this model does not do.
 [[nodiscard]] ModelConfig read_hugging_face_config(const std::filesystem::path& folder);
+// What it asks for in training, and this model leaves out: dropout.
+void warn_of_what_is_left_out(const std::filesystem::path& folder);
 // `tokenizer` knows the tokens that begin and end a text; without one they are not known, and said to be none.
 [[nodiscard]] Json hugging_face_config(const ModelConfig& config, at::ScalarType type, const std::optional<Tokenizer>& tokenizer);
 
 // Fills the weights of a model from the folder's model.safetensors, or from the shards that
 // model.safetensors.index.json names. A weight that the model stores in another way may come dense, and is then stored as
-// near to that as it can be. All that is missing, unexpected or misshapen is reported at once.
+// near to that as it can be. What is missing, unexpected or misshapen is reported at once.
 void load_weights(const std::filesystem::path& folder, Llama& model);
 
 // Dense weights, in the order of their names: every parameterization materialized.

@@ -1,6 +1,7 @@
 // config.json, both ways.
 #include "core/base/error.h"
 #include "core/base/files.h"
+#include "core/base/log.h"
 #include "core/interop/hugging_face.h"
 
 namespace tersor {
@@ -102,16 +103,23 @@ void check_kind(const Json& json, const std::string& file) {
   if (!json.is_object()) throw user_error("'{}' is not JSON", file);
   if (!json.contains("model_type") || json["model_type"] != "llama")
     throw user_error("'{}' is of type {}; only \"llama\" can be imported", file, json.value("model_type", Json("unknown")).dump());
-  if (json.contains("hidden_act") && json["hidden_act"] != "silu")
+  if (json.contains("hidden_act") && json["hidden_act"] != "silu" && json["hidden_act"] != "swish")  // another name of it
     throw user_error("'{}': hidden_act {} is not supported; only silu is", file, json["hidden_act"].dump());
+  if (json.contains("quantization_config") && !json["quantization_config"].is_null())
+    throw user_error("'{}' is of a quantized model (quantization_config); dequantize the model first", file);
+}
+
+Json read_config(const std::string& file) {
+  Json json = Json::parse(read_text(file), nullptr, false);
+  check_kind(json, file);
+  return json;
 }
 
 }  // namespace
 
 ModelConfig read_hugging_face_config(const fs::path& folder) {
   const std::string file = (folder / "config.json").string();
-  const Json json = Json::parse(read_text(file), nullptr, false);
-  check_kind(json, file);
+  const Json json = read_config(file);
   const KeyReader read(json, file);
   ModelConfig config;
   read.need("vocab_size", config.vocab_size);
@@ -129,6 +137,14 @@ ModelConfig read_hugging_face_config(const fs::path& folder) {
   read.take("initializer_range", config.initializer_range);
   read_rope(json, file, config);
   return config;
+}
+
+void warn_of_what_is_left_out(const fs::path& folder) {
+  const std::string file = (folder / "config.json").string();
+  double dropout = 0;
+  const Json json = read_config(file);
+  KeyReader(json, file).take("attention_dropout", dropout);
+  if (dropout != 0) log().warn("'{}': attention_dropout {} is left out: there is no dropout here", file, dropout);
 }
 
 Json hugging_face_config(const ModelConfig& c, at::ScalarType type, const std::optional<Tokenizer>& tokenizer) {

@@ -4,6 +4,7 @@
 
 #include "tests/support/catch.h"
 #include "tests/support/tiny_run.h"
+#include "tests/support/warnings.h"
 
 namespace tersor {
 namespace {
@@ -65,6 +66,12 @@ TEST_CASE("hugging_face: what would silently be another model is refused", "[int
   CHECK(with([](Json&) {}).empty());
   CHECK(with([](Json& j) { j.erase("num_attention_heads"); }).find("does not say num_attention_heads") != std::string::npos);
   CHECK(with([](Json& j) { j["hidden_size"] = 32.5; }).find("not a whole number") != std::string::npos);
+  CHECK(with([](Json& j) { j["head_dim"] = "8"; }).find("head_dim is \"8\", which is not a whole number") != std::string::npos);
+  CHECK(with([](Json& j) { j["rms_norm_eps"] = Json::array(); }).find("rms_norm_eps is [], which is not a number") != std::string::npos);
+  CHECK(with([](Json& j) { j["tie_word_embeddings"] = 1; }).find("neither true nor false") != std::string::npos);
+  CHECK(with([](Json& j) { j["hidden_act"] = "swish"; }).empty());
+  CHECK(with([](Json& j) { j["quantization_config"] = {{"bits", 4}}; }).find("dequantize the model first") != std::string::npos);
+  CHECK(with([](Json& j) { j["quantization_config"] = nullptr; }).empty());
   CHECK(with([](Json& j) { j["model_type"] = 7; }).find("only \"llama\"") != std::string::npos);
   CHECK(with([](Json& j) { j["hidden_act"] = nullptr; }).find("hidden_act null") != std::string::npos);
   CHECK(with([](Json& j) { j["rope_scaling"] = {{"rope_type", "yarn"}, {"factor", 2.0}}; }).find("rope scaling 'yarn'") != std::string::npos);
@@ -106,6 +113,25 @@ TEST_CASE("hugging_face: whole numbers are not weights", "[interop]") {
   weights[0].second = weights[0].second.to(at::kChar);
   write_safetensors(folder / "model.safetensors", weights);
   CHECK_THROWS_WITH(load_weights(folder.path(), *model), Catch::Contains("holds whole numbers"));
+}
+
+TEST_CASE("hugging_face: dropout is told to be left out", "[interop]") {
+  const TemporaryFolder folder;
+  testing::Warnings warnings;
+  for (const double dropout : {0.0, 0.1}) {
+    Json json = hugging_face_config(tiny().model, at::kFloat, std::nullopt);
+    json["attention_dropout"] = dropout;
+    write_whole(folder / "config.json", json.dump());
+    warn_of_what_is_left_out(folder.path());
+    CHECK((warnings.take().find("attention_dropout 0.1 is left out") != std::string::npos) == (dropout > 0));
+  }
+}
+
+TEST_CASE("hugging_face: of weights of other sizes the sizes are told, and a few tensors", "[interop]") {
+  const TemporaryFolder folder;
+  write_model(folder.path(), *build_model(testing::tiny_config("unused", {"model.hidden_size=64"})));
+  const auto model = build_model(tiny());
+  CHECK_THROWS_WITH(load_weights(folder.path(), *model), Catch::Contains("model.hidden_size is 32 and there 64") && Catch::Contains("and 13 more"));
 }
 
 TEST_CASE("safetensors: offsets outside the file are refused, however large", "[interop]") {

@@ -88,8 +88,10 @@ void import_model(const ConvertArguments& a) {
   const ParameterizationConfig dense;
   Llama model(config, dense, at::TensorOptions(at::kFloat), 0);
   load_weights(a.from, model);
+  const NamedTensors weights = dense_weights(model);
+  check_finite(weights, a.from);
   create_output(a);
-  write_safetensors(a.to / "model.safetensors", dense_weights(model), {{"format", "pt"}});
+  write_safetensors(a.to / "model.safetensors", weights, {{"format", "pt"}});
   if (fs::exists(a.from / "tokenizer.json") && !fs::exists(a.from / Tokenizer::kFile))
     log().warn("'{}' is not taken over: only SentencePiece models (tokenizer.model) are", (a.from / "tokenizer.json").string());
   if (fs::exists(a.from / Tokenizer::kFile)) write_whole(a.to / Tokenizer::kFile, read_text(a.from / Tokenizer::kFile));

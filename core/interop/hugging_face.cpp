@@ -3,6 +3,7 @@
 #include <set>
 
 #include "core/base/error.h"
+#include "core/base/log.h"
 #include "core/memory/ledger.h"
 
 namespace tersor {
@@ -85,7 +86,20 @@ class WeightLoader {
     }
     if (linear.bias().defined()) load(linear.name() + ".bias", linear.bias().detach());
   }
-  void drop(const std::string& name) { unused_.erase(name); }
+  // Where the head is the embedding some writers keep a copy of it, which goes; a head of its own would be lost.
+  void drop_tied_head() {
+    const std::string head = "lm_head.weight", table = "model.embed_tokens.weight";
+    if (unused_.erase(head) == 0 || find(table) == nullptr || same(head, table)) return;
+    throw user_error("'{}': 'lm_head.weight' is another matrix than the embedding, and the model's head is the embedding; set model.tie_word_embeddings=false "
+                     "(tie_word_embeddings in config.json for an import)", folder_.string());
+  }
+  // How many are in fp64, whose digits fp32 and bf16 do not hold.
+  [[nodiscard]] int64_t num_wide() const {
+    int64_t wide = 0;
+    for (const SafetensorsFile& file : files_)
+      wide += std::count_if(file.entries().begin(), file.entries().end(), [](const auto& entry) { return entry.second.dtype == at::kDouble; });
+    return wide;
+  }
   void throw_if_any() {
     const bool other_tensors = !problems_.empty() && !unused_.empty();
     for (const std::string& name : unused_) problems_.push_back(fmt::format("'{}' is not a tensor of this model", name));
@@ -99,6 +113,19 @@ class WeightLoader {
   }
 
  private:
+  [[nodiscard]] const SafetensorsFile& file_of(const std::string& name) const {
+    return *std::find_if(files_.begin(), files_.end(), [&](const auto& file) { return file.entries().contains(name); });
+  }
+  [[nodiscard]] bool same(const std::string& one, const std::string& other) const {
+    const SafetensorsFile::Entry &a = *find(one), &b = *find(other);
+    if (a.shape != b.shape) return false;
+    const auto bytes = file_of(one).bytes_of(one), others = file_of(other).bytes_of(other);
+    if (a.dtype == b.dtype && std::ranges::equal(bytes, others)) return true;
+    const at::Tensor first = at::empty(a.shape, at::kDouble), second = at::empty(b.shape, at::kDouble);
+    file_of(one).copy_into(one, first);
+    file_of(other).copy_into(other, second);
+    return at::equal(first, second);
+  }
   // What the embedding, of which both sizes are options, knows of it.
   [[nodiscard]] std::string other_sizes() const {
     std::string differ;
@@ -167,8 +194,17 @@ void load_weights(const fs::path& folder, Llama& model) {
     });
     loader.load(*linear);
   }
-  if (model.config().tie_word_embeddings) loader.drop("lm_head.weight");  // some writers keep the tied copy
+  if (model.config().tie_word_embeddings) loader.drop_tied_head();
   loader.throw_if_any();
+  const bool narrower = model.params().front().value.scalar_type() != at::kDouble;
+  if (const int64_t wide = loader.num_wide(); wide > 0 && narrower) log().info("'{}': fp64 is rounded, in {} of its tensors", folder.string(), wide);
+}
+
+void check_finite(const NamedTensors& weights, const fs::path& folder) {
+  std::string wrong;
+  for (const auto& [name, weight] : weights)
+    if (!at::isfinite(weight).all().item<bool>()) wrong += fmt::format("{}'{}'", wrong.empty() ? "" : ", ", name);
+  if (!wrong.empty()) throw user_error("'{}': not all numbers of {} are finite in fp32; nothing can be trained from them, take another copy of the model", folder.string(), wrong);
 }
 
 NamedTensors dense_weights(const Llama& model) {

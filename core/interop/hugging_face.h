@@ -18,8 +18,12 @@ void warn_of_what_is_left_out(const std::filesystem::path& folder);
 
 // Fills the weights of a model from the folder's model.safetensors, or from the shards that
 // model.safetensors.index.json names. A weight that the model stores in another way may come dense, and is then stored as
-// near to that as it can be. What is missing, unexpected or misshapen is reported at once.
+// near to that as it can be. What is missing, unexpected or misshapen is reported at once. Where the
+// head is the embedding, a head of the folder's own is refused.
 void load_weights(const std::filesystem::path& folder, Llama& model);
+
+// UserError naming the weights of a folder that hold infinities or what is no number.
+void check_finite(const NamedTensors& weights, const std::filesystem::path& folder);
 
 // Dense weights, in the order of their names: every parameterization materialized.
 [[nodiscard]] NamedTensors dense_weights(const Llama& model);

@@ -98,6 +98,11 @@ void SafetensorsFile::parse_header() {
   }
 }
 
+std::span<const std::byte> SafetensorsFile::bytes_of(const std::string& name) const {
+  const Entry& entry = entries_.at(name);
+  return file_.bytes().subspan(entry.begin, entry.end - entry.begin);
+}
+
 void SafetensorsFile::copy_into(const std::string& name, const at::Tensor& target) const {
   const auto found = entries_.find(name);
   if (found == entries_.end()) throw user_error("'{}' holds no tensor '{}'", file_.path().string(), name);

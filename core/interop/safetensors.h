@@ -7,6 +7,7 @@
 #include <ATen/ATen.h>
 
 #include <map>
+#include <span>
 
 #include "core/base/files.h"
 
@@ -31,6 +32,8 @@ class SafetensorsFile {
   };
   [[nodiscard]] const std::map<std::string, Entry>& entries() const { return entries_; }
   [[nodiscard]] const std::map<std::string, std::string>& metadata() const { return metadata_; }
+  // As they lie in the file, of a tensor that is there.
+  [[nodiscard]] std::span<const std::byte> bytes_of(const std::string& name) const;
   // Copies into `target` of the same shape, converting the type. UserError when the tensor is missing or has another shape.
   void copy_into(const std::string& name, const at::Tensor& target) const;
 

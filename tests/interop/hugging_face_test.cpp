@@ -134,6 +134,39 @@ TEST_CASE("hugging_face: of weights of other sizes the sizes are told, and a few
   CHECK_THROWS_WITH(load_weights(folder.path(), *model), Catch::Contains("model.hidden_size is 32 and there 64") && Catch::Contains("and 13 more"));
 }
 
+TEST_CASE("hugging_face: a head beside a tied embedding is a copy of it, or refused", "[interop]") {
+  const TemporaryFolder folder;
+  const auto model = build_model(testing::tiny_config("unused", {"model.tie_word_embeddings=true"}));
+  NamedTensors weights = dense_weights(*model);
+  const auto table = std::find_if(weights.begin(), weights.end(), [](const auto& one) { return one.first == "model.embed_tokens.weight"; });
+  weights.emplace_back("lm_head.weight", table->second.clone());
+  const auto load = [&] {
+    write_safetensors(folder / "model.safetensors", weights);
+    load_weights(folder.path(), *model);
+  };
+  CHECK_NOTHROW(load());
+  weights.back().second = weights.back().second.to(at::kDouble);  // the same numbers
+  CHECK_NOTHROW(load());
+  weights.back().second[3][5] += 1;
+  CHECK_THROWS_WITH(load(), Catch::Contains("another matrix than the embedding") && Catch::Contains("model.tie_word_embeddings=false"));
+}
+
+TEST_CASE("hugging_face: numbers that fp32 does not hold are told, and where they are infinite refused", "[interop]") {
+  const TemporaryFolder folder;
+  testing::Warnings told;
+  const auto model = build_model(tiny());
+  NamedTensors weights = dense_weights(*model);
+  weights.front().second = weights.front().second.to(at::kDouble);
+  write_safetensors(folder / "model.safetensors", weights);
+  load_weights(folder.path(), *model);
+  CHECK_THAT(told.take(), Catch::Contains("fp64 is rounded, in 1 of its tensors"));
+  CHECK_NOTHROW(check_finite(dense_weights(*model), folder.path()));
+  weights.front().second.view({-1})[0] = 1e200;
+  write_safetensors(folder / "model.safetensors", weights);
+  load_weights(folder.path(), *model);
+  CHECK_THROWS_WITH(check_finite(dense_weights(*model), folder.path()), Catch::Contains("'" + weights.front().first + "'"));
+}
+
 TEST_CASE("safetensors: offsets outside the file are refused, however large", "[interop]") {
   const TemporaryFolder folder;
   for (const char* offsets : {"[0, 400]", "[18446744073709551608, 18446744073709551612]", "[8, 4]"}) {

@@ -1,4 +1,6 @@
 // export and import: Hugging Face's format, both ways.
+#include <set>
+
 #include "core/base/files.h"
 #include "core/base/log.h"
 #include "core/cli/commands.h"
@@ -21,18 +23,30 @@ struct ConvertArguments {
 };
 
 // Whether the target may be written to. It is created when there is something to write, not before.
-void check_output(const ConvertArguments& a, std::initializer_list<const char*> files) {
+void check_output(const ConvertArguments& a, const std::set<std::string>& files) {
   if (fs::exists(a.to) && !fs::is_directory(a.to)) throw user_error("'{}' is not a folder; choose another", a.to.string());
   if (fs::exists(a.to) && fs::equivalent(a.from, a.to)) throw user_error("'{}' is both source and target; choose another folder", a.to.string());
   if (is_checkpoint(a.to)) throw user_error("'{}' is a checkpoint; choose another folder", a.to.string());
-  for (const char* file : files)
+  for (const std::string& file : files)
     if (fs::exists(a.to / file) && !a.force) throw user_error("'{}' exists; --force replaces it", (a.to / file).string());
 }
 
-void create_output(const ConvertArguments& a) {
+// What readers of a model's folder would take for a part of it.
+bool is_of_a_model(const std::string& file) {
+  static const std::set<std::string> files{"config.json", "model.yaml", Tokenizer::kFile, "tokenizer_config.json", "model.safetensors.index.json"};
+  return files.contains(file) || (file.starts_with("model-") && file.find("-of-") != std::string::npos && file.ends_with(".safetensors"));
+}
+
+// With --force what another command has left, and these files do not replace, goes: weights of one model beside another's tokenizer.
+void create_output(const ConvertArguments& a, const std::set<std::string>& files) {
   std::error_code error;
   fs::create_directories(a.to, error);
   if (error) throw user_error("'{}' cannot be created: {}; choose another folder", a.to.string(), error.message());
+  std::vector<fs::path> left;
+  for (const auto& entry : fs::directory_iterator(a.to))
+    if (const std::string file = entry.path().filename().string(); is_of_a_model(file) && !files.contains(file)) left.push_back(entry.path());
+  if (a.force)
+    for (const fs::path& file : left) fs::remove(file);
 }
 
 std::optional<Tokenizer> copy_tokenizer(const LoadedRun& run, const ConvertArguments& a) {
@@ -45,8 +59,9 @@ std::optional<Tokenizer> copy_tokenizer(const LoadedRun& run, const ConvertArgum
 // Weights as the run stores them, with a configuration that goes on from them.
 void export_factors(const LoadedRun& run, const ConvertArguments& a) {
   const Structure& structure = run.model->structure();
-  check_output(a, {"model.safetensors", "model.yaml"});
-  create_output(a);
+  const std::set<std::string> files{"model.safetensors", "model.yaml"};
+  check_output(a, files);
+  create_output(a, files);
   NamedTensors tensors;
   for (const PackedPart& part : run.model->tensors()) tensors.emplace_back(part.name, part.value);
   write_safetensors(a.to / "model.safetensors", tensors, {{"format", "pt"}});
@@ -63,40 +78,49 @@ void export_factors(const LoadedRun& run, const ConvertArguments& a) {
 void export_run(const ConvertArguments& a) {
   const LoadedRun run = load_run(a.from, at::kCPU);
   if (a.keep_factors) return export_factors(run, a);
-  check_output(a, {"model.safetensors", "config.json"});
-  create_output(a);
+  const std::set<std::string> files{"model.safetensors", "config.json"};
+  check_output(a, files);
+  create_output(a, files);
   const NamedTensors weights = dense_weights(*run.model);
   int64_t numbers = 0;
   for (const auto& [name, weight] : weights) numbers += weight.numel();
   write_safetensors(a.to / "model.safetensors", weights, {{"format", "pt"}});
   const std::optional<Tokenizer> tokenizer = copy_tokenizer(run, a);
-  write_whole(a.to / "config.json", hugging_face_config(run.config.model, run.config.run.scalar_type(), tokenizer).dump(2) + "\n");
+  write_whole(a.to / "config.json", hugging_face_config(run.config.model, run.config.run.scalar_type(), tokenizer ? text_tokens_of(*tokenizer) : TextTokens{}).dump(2) + "\n");
   fmt::print("{}: step {}, {} parameters\n", a.to.string(), run.step, numbers);
   if (tokenizer) fmt::print("Transformers reads {} with the Python packages sentencepiece and protobuf\n", Tokenizer::kFile);
+}
+
+// What an import adds to the weights: a Hugging Face folder that is also the beginning of a run.
+void write_around(const ConvertArguments& a, ModelConfig config, const TextTokens& tokens) {
+  if (fs::exists(a.from / "tokenizer.json") && !fs::exists(a.from / Tokenizer::kFile))
+    log().warn("'{}' is not taken over: only SentencePiece models (tokenizer.model) are", (a.from / "tokenizer.json").string());
+  if (fs::exists(a.from / Tokenizer::kFile)) write_whole(a.to / Tokenizer::kFile, read_text(a.from / Tokenizer::kFile));
+  write_whole(a.to / "config.json", hugging_face_config(config, at::kFloat, tokens).dump(2) + "\n");
+  const Json yaml = {{"model", fields_to_json(config)}, {"run", {{"init_from", "."}}}};
+  write_whole(a.to / "model.yaml", "# Imported; in a run's file: extends: model.yaml\n" + to_yaml(yaml));
 }
 
 void import_model(const ConvertArguments& a) {
   if (!fs::is_directory(a.from)) throw user_error("'{}' is not a folder with config.json and model.safetensors", a.from.string());
   ModelConfig config = read_hugging_face_config(a.from);
+  const TextTokens tokens = read_text_tokens(a.from);
   warn_of_what_is_left_out(a.from);
   Diagnostics diagnostics;  // the limits that YAML is held to
   ModelConfig checked;
   read_fields(checked, parse_config(to_yaml(fields_to_json(config)), (a.from / "config.json").string(), diagnostics), diagnostics);
   diagnostics.throw_if_any();
-  check_output(a, {"model.yaml", "model.safetensors"});
+  const std::set<std::string> files{"model.safetensors", "config.json", "model.yaml"};
+  check_output(a, files);
   // Loading is the check that every tensor is there and fits.
   const ParameterizationConfig dense;
   Llama model(config, dense, at::TensorOptions(at::kFloat), 0);
   load_weights(a.from, model);
   const NamedTensors weights = dense_weights(model);
   check_finite(weights, a.from);
-  create_output(a);
+  create_output(a, files);
   write_safetensors(a.to / "model.safetensors", weights, {{"format", "pt"}});
-  if (fs::exists(a.from / "tokenizer.json") && !fs::exists(a.from / Tokenizer::kFile))
-    log().warn("'{}' is not taken over: only SentencePiece models (tokenizer.model) are", (a.from / "tokenizer.json").string());
-  if (fs::exists(a.from / Tokenizer::kFile)) write_whole(a.to / Tokenizer::kFile, read_text(a.from / Tokenizer::kFile));
-  const Json yaml = {{"model", fields_to_json(config)}, {"run", {{"init_from", "."}}}};
-  write_whole(a.to / "model.yaml", "# Imported; in a run's file: extends: model.yaml\n" + to_yaml(yaml));
+  write_around(a, config, tokens);
   fmt::print("{}: {} parameters\ntrain it with: tersor train {} YOUR.yaml\n", a.to.string(), model.num_parameters(),
              (a.to / "model.yaml").string());
 }

@@ -9,12 +9,21 @@
 
 namespace tersor {
 
+// The tokens that begin a text, end it and fill it up: an id, a list of them, or null where there is none.
+struct TextTokens {
+  Json bos, eos, pad;
+};
+[[nodiscard]] TextTokens text_tokens_of(const Tokenizer& tokenizer);
+// By config.json's names; `file` is where it stands. What is absent is what it is in Transformers' LlamaConfig.
+[[nodiscard]] TextTokens read_text_tokens(const Json& json, const std::string& file);
+[[nodiscard]] TextTokens read_text_tokens(const std::filesystem::path& folder);
+[[nodiscard]] Json text_tokens_json(const TextTokens& tokens);
+
 // config.json of a LlamaForCausalLM. UserError for other architectures and for what this model does not do.
 [[nodiscard]] ModelConfig read_hugging_face_config(const std::filesystem::path& folder);
 // What it asks for in training, and this model leaves out: dropout.
 void warn_of_what_is_left_out(const std::filesystem::path& folder);
-// `tokenizer` knows the tokens that begin and end a text; without one they are not known, and said to be none.
-[[nodiscard]] Json hugging_face_config(const ModelConfig& config, at::ScalarType type, const std::optional<Tokenizer>& tokenizer);
+[[nodiscard]] Json hugging_face_config(const ModelConfig& config, at::ScalarType type, const TextTokens& tokens);
 
 // Fills the weights of a model from the folder's model.safetensors, or from the shards that
 // model.safetensors.index.json names. A weight that the model stores in another way may come dense, and is then stored as

@@ -147,8 +147,34 @@ void warn_of_what_is_left_out(const fs::path& folder) {
   if (dropout != 0) log().warn("'{}': attention_dropout {} is left out: there is no dropout here", file, dropout);
 }
 
-Json hugging_face_config(const ModelConfig& c, at::ScalarType type, const std::optional<Tokenizer>& tokenizer) {
+TextTokens text_tokens_of(const Tokenizer& tokenizer) {
   const auto id = [](int32_t token) { return token < 0 ? Json(nullptr) : Json(token); };
+  return {.bos = id(tokenizer.bos_id()), .eos = id(tokenizer.eos_id()), .pad = nullptr};
+}
+
+TextTokens read_text_tokens(const Json& json, const std::string& file) {
+  const auto take = [&](const char* key, const Json& absent) {
+    Json value = json.value(key, absent);
+    const bool list = value.is_array() && std::ranges::all_of(value, [](const Json& id) { return id.is_number_integer(); });
+    if (!value.is_null() && !value.is_number_integer() && !list)
+      throw user_error("'{}': {} is {}, which is neither a token, a list of tokens nor null", file, key, value.dump());
+    return value;
+  };
+  return {.bos = take("bos_token_id", 1), .eos = take("eos_token_id", 2), .pad = take("pad_token_id", nullptr)};
+}
+
+TextTokens read_text_tokens(const fs::path& folder) {
+  const std::string file = (folder / "config.json").string();
+  return read_text_tokens(read_config(file), file);
+}
+
+Json text_tokens_json(const TextTokens& tokens) {
+  Json json = {{"bos_token_id", tokens.bos}, {"eos_token_id", tokens.eos}};
+  if (!tokens.pad.is_null()) json["pad_token_id"] = tokens.pad;
+  return json;
+}
+
+Json hugging_face_config(const ModelConfig& c, at::ScalarType type, const TextTokens& tokens) {
   Json json = {{"architectures", Json::array({"LlamaForCausalLM"})},
                {"model_type", "llama"},
                {"vocab_size", c.vocab_size},
@@ -166,9 +192,8 @@ Json hugging_face_config(const ModelConfig& c, at::ScalarType type, const std::o
                {"attention_bias", c.attention_bias},
                {"mlp_bias", c.mlp_bias},
                {"initializer_range", c.initializer_range},
-               {"bos_token_id", id(tokenizer ? tokenizer->bos_id() : -1)},
-               {"eos_token_id", id(tokenizer ? tokenizer->eos_id() : -1)},
                {"torch_dtype", type == at::kBFloat16 ? "bfloat16" : "float32"}};
+  json.update(text_tokens_json(tokens));
   if (c.rope_scaling) json["rope_scaling"] = rope_json(*c.rope_scaling);
   return json;
 }

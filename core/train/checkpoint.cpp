@@ -123,7 +123,7 @@ void write_rest(const CheckpointContent& content, CheckpointWriter& writer) {
   const at::ScalarType type = content.model.params().front().value.scalar_type();
   std::optional<Tokenizer> tokenizer;
   if (!content.tokenizer.empty()) tokenizer.emplace(content.tokenizer);
-  writer.text("config.json", hugging_face_config(content.model.config(), type, tokenizer).dump(2) + "\n");
+  writer.text("config.json", hugging_face_config(content.model.config(), type, tokenizer ? text_tokens_of(*tokenizer) : TextTokens{}).dump(2) + "\n");
   if (tokenizer) writer.text(Tokenizer::kFile, read_text(content.tokenizer));
 }
 

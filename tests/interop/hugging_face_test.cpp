@@ -17,7 +17,7 @@ RunConfig tiny() { return testing::tiny_config("unused"); }
 void write_model(const fs::path& folder, const Llama& model) {
   fs::create_directories(folder);
   write_safetensors(folder / "model.safetensors", dense_weights(model), {{"format", "pt"}});
-  write_whole(folder / "config.json", hugging_face_config(model.config(), at::kFloat, std::nullopt).dump());
+  write_whole(folder / "config.json", hugging_face_config(model.config(), at::kFloat, TextTokens{}).dump());
 }
 
 TEST_CASE("hugging_face: a model goes out and comes back bit for bit", "[interop]") {
@@ -38,13 +38,20 @@ TEST_CASE("hugging_face: a model goes out and comes back bit for bit", "[interop
 TEST_CASE("hugging_face: a config names the tokens of its tokenizer, and none that it does not know", "[interop]") {
   const TemporaryFolder folder;
   train_tokenizer({"one and two and three", "three and two and one", "once more"}, 280, folder / Tokenizer::kFile);
-  const std::optional<Tokenizer> tokenizer(std::in_place, folder / Tokenizer::kFile);
-  const Json known = hugging_face_config(tiny().model, at::kFloat, tokenizer);
+  const Json known = hugging_face_config(tiny().model, at::kFloat, text_tokens_of(Tokenizer(folder / Tokenizer::kFile)));
   CHECK(known["bos_token_id"] == 1);
   CHECK(known["eos_token_id"] == 2);
-  const Json unknown = hugging_face_config(tiny().model, at::kFloat, std::nullopt);
+  const Json unknown = hugging_face_config(tiny().model, at::kFloat, TextTokens{});
   CHECK(unknown.at("bos_token_id").is_null());  // absent, Transformers would take them to be 1 and 2
   CHECK(unknown.at("eos_token_id").is_null());
+}
+
+TEST_CASE("hugging_face: the tokens around a text are kept, whether one, several or none", "[interop]") {
+  const auto kept = [](const Json& json) { return text_tokens_json(read_text_tokens(json, "config.json")); };
+  const Json several = {{"bos_token_id", nullptr}, {"eos_token_id", {7, 9}}, {"pad_token_id", 0}};
+  CHECK(kept(several) == several);
+  CHECK(kept(Json::object()) == Json{{"bos_token_id", 1}, {"eos_token_id", 2}});  // LlamaConfig's
+  CHECK_THROWS_WITH(kept({{"eos_token_id", "</s>"}}), Catch::Contains("eos_token_id is \"</s>\""));
 }
 
 TEST_CASE("hugging_face: what would silently be another model is refused", "[interop]") {
@@ -83,7 +90,7 @@ TEST_CASE("hugging_face: what would silently be another model is refused", "[int
 
 TEST_CASE("hugging_face: rotary frequencies are scaled as either place of a config says, and written as they are read", "[interop]") {
   const TemporaryFolder folder;
-  const Json plain = hugging_face_config(tiny().model, at::kFloat, std::nullopt);
+  const Json plain = hugging_face_config(tiny().model, at::kFloat, TextTokens{});
   const auto read = [&](const char* key, const Json& rope) {
     Json json = plain;
     json[key] = rope;
@@ -95,7 +102,7 @@ TEST_CASE("hugging_face: rotary frequencies are scaled as either place of a conf
   for (const RopeScaling& scaling : {llama3, linear}) {
     ModelConfig config = tiny().model;
     config.rope_scaling = scaling;
-    const Json written = hugging_face_config(config, at::kFloat, std::nullopt);
+    const Json written = hugging_face_config(config, at::kFloat, TextTokens{});
     CHECK(read("rope_scaling", written["rope_scaling"]).rope_scaling == scaling);
   }
   CHECK(read("rope_scaling", {{"type", "linear"}, {"factor", 4}}).rope_scaling == linear);  // as older files have it
@@ -119,7 +126,7 @@ TEST_CASE("hugging_face: dropout is told to be left out", "[interop]") {
   const TemporaryFolder folder;
   testing::Warnings warnings;
   for (const double dropout : {0.0, 0.1}) {
-    Json json = hugging_face_config(tiny().model, at::kFloat, std::nullopt);
+    Json json = hugging_face_config(tiny().model, at::kFloat, TextTokens{});
     json["attention_dropout"] = dropout;
     write_whole(folder / "config.json", json.dump());
     warn_of_what_is_left_out(folder.path());

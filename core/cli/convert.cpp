@@ -86,7 +86,8 @@ void export_run(const ConvertArguments& a) {
   for (const auto& [name, weight] : weights) numbers += weight.numel();
   write_safetensors(a.to / "model.safetensors", weights, {{"format", "pt"}});
   const std::optional<Tokenizer> tokenizer = copy_tokenizer(run, a);
-  write_whole(a.to / "config.json", hugging_face_config(run.config.model, run.config.run.scalar_type(), tokenizer ? text_tokens_of(*tokenizer) : TextTokens{}).dump(2) + "\n");
+  const TextTokens tokens = text_tokens_beside(run.checkpoint);
+  write_whole(a.to / "config.json", hugging_face_config(run.config.model, run.config.run.scalar_type(), tokens).dump(2) + "\n");
   fmt::print("{}: step {}, {} parameters\n", a.to.string(), run.step, numbers);
   if (tokenizer) fmt::print("Transformers reads {} with the Python packages sentencepiece and protobuf\n", Tokenizer::kFile);
 }
@@ -103,6 +104,8 @@ void write_around(const ConvertArguments& a, ModelConfig config, const TextToken
 
 void import_model(const ConvertArguments& a) {
   if (!fs::is_directory(a.from)) throw user_error("'{}' is not a folder with config.json and model.safetensors", a.from.string());
+  if (is_checkpoint(a.from) && !fs::exists(a.from / "config.json"))
+    throw user_error("'{}' is a checkpoint whose weights are not dense; make them with tersor export", a.from.string());
   ModelConfig config = read_hugging_face_config(a.from);
   const TextTokens tokens = read_text_tokens(a.from);
   warn_of_what_is_left_out(a.from);

@@ -30,10 +30,12 @@ struct Tokenizer::Model {
   sentencepiece::SentencePieceProcessor processor;
 };
 
-Tokenizer::Tokenizer(const std::filesystem::path& model) : model_(std::make_unique<Model>()) {
-  const std::string bytes = read_text(model);
+Tokenizer::Tokenizer(const std::filesystem::path& model) : Tokenizer(read_text(model), model.string()) {}
+Tokenizer Tokenizer::from_bytes(const std::string& bytes, const std::string& name) { return {bytes, name}; }
+
+Tokenizer::Tokenizer(const std::string& bytes, const std::string& name) : model_(std::make_unique<Model>()) {
   const auto status = model_->processor.LoadFromSerializedProto(bytes);
-  if (!status.ok()) throw user_error("'{}' is not a SentencePiece model: {}", model.string(), status.ToString());
+  if (!status.ok()) throw user_error("'{}' is not a SentencePiece model: {}", name, status.ToString());
   hash_ = sha256_of_text(bytes);
 }
 Tokenizer::~Tokenizer() = default;

@@ -20,6 +20,8 @@ class Tokenizer {
   static constexpr const char* kFile = "tokenizer.model";  // beside tokens, in checkpoints and in exported models
 
   explicit Tokenizer(const std::filesystem::path& model);
+  // Of what such a file holds; `name` is what messages call it.
+  [[nodiscard]] static Tokenizer from_bytes(const std::string& bytes, const std::string& name);
   ~Tokenizer();
   Tokenizer(Tokenizer&&) noexcept;
 
@@ -34,6 +36,8 @@ class Tokenizer {
   [[nodiscard]] const std::string& hash() const { return hash_; }  // SHA-256 of the model file
 
  private:
+  Tokenizer(const std::string& bytes, const std::string& name);
+
   struct Model;
   std::unique_ptr<Model> model_;
   std::string hash_;

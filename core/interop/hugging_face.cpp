@@ -207,6 +207,14 @@ void check_finite(const NamedTensors& weights, const fs::path& folder) {
   if (!wrong.empty()) throw user_error("'{}': not all numbers of {} are finite in fp32; nothing can be trained from them, take another copy of the model", folder.string(), wrong);
 }
 
+bool is_dense(const Llama& model) {
+  const auto linears = model.linears();
+  return std::ranges::all_of(linears, [](const auto& linear) {
+    const std::vector<PackedPart> parts = tensors_of(linear->weight());
+    return parts.size() == 1 && parts.front().name == linear->name() + ".weight" && parts.front().value.is_floating_point();
+  });
+}
+
 NamedTensors dense_weights(const Llama& model) {
   NamedTensors all;
   for (const auto& linear : model.linears()) {

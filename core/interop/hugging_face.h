@@ -34,6 +34,8 @@ void load_weights(const std::filesystem::path& folder, Llama& model);
 // UserError naming the weights of a folder that hold infinities or what is no number.
 void check_finite(const NamedTensors& weights, const std::filesystem::path& folder);
 
+// Whether its tensors are those of Transformers' model, each as it is.
+[[nodiscard]] bool is_dense(const Llama& model);
 // Dense weights, in the order of their names: every parameterization materialized.
 [[nodiscard]] NamedTensors dense_weights(const Llama& model);
 

@@ -116,15 +116,14 @@ void write_rest(const CheckpointContent& content, CheckpointWriter& writer) {
                         {"structure", fields_to_json(structure)},
                         {"frozen", content.optimizer.frozen()},
                         {"tokens_of_sources", content.tokens},
+                        {"text_tokens", text_tokens_json(content.tokenizer.ids)},
                         {"plugins", loaded_plugins()},
                         {"config", content.config}};
   if (at.acted) trainer["acted"] = *at.acted;
   writer.text("trainer.json", trainer.dump(2) + "\n");
   const at::ScalarType type = content.model.params().front().value.scalar_type();
-  std::optional<Tokenizer> tokenizer;
-  if (!content.tokenizer.empty()) tokenizer.emplace(content.tokenizer);
-  writer.text("config.json", hugging_face_config(content.model.config(), type, tokenizer ? text_tokens_of(*tokenizer) : TextTokens{}).dump(2) + "\n");
-  if (tokenizer) writer.text(Tokenizer::kFile, read_text(content.tokenizer));
+  if (is_dense(content.model)) writer.text("config.json", hugging_face_config(content.model.config(), type, content.tokenizer.ids).dump(2) + "\n");
+  if (!content.tokenizer.model.empty()) writer.text(Tokenizer::kFile, content.tokenizer.model);
 }
 
 // All files, the last of which makes the checkpoint whole.

@@ -6,8 +6,9 @@
 //
 // A checkpoint is written into a temporary folder, every file made durable and summed up in manifest.json, COMMITTED
 // written last, and the folder renamed. Weights and state are kept by name and in their resting type, so that resuming is
-// exact and does not depend on the number of processes. model.safetensors with config.json loads in Transformers when all
-// weights are dense.
+// exact and does not depend on the number of processes. Where all weights are dense a checkpoint loads in Transformers; of others there
+// is no config.json, as Transformers would fill with random numbers what it does not find. Nothing here reads it: trainer.json has the
+// structure, and the tokens that begin and end a text.
 //
 // Several processes write one optim-… file each; its metadata names the rows of tables that are cut among them. Where weights are
 // scattered each also writes a model-…-of-….safetensors, and model.safetensors.index.json lists them. A run goes on on any number of
@@ -16,6 +17,7 @@
 
 #include <map>
 
+#include "core/train/kept_tokenizer.h"
 #include "core/train/run_config.h"
 
 namespace tersor {
@@ -36,7 +38,7 @@ struct CheckpointContent {
   const Optimizer& optimizer;
   const Json& config;  // resolved
   RunPosition position;
-  std::filesystem::path tokenizer;  // copied when there is one
+  const KeptTokenizer& tokenizer;
   std::vector<std::string> tokens{};  // what tells those of each source of the data from others
 };
 

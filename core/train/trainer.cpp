@@ -251,7 +251,7 @@ bool Trainer::save(int64_t step) {
     return false;
   }
   const CheckpointContent content{.model = *model_, .optimizer = *optimizer_, .config = resolved_, .position = position_,
-                                  .tokenizer = data_->tokenizer(), .tokens = data_->fingerprints()};
+                                  .tokenizer = tokenizer_, .tokens = data_->fingerprints()};
   CheckpointReport report{.step = step, .folder = folder_->checkpoints().save(content)};
   report.seconds = seconds_since(begin);
   timing_->window += Clock::now() - begin;

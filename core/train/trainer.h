@@ -80,6 +80,7 @@ class Trainer {
   std::unique_ptr<Timeline> timeline_;
   std::unique_ptr<Mixture> data_;
   std::vector<ValidationPart> validation_;  // none: no evaluation
+  KeptTokenizer tokenizer_;                 // of checkpoints; the first process alone has it
   std::vector<std::unique_ptr<RunObserver>> observers_;
   std::unique_ptr<Timing> timing_;
   RunPosition position_;           // after the last whole step

@@ -36,6 +36,7 @@ Trainer::Trainer(const RunConfig& config, Communicator& comm)
     if (leads) check_tokenizer_of_start(config_, data_->tokenizer());
     optimizer_ = make_optimizer();
   }
+  if (leads) tokenizer_ = keep_tokenizer(data_->tokenizer(), chosen.empty() && !config_.run.init_from.empty() ? newest_of(config_.run.init_from) : std::filesystem::path(chosen));
   recorded_ = record_passes(config_, *kind_, comm_);
   if (config_.distill) teachers_ = std::make_unique<Teachers>(config_, data_->tokenizer(), device_);
   // Last: run.resume=overwrite removes the old run, so all else must stand.

@@ -39,5 +39,56 @@ TEST_CASE("import: what comes out is a Hugging Face folder again, and nothing el
   CHECK_THAT(again.output, Catch::Contains("--force replaces it"));
 }
 
+TEST_CASE("import: a run from it keeps the tokenizer and the tokens around a text, over its own checkpoints and into an export", "[interop][train]") {
+  const TemporaryFolder folder;
+  write_folder(folder / "in");
+  train_tokenizer({"one and two and three", "three and two and one", "once more"}, 280, folder / "in" / Tokenizer::kFile);
+  const std::string model = read_text(folder / "in" / Tokenizer::kFile);
+  const std::vector<std::string> words{"run.init_from=" + (folder / "in").string(), "checkpoint.keep=1", "checkpoint.every=every 1", "run.resume=auto"};
+  const auto train = [&](const std::string& steps) {
+    std::vector<std::string> all = words;
+    all.push_back("train.steps=" + steps);
+    return testing::train(testing::tiny_config(folder.path(), all));
+  };
+  REQUIRE(train("2") == kExitDone);
+  fs::remove_all(folder / "in");
+  REQUIRE(train("5") == kExitDone);  // from a checkpoint that is gone at the end
+  const fs::path last = newest_of(folder / "tiny");
+  CHECK(read_text(last / Tokenizer::kFile) == model);
+  CHECK(Json::parse(read_text(last / "trainer.json"))["text_tokens"]["eos_token_id"] == Json::array({7, 9}));
+  REQUIRE(tersor(folder, fmt::format("export {} {}", (folder / "tiny").string(), (folder / "out").string())).code == kExitDone);
+  CHECK(read_text(folder / "out" / Tokenizer::kFile) == model);
+  const Json config = Json::parse(read_text(folder / "out" / "config.json"));
+  CHECK(config["bos_token_id"].is_null());
+  CHECK(config["eos_token_id"] == Json::array({7, 9}));
+  CHECK(config["pad_token_id"] == 3);
+}
+
+TEST_CASE("import: data of another tokenizer bring its tokens along", "[interop][train]") {
+  const TemporaryFolder folder;
+  write_folder(folder / "in");
+  const fs::path theirs = folder / "in" / Tokenizer::kFile, other = folder / "other.model";
+  train_tokenizer({"one and two and three", "three and two and one", "once more"}, 280, theirs);
+  train_tokenizer({"four or five, or six", "three and two and one", "once more"}, 280, other);
+  CHECK(keep_tokenizer({}, folder / "in").ids.eos == Json::array({7, 9}));
+  CHECK(keep_tokenizer(theirs, folder / "in").ids.eos == Json::array({7, 9}));
+  CHECK(keep_tokenizer(other, folder / "in").ids.eos == 2);
+  CHECK(keep_tokenizer(other, folder / "in").model == read_text(other));
+  CHECK(keep_tokenizer(other, {}).ids.eos == 2);
+  CHECK(keep_tokenizer({}, {}).model.empty());
+}
+
+TEST_CASE("checkpoints: Transformers is shown those alone of which it would read all weights", "[interop][train]") {
+  const TemporaryFolder folder;
+  REQUIRE(testing::train(testing::tiny_config(folder.path(), {"run.name=dense"})) == kExitDone);
+  REQUIRE(testing::train(testing::tiny_config(folder.path(), {"parameterization={method: {type: low_rank, rank: 4}, targets: ['*.mlp.*']}"})) == kExitDone);
+  CHECK(fs::exists(newest_of(folder / "dense") / "config.json"));
+  const fs::path factored = newest_of(folder / "tiny");
+  CHECK_FALSE(fs::exists(factored / "config.json"));
+  const testing::Ended import = tersor(folder, fmt::format("import {} {}", factored.string(), (folder / "in").string()));
+  CHECK(import.code == kExitRejected);
+  CHECK_THAT(import.output, Catch::Contains("tersor export"));
+}
+
 }  // namespace
 }  // namespace tersor

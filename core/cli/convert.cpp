@@ -49,11 +49,13 @@ void create_output(const ConvertArguments& a, const std::set<std::string>& files
     for (const fs::path& file : left) fs::remove(file);
 }
 
-std::optional<Tokenizer> copy_tokenizer(const LoadedRun& run, const ConvertArguments& a) {
+bool copy_tokenizer(const LoadedRun& run, const ConvertArguments& a) {
   const fs::path tokenizer = run.checkpoint / Tokenizer::kFile;
-  if (!fs::exists(tokenizer)) return std::nullopt;
+  if (!fs::exists(tokenizer)) return false;
   write_whole(a.to / Tokenizer::kFile, read_text(tokenizer));
-  return Tokenizer(tokenizer);
+  const Json config = hugging_face_tokenizer_config(Tokenizer(tokenizer), run.config.model.max_position_embeddings);
+  write_whole(a.to / "tokenizer_config.json", config.dump(2) + "\n");
+  return true;
 }
 
 // Weights as the run stores them, with a configuration that goes on from them.
@@ -85,7 +87,7 @@ void export_run(const ConvertArguments& a) {
   int64_t numbers = 0;
   for (const auto& [name, weight] : weights) numbers += weight.numel();
   write_safetensors(a.to / "model.safetensors", weights, {{"format", "pt"}});
-  const std::optional<Tokenizer> tokenizer = copy_tokenizer(run, a);
+  const bool tokenizer = copy_tokenizer(run, a);
   const TextTokens tokens = text_tokens_beside(run.checkpoint);
   write_whole(a.to / "config.json", hugging_face_config(run.config.model, run.config.run.scalar_type(), tokens).dump(2) + "\n");
   fmt::print("{}: step {}, {} parameters\n", a.to.string(), run.step, numbers);

@@ -59,6 +59,14 @@ int64_t Tokenizer::vocab_size() const { return model_->processor.GetPieceSize();
 int32_t Tokenizer::bos_id() const { return model_->processor.bos_id(); }
 int32_t Tokenizer::eos_id() const { return model_->processor.eos_id(); }
 int32_t Tokenizer::unk_id() const { return model_->processor.unk_id(); }
+std::string Tokenizer::piece(int32_t id) const { return model_->processor.IdToPiece(id); }
+
+// The library's packages come without the headers that would tell. The blank is U+2581 in pieces, and where the vocabulary does not have
+// it the first of its three bytes.
+bool Tokenizer::adds_prefix() const {
+  const std::vector<std::string> pieces = model_->processor.EncodeAsPieces("a");
+  return !pieces.empty() && (pieces.front().starts_with("\u2581") || pieces.front() == "<0xE2>");
+}
 
 void train_tokenizer(const std::vector<std::string>& sentences, int64_t vocab_size, const std::filesystem::path& model) {
   if (sentences.empty()) throw user_error("there is no text to train a tokenizer on");

@@ -31,8 +31,10 @@ class Tokenizer {
   // −1 where the model has none.
   [[nodiscard]] int32_t bos_id() const;
   [[nodiscard]] int32_t eos_id() const;
-  // The token for what has no other.
   [[nodiscard]] int32_t unk_id() const;
+  [[nodiscard]] std::string piece(int32_t id) const;
+  // Whether it puts a blank before every text (add_dummy_prefix).
+  [[nodiscard]] bool adds_prefix() const;
   [[nodiscard]] const std::string& hash() const { return hash_; }  // SHA-256 of the model file
 
  private:

@@ -24,6 +24,8 @@ struct TextTokens {
 // What it asks for in training, and this model leaves out: dropout.
 void warn_of_what_is_left_out(const std::filesystem::path& folder);
 [[nodiscard]] Json hugging_face_config(const ModelConfig& config, at::ScalarType type, const TextTokens& tokens);
+// tokenizer_config.json, with which Transformers gives a text the ids that SentencePiece does, and none before or after them.
+[[nodiscard]] Json hugging_face_tokenizer_config(const Tokenizer& tokenizer, int64_t longest);
 
 // Fills the weights of a model from the folder's model.safetensors, or from the shards that
 // model.safetensors.index.json names. A weight that the model stores in another way may come dense, and is then stored as

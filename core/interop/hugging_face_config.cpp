@@ -198,4 +198,18 @@ Json hugging_face_config(const ModelConfig& c, at::ScalarType type, const TextTo
   return json;
 }
 
+Json hugging_face_tokenizer_config(const Tokenizer& tokenizer, int64_t longest) {
+  Json json = {{"tokenizer_class", "LlamaTokenizer"},
+               {"add_bos_token", false},
+               {"add_eos_token", false},
+               {"add_prefix_space", tokenizer.adds_prefix()},
+               {"legacy", false},
+               {"clean_up_tokenization_spaces", false},
+               {"model_max_length", longest}};
+  const std::initializer_list<std::pair<const char*, int32_t>> ids{{"bos_token", tokenizer.bos_id()}, {"eos_token", tokenizer.eos_id()}, {"unk_token", tokenizer.unk_id()}};
+  for (const auto& [key, id] : ids)
+    if (id >= 0) json[key] = tokenizer.piece(id);
+  return json;
+}
+
 }  // namespace tersor

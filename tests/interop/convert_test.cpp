@@ -58,6 +58,7 @@ TEST_CASE("import: a run from it keeps the tokenizer and the tokens around a tex
   CHECK(Json::parse(read_text(last / "trainer.json"))["text_tokens"]["eos_token_id"] == Json::array({7, 9}));
   REQUIRE(tersor(folder, fmt::format("export {} {}", (folder / "tiny").string(), (folder / "out").string())).code == kExitDone);
   CHECK(read_text(folder / "out" / Tokenizer::kFile) == model);
+  CHECK(fs::exists(folder / "out" / "tokenizer_config.json"));
   const Json config = Json::parse(read_text(folder / "out" / "config.json"));
   CHECK(config["bos_token_id"].is_null());
   CHECK(config["eos_token_id"] == Json::array({7, 9}));

@@ -54,6 +54,17 @@ TEST_CASE("hugging_face: the tokens around a text are kept, whether one, several
   CHECK_THROWS_WITH(kept({{"eos_token_id", "</s>"}}), Catch::Contains("eos_token_id is \"</s>\""));
 }
 
+TEST_CASE("hugging_face: a tokenizer's configuration says what its SentencePiece model does", "[interop]") {
+  const TemporaryFolder folder;
+  train_tokenizer({"one and two and three", "three and two and one", "once more"}, 280, folder / Tokenizer::kFile);
+  const Json json = hugging_face_tokenizer_config(Tokenizer(folder / Tokenizer::kFile), 512);
+  CHECK(json["bos_token"] == "<s>");
+  CHECK(json["eos_token"] == "</s>");
+  CHECK(json["unk_token"] == "<unk>");
+  CHECK(json["add_prefix_space"] == false);  // as train_tokenizer makes them
+  CHECK(json["model_max_length"] == 512);
+}
+
 TEST_CASE("hugging_face: what would silently be another model is refused", "[interop]") {
   const TemporaryFolder folder;
   const auto model = build_model(tiny());

@@ -124,6 +124,7 @@ std::shared_ptr<Llama> build_model(const RunConfig& config, const at::Device& de
   const std::filesystem::path start = newest_of(config.run.init_from);
   if (!std::filesystem::exists(start)) throw user_error("run.init_from: '{}' does not exist", start.string());
   if (is_checkpoint(start)) check_checkpoint(start, Summed::kWeights);
+  check_heads_of_start(config.model, start);
   load_weights(start, *model);
   return model;
 }

@@ -28,6 +28,13 @@ void check_tokenizers(const RunConfig& config, const std::vector<std::filesystem
 // Warns where the weights that a run begins with know the tokens of another one.
 void check_tokenizer_of_start(const RunConfig& config, const std::filesystem::path& tokenizer);
 
+// What run.init_from is a model of: a checkpoint's structure, config.json, or the model of a model.yaml; nothing where none of them is there.
+[[nodiscard]] std::optional<ModelConfig> model_of_start(const std::filesystem::path& start);
+// UserError where weights of the same shapes would be cut into other heads than those of the start.
+void check_heads_of_start(const ModelConfig& model, const std::filesystem::path& start);
+// Warns where the weights that a run begins with were trained as another function of them: other rotary frequencies, another ε.
+void warn_of_another_function(const RunConfig& config);
+
 // The model of a configuration on a device, with fresh weights or those of run.init_from; of another structure than the
 // configuration's, with weights that are to be loaded. With a keeper (core/train/scattered_weights.h) it is never whole.
 [[nodiscard]] std::shared_ptr<Llama> build_model(const RunConfig& config, const at::Device& device = at::kCPU, WeightKeeper* keeper = nullptr);

@@ -33,7 +33,10 @@ Trainer::Trainer(const RunConfig& config, Communicator& comm)
   } else {
     scattered_ = scatter_weights_of(first_structure(config_));
     model_ = build_model(config_, device_, scattered_.get());
-    if (leads) check_tokenizer_of_start(config_, data_->tokenizer());
+    if (leads) {
+      check_tokenizer_of_start(config_, data_->tokenizer());
+      warn_of_another_function(config_);
+    }
     optimizer_ = make_optimizer();
   }
   if (leads) tokenizer_ = keep_tokenizer(data_->tokenizer(), chosen.empty() && !config_.run.init_from.empty() ? newest_of(config_.run.init_from) : std::filesystem::path(chosen));

@@ -74,6 +74,36 @@ TEST_CASE("prepare: a run begins with the weights that another ended with", "[tr
   CHECK_THROWS_WITH(build_model(next), Catch::Contains("model.safetensors' is damaged"));
 }
 
+TEST_CASE("prepare: weights that begin a run stay the heads that they were, and another function of them is told", "[train]") {
+  const TemporaryFolder folder;
+  testing::Warnings warnings;
+  const auto model = build_model(testing::tiny_config(folder.path()));
+  for (const char* name : {"hf", "factors"}) std::filesystem::create_directories(folder / name);
+  write_safetensors(folder / "hf" / "model.safetensors", dense_weights(*model));
+  write_whole(folder / "hf" / "config.json", hugging_face_config(model->config(), at::kFloat, TextTokens{}).dump());
+  write_safetensors(folder / "factors" / "model.safetensors", dense_weights(*model));
+  ModelConfig same = model->config();
+  write_whole(folder / "factors" / "model.yaml", to_yaml({{"model", fields_to_json(same)}}));
+  REQUIRE(testing::train(testing::tiny_config(folder.path())) == kExitDone);
+  for (const char* start : {"hf", "factors", "tiny"}) {
+    INFO(start);
+    const auto with = [&](std::vector<std::string> words) {
+      words.push_back("run.init_from=" + (folder / start).string());
+      return testing::tiny_config(folder.path(), words);
+    };
+    CHECK_NOTHROW(build_model(with({})));
+    CHECK_THROWS_WITH(build_model(with({"model.num_attention_heads=8", "model.num_key_value_heads=4"})),
+                      Catch::Contains("num_attention_heads 4 and the run 8") && Catch::Contains("cut into other heads"));
+    CHECK_THROWS_WITH(build_model(with({"model.num_key_value_heads=4"})), Catch::Contains("num_key_value_heads 2 and the run 4"));
+    (void)warnings.take();
+    warn_of_another_function(with({}));
+    CHECK(warnings.take().empty());
+    CHECK_NOTHROW(build_model(with({"model.rope_theta=500000"})));
+    warn_of_another_function(with({"model.rope_theta=500000", "model.rope_scaling={type: linear, factor: 2}"}));
+    CHECK_THAT(warnings.take(), Catch::Contains("model.rope_theta 10000.0 → 500000.0") && Catch::Contains("model.rope_scaling null → {"));
+  }
+}
+
 TEST_CASE("prepare: what a run of its length makes nothing of is told", "[train][config]") {
   const TemporaryFolder folder;
   testing::Warnings warnings;

@@ -79,6 +79,7 @@ void export_factors(const LoadedRun& run, const ConvertArguments& a) {
 
 void export_run(const ConvertArguments& a) {
   const LoadedRun run = load_run(a.from, at::kCPU);
+  if (a.keep_factors && !run.of_run) throw user_error("'{}' is dense already; leave out --keep-factors", a.from.string());
   if (a.keep_factors) return export_factors(run, a);
   const std::set<std::string> files{"model.safetensors", "config.json"};
   check_output(a, files);

@@ -40,6 +40,7 @@ std::vector<ValidationPart> parts_of(const EvalArguments& arguments, const RunCo
 }
 
 std::vector<ValidationPart> checked_parts_of(const EvalArguments& arguments, const LoadedRun& run) {
+  if (!run.of_run && arguments.data.empty()) throw user_error("'{}' is no run, which would know what it was validated on; name token shards with --data", run.checkpoint.string());
   std::vector<ValidationPart> parts = parts_of(arguments, run.config);
   for (const ValidationPart& part : parts) check_tokenizer_of(part, run);
   return parts;
@@ -86,7 +87,7 @@ void eval(const EvalArguments& arguments) {
     const LoadedRun run = load_run(place, best_device());
     const RunConfig& c = run.config;
     const EvalReport report = measure(arguments, loss_of(*run.model, c.train.loss_chunk), checked_parts_of(arguments, run), c);
-    const std::string step = fmt::format("step {}", run.step);
+    const std::string step = run.of_run ? fmt::format("step {}", run.step) : fmt::format("windows of {} tokens", c.data.sequence_length);
     print(arguments.runs.size() > 1 ? fmt::format("{}, {}", place.string(), step) : step, report);
   }
 }
@@ -95,9 +96,9 @@ void eval(const EvalArguments& arguments) {
 
 void add_eval_command(CLI::App& app) {
   auto arguments = std::make_shared<EvalArguments>();
-  CLI::App* command = app.add_subcommand("eval", "validation loss and perplexity of runs or checkpoints");
-  command->add_option("runs", arguments->runs, "folders of runs or of checkpoints")->required();
-  command->add_option("--data", arguments->data, "other token shards than those of the run");
+  CLI::App* command = app.add_subcommand("eval", "validation loss and perplexity of runs, checkpoints or Hugging Face folders");
+  command->add_option("runs", arguments->runs, "folders of runs, of checkpoints, or of Hugging Face's format")->required();
+  command->add_option("--data", arguments->data, "other token shards than those of the run; what is no run needs them");
   command->add_option("--tokens", arguments->tokens, "how many tokens; as the run says when absent")->check(above_zero());
   command->add_flag("--ensemble", arguments->ensemble, "also the mean of all runs' probabilities, on what the first was validated on");
   command->callback([arguments] { eval(*arguments); });

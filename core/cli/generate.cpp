@@ -52,7 +52,7 @@ void generate(const GenerateArguments& a) {
 void add_generate_command(CLI::App& app) {
   auto arguments = std::make_shared<GenerateArguments>();
   CLI::App* command = app.add_subcommand("generate", "continue a text with a trained model");
-  command->add_option("run", arguments->run, "folder of a run or of a checkpoint")->required();
+  command->add_option("run", arguments->run, "folder of a run, of a checkpoint, or of Hugging Face's format")->required();
   command->add_option("--prompt", arguments->prompt, "text to go on from")->capture_default_str();
   command->add_option("--tokens", arguments->tokens, "most tokens to add")->check(CLI::Range(int64_t{1}, int64_t{1'000'000}))->capture_default_str();
   command->add_option("--temperature", arguments->temperature, "0: the likeliest token each time")->check(at_least_zero())->capture_default_str();

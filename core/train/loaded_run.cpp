@@ -10,10 +10,33 @@ namespace tersor {
 
 namespace fs = std::filesystem;
 
+namespace {
+
+bool is_hugging_face_folder(const fs::path& folder) {
+  return fs::exists(folder / "config.json") && (fs::exists(folder / "model.safetensors") || fs::exists(folder / "model.safetensors.index.json"));
+}
+
+LoadedRun load_folder(const fs::path& folder, const at::Device& device) {
+  LoadedRun run{.checkpoint = folder, .of_run = false};
+  run.config.model = read_hugging_face_config(folder);
+  warn_of_what_is_left_out(folder);
+  constexpr int64_t kWindow = 2048;  // longer ones take memory for little
+  run.config.data.sequence_length = std::min(run.config.model.max_position_embeddings, kWindow);
+  run.model = build_model(run.config, first_structure(run.config), device);
+  if (!device.is_meta()) load_weights(folder, *run.model);
+  return run;
+}
+
+}  // namespace
+
 LoadedRun load_run(const fs::path& place, const at::Device& device) {
   if (!fs::exists(place)) throw user_error("'{}' does not exist", place.string());
   const fs::path checkpoint = newest_of(place);
-  if (is_checkpoint(checkpoint)) load_plugins_of(checkpoint);
+  if (!is_checkpoint(checkpoint) && is_hugging_face_folder(place)) return load_folder(place, device);
+  if (!is_checkpoint(checkpoint))
+    throw user_error("'{}' is neither the folder of a run, nor a whole checkpoint, nor a Hugging Face folder (config.json and model.safetensors) as import and export write it",
+                     place.string());
+  load_plugins_of(checkpoint);
   const TrainerState state = open_checkpoint(checkpoint, device.is_meta() ? Summed::kNone : Summed::kWeights);
   Diagnostics diagnostics;
   const std::string name = (checkpoint / "trainer.json").string();
@@ -41,7 +64,7 @@ std::string LoadedRun::difference(const LoadedRun& other) const {
 
 fs::path LoadedRun::tokenizer() const {
   const fs::path file = checkpoint / Tokenizer::kFile;
-  if (!fs::exists(file)) throw user_error("'{}' has no tokenizer.model: the run's data came without one", checkpoint.string());
+  if (!fs::exists(file)) throw user_error("'{}' has no tokenizer.model: {}", checkpoint.string(), of_run ? "the run's data came without one" : "put the SentencePiece model of its tokens there");
   return file;
 }
 

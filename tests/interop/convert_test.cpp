@@ -1,5 +1,6 @@
 // import and export, as a user calls them.
 #include "core/interop/hugging_face.h"
+#include "core/train/loaded_run.h"
 #include "tests/support/catch.h"
 #include "tests/support/shell.h"
 #include "tests/support/tiny_run.h"
@@ -63,6 +64,29 @@ TEST_CASE("import: a run from it keeps the tokenizer and the tokens around a tex
   CHECK(config["bos_token_id"].is_null());
   CHECK(config["eos_token_id"] == Json::array({7, 9}));
   CHECK(config["pad_token_id"] == 3);
+}
+
+TEST_CASE("eval, generate and export: a Hugging Face folder will do", "[interop]") {
+  const TemporaryFolder folder;
+  write_folder(folder / "hf");
+  train_tokenizer({"one and two and three", "three and two and one", "once more"}, 280, folder / "hf" / Tokenizer::kFile);
+  const std::string place = (folder / "hf").string();
+  const LoadedRun run = load_run(folder / "hf", at::kCPU);
+  CHECK(run.step == 0);
+  CHECK(run.config.data.sequence_length == 2048);
+  const testing::Ended eval = tersor(folder, "eval " + place);
+  CHECK(eval.code == kExitRejected);
+  CHECK_THAT(eval.output, Catch::Contains("name token shards with --data"));
+  REQUIRE(tersor(folder, fmt::format("export {} {}", place, (folder / "out").string())).code == kExitDone);
+  CHECK(Json::parse(read_text(folder / "out" / "config.json")) == Json::parse(read_text(folder / "hf" / "config.json")));
+  CHECK_THAT(tersor(folder, fmt::format("export {} {} --keep-factors", place, (folder / "factors").string())).output, Catch::Contains("dense already"));
+  const LoadedRun again = load_run(folder / "out", at::kCPU);
+  const at::Tensor tokens = at::tensor(std::vector<int64_t>{1, 2, 3}).unsqueeze(0);
+  CHECK(at::equal(again.model->logits(tokens), run.model->logits(tokens)));
+  fs::create_directories(folder / "empty");
+  CHECK_THROWS_WITH(load_run(folder / "empty", at::kCPU), Catch::Contains("nor a Hugging Face folder"));
+  fs::remove(folder / "hf" / Tokenizer::kFile);
+  CHECK_THAT(tersor(folder, "generate " + place).output, Catch::Contains("put the SentencePiece model of its tokens there"));
 }
 
 TEST_CASE("import: data of another tokenizer bring its tokens along", "[interop][train]") {

@@ -40,7 +40,8 @@ std::vector<ValidationPart> parts_of(const EvalArguments& arguments, const RunCo
 }
 
 std::vector<ValidationPart> checked_parts_of(const EvalArguments& arguments, const LoadedRun& run) {
-  if (!run.of_run && arguments.data.empty()) throw user_error("'{}' is no run, which would know what it was validated on; name token shards with --data", run.checkpoint.string());
+  if (!run.of_run && arguments.data.empty())
+    throw user_error("'{}' is no run, which would know what it was validated on; name token shards with --data", run.checkpoint.string());
   std::vector<ValidationPart> parts = parts_of(arguments, run.config);
   for (const ValidationPart& part : parts) check_tokenizer_of(part, run);
   return parts;

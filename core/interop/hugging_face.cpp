@@ -11,6 +11,27 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// The files that an index names.
+std::set<std::string> files_of(const fs::path& index) {
+  const Json json = Json::parse(read_text(index), nullptr, false);
+  if (!json.is_object() || !json.contains("weight_map")) throw user_error("'{}' has no weight_map", index.string());
+  std::set<std::string> names;
+  std::vector<std::string> missing;
+  for (const auto& [tensor, file] : json["weight_map"].items()) {
+    if (!file.is_string()) throw user_error("'{}': the file of '{}' is {}, which is no name", index.string(), tensor, file.dump());
+    if (names.insert(file.get<std::string>()).second && !fs::exists(index.parent_path() / file.get<std::string>())) missing.push_back(file);
+  }
+  if (!missing.empty()) throw user_error("'{}' names files that are not there: {}; fetch them, too", index.string(), fmt::join(missing, ", "));
+  return names;
+}
+
+bool holds_shards(const fs::path& folder) {
+  return fs::is_directory(folder) && std::any_of(fs::directory_iterator(folder), fs::directory_iterator(), [](const fs::directory_entry& entry) {
+    const std::string file = entry.path().filename().string();
+    return file.starts_with("model-") && file.find("-of-") != std::string::npos && file.ends_with(".safetensors");
+  });
+}
+
 // The weights of a folder, in one file or several.
 std::vector<SafetensorsFile> open_weights(const fs::path& folder) {
   std::vector<SafetensorsFile> files;
@@ -18,14 +39,9 @@ std::vector<SafetensorsFile> open_weights(const fs::path& folder) {
   if (fs::exists(folder / "model.safetensors")) {
     files.emplace_back(folder / "model.safetensors");
   } else if (fs::exists(index)) {
-    const Json json = Json::parse(read_text(index), nullptr, false);
-    if (!json.is_object() || !json.contains("weight_map")) throw user_error("'{}' has no weight_map", index.string());
-    std::set<std::string> names;
-    for (const auto& [tensor, file] : json["weight_map"].items()) {
-      if (!file.is_string()) throw user_error("'{}': the file of '{}' is {}, which is no name", index.string(), tensor, file.dump());
-      names.insert(file.get<std::string>());
-    }
-    for (const std::string& name : names) files.emplace_back(folder / name);
+    for (const std::string& name : files_of(index)) files.emplace_back(folder / name);
+  } else if (holds_shards(folder)) {
+    throw user_error("'{}' is missing: it names the files that the weights are in; fetch it, too", index.string());
   } else {
     throw user_error("'{}' holds neither model.safetensors nor model.safetensors.index.json; other formats "
                      "become safetensors with Transformers' save_pretrained",
@@ -204,7 +220,8 @@ void check_finite(const NamedTensors& weights, const fs::path& folder) {
   std::string wrong;
   for (const auto& [name, weight] : weights)
     if (!at::isfinite(weight).all().item<bool>()) wrong += fmt::format("{}'{}'", wrong.empty() ? "" : ", ", name);
-  if (!wrong.empty()) throw user_error("'{}': not all numbers of {} are finite in fp32; nothing can be trained from them, take another copy of the model", folder.string(), wrong);
+  if (!wrong.empty())
+    throw user_error("'{}': not all numbers of {} are finite in fp32; nothing can be trained from them, take another copy of the model", folder.string(), wrong);
 }
 
 bool is_dense(const Llama& model) {

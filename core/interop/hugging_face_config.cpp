@@ -206,9 +206,12 @@ Json hugging_face_tokenizer_config(const Tokenizer& tokenizer, int64_t longest) 
                {"legacy", false},
                {"clean_up_tokenization_spaces", false},
                {"model_max_length", longest}};
-  const std::initializer_list<std::pair<const char*, int32_t>> ids{{"bos_token", tokenizer.bos_id()}, {"eos_token", tokenizer.eos_id()}, {"unk_token", tokenizer.unk_id()}};
-  for (const auto& [key, id] : ids)
+  const auto say = [&](const char* key, int32_t id) {
     if (id >= 0) json[key] = tokenizer.piece(id);
+  };
+  say("bos_token", tokenizer.bos_id());
+  say("eos_token", tokenizer.eos_id());
+  say("unk_token", tokenizer.unk_id());
   return json;
 }
 

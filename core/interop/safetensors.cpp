@@ -71,6 +71,9 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& file) : file_(file
 void SafetensorsFile::parse_header() {
   const auto bytes = file_.bytes();
   const std::string name = file_.path().string();
+  constexpr std::string_view kPointer = "version https://git-lfs";
+  if (std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()).starts_with(kPointer))
+    throw user_error("'{}' is a Git LFS pointer and not the file itself; run 'git lfs pull' where it comes from", name);
   uint64_t length = 0;
   if (bytes.size() < sizeof(length)) throw user_error("'{}' is not a safetensors file: it is too short", name);
   std::memcpy(&length, bytes.data(), sizeof(length));

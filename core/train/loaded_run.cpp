@@ -34,8 +34,8 @@ LoadedRun load_run(const fs::path& place, const at::Device& device) {
   const fs::path checkpoint = newest_of(place);
   if (!is_checkpoint(checkpoint) && is_hugging_face_folder(place)) return load_folder(place, device);
   if (!is_checkpoint(checkpoint))
-    throw user_error("'{}' is neither the folder of a run, nor a whole checkpoint, nor a Hugging Face folder (config.json and model.safetensors) as import and export write it",
-                     place.string());
+    throw user_error("'{}' is neither the folder of a run, nor a whole checkpoint, nor a Hugging Face folder "
+                     "(config.json and model.safetensors), as import and export write it", place.string());
   load_plugins_of(checkpoint);
   const TrainerState state = open_checkpoint(checkpoint, device.is_meta() ? Summed::kNone : Summed::kWeights);
   Diagnostics diagnostics;
@@ -64,7 +64,9 @@ std::string LoadedRun::difference(const LoadedRun& other) const {
 
 fs::path LoadedRun::tokenizer() const {
   const fs::path file = checkpoint / Tokenizer::kFile;
-  if (!fs::exists(file)) throw user_error("'{}' has no tokenizer.model: {}", checkpoint.string(), of_run ? "the run's data came without one" : "put the SentencePiece model of its tokens there");
+  if (!fs::exists(file))
+    throw user_error("'{}' has no tokenizer.model: {}", checkpoint.string(),
+                     of_run ? "the run's data came without one" : "put the SentencePiece model of its tokens there");
   return file;
 }
 

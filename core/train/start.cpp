@@ -25,7 +25,8 @@ std::optional<ModelConfig> model_of_start(const fs::path& start) {
   if (is_checkpoint(start)) {  // of its parameterizations the plugins may be gone
     const fs::path file = start / "trainer.json";
     const Json trainer = Json::parse(read_text(file), nullptr, false);
-    if (!trainer.is_object() || !trainer.contains("structure")) throw user_error("'{}' is damaged; remove '{}' to use the checkpoint before it", file.string(), start.string());
+    if (!trainer.is_object() || !trainer.contains("structure"))
+      throw user_error("'{}' is damaged; remove '{}' to use the checkpoint before it", file.string(), start.string());
     return read_model(parse_config(to_yaml(trainer["structure"]), file.string(), diagnostics), diagnostics);
   }
   if (fs::exists(start / "config.json")) return read_hugging_face_config(start);

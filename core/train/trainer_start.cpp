@@ -39,7 +39,8 @@ Trainer::Trainer(const RunConfig& config, Communicator& comm)
     }
     optimizer_ = make_optimizer();
   }
-  if (leads) tokenizer_ = keep_tokenizer(data_->tokenizer(), chosen.empty() && !config_.run.init_from.empty() ? newest_of(config_.run.init_from) : std::filesystem::path(chosen));
+  const bool from_another = chosen.empty() && !config_.run.init_from.empty();
+  if (leads) tokenizer_ = keep_tokenizer(data_->tokenizer(), from_another ? newest_of(config_.run.init_from) : std::filesystem::path(chosen));
   recorded_ = record_passes(config_, *kind_, comm_);
   if (config_.distill) teachers_ = std::make_unique<Teachers>(config_, data_->tokenizer(), device_);
   // Last: run.resume=overwrite removes the old run, so all else must stand.

@@ -185,6 +185,23 @@ TEST_CASE("hugging_face: numbers that fp32 does not hold are told, and where the
   CHECK_THROWS_WITH(check_finite(dense_weights(*model), folder.path()), Catch::Contains("'" + weights.front().first + "'"));
 }
 
+TEST_CASE("hugging_face: what of a folder was not fetched is told", "[interop]") {
+  const TemporaryFolder folder;
+  const auto model = build_model(tiny());
+  const auto load = [&] { load_weights(folder.path(), *model); };
+  write_safetensors(folder / "model-00001-of-00002.safetensors", dense_weights(*model));
+  CHECK_THROWS_WITH(load(), Catch::Contains("model.safetensors.index.json' is missing"));
+  Json map = Json::object();
+  for (const auto& [name, value] : dense_weights(*model)) map[name] = "model-00001-of-00002.safetensors";
+  write_whole(folder / "model.safetensors.index.json", Json{{"weight_map", map}}.dump());
+  CHECK_NOTHROW(load());
+  map["more"] = "model-00002-of-00002.safetensors";
+  write_whole(folder / "model.safetensors.index.json", Json{{"weight_map", map}}.dump());
+  CHECK_THROWS_WITH(load(), Catch::Contains("index.json' names files that are not there: model-00002-of-00002.safetensors"));
+  write_whole(folder / "model.safetensors", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 7\n");
+  CHECK_THROWS_WITH(load(), Catch::Contains("git lfs pull"));
+}
+
 TEST_CASE("safetensors: offsets outside the file are refused, however large", "[interop]") {
   const TemporaryFolder folder;
   for (const char* offsets : {"[0, 400]", "[18446744073709551608, 18446744073709551612]", "[8, 4]"}) {

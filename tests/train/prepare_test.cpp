@@ -100,7 +100,7 @@ TEST_CASE("prepare: weights that begin a run stay the heads that they were, and 
     CHECK(warnings.take().empty());
     CHECK_NOTHROW(build_model(with({"model.rope_theta=500000"})));
     warn_of_another_function(with({"model.rope_theta=500000", "model.rope_scaling={type: linear, factor: 2}"}));
-    CHECK_THAT(warnings.take(), Catch::Contains("model.rope_theta 10000.0 → 500000.0") && Catch::Contains("model.rope_scaling null → {"));
+    CHECK_THAT(warnings.take(), Catch::Contains("model.rope_theta 10000 → 500000") && Catch::Contains("model.rope_scaling null → {"));
   }
 }
 

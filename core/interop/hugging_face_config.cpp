@@ -206,9 +206,8 @@ Json hugging_face_tokenizer_config(const Tokenizer& tokenizer, int64_t longest) 
                {"legacy", false},
                {"clean_up_tokenization_spaces", false},
                {"model_max_length", longest}};
-  const auto say = [&](const char* key, int32_t id) {
-    if (id >= 0) json[key] = tokenizer.piece(id);
-  };
+  // Of those that are absent Transformers would make some of its own, beyond the vocabulary.
+  const auto say = [&](const char* key, int32_t id) { json[key] = id < 0 ? Json(nullptr) : Json(tokenizer.piece(id)); };
   say("bos_token", tokenizer.bos_id());
   say("eos_token", tokenizer.eos_id());
   say("unk_token", tokenizer.unk_id());

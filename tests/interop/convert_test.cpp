@@ -103,6 +103,19 @@ TEST_CASE("import: data of another tokenizer bring its tokens along", "[interop]
   CHECK(keep_tokenizer({}, {}).model.empty());
 }
 
+TEST_CASE("checkpoints: of those that do not tell, the tokenizer tells the tokens around a text", "[interop][train]") {
+  const TemporaryFolder folder;
+  REQUIRE(testing::train(testing::tiny_config(folder.path())) == kExitDone);
+  const fs::path last = newest_of(folder / "tiny");
+  CHECK(text_tokens_beside(last).eos.is_null());
+  Json trainer = Json::parse(read_text(last / "trainer.json"));
+  trainer.erase("text_tokens");
+  write_whole(last / "trainer.json", trainer.dump());
+  CHECK(text_tokens_beside(last).eos.is_null());
+  train_tokenizer({"one and two and three", "three and two and one", "once more"}, 280, last / Tokenizer::kFile);
+  CHECK(text_tokens_beside(last).eos == 2);
+}
+
 TEST_CASE("checkpoints: Transformers is shown those alone of which it would read all weights", "[interop][train]") {
   const TemporaryFolder folder;
   REQUIRE(testing::train(testing::tiny_config(folder.path(), {"run.name=dense"})) == kExitDone);

@@ -89,7 +89,10 @@ void check_tokenizers(const RunConfig& config, const std::vector<std::filesystem
   int64_t most = 0;
   for (const std::filesystem::path& file : std::set(tokenizers.begin(), tokenizers.end())) {
     if (file.empty()) continue;
-    if (!std::filesystem::exists(file)) throw user_error("data: '{}', the tokenizer that belongs to the tokens, does not exist", file.string());
+    if (!std::filesystem::exists(file)) {
+      log().warn("data: '{}', the tokenizer of the tokens, is not there: checkpoints will be without one, and generate cannot read them", file.string());
+      continue;
+    }
     const Tokenizer tokenizer(file);
     known.emplace(tokenizer.hash(), file);
     most = std::max(most, tokenizer.vocab_size());

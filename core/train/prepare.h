@@ -22,8 +22,8 @@ namespace tersor {
 // Finds, without allocating the model, what no single option can tell: parameters that no group matches or that their rule
 // refuses, actions with nothing to act on, and a peak that does not fit into memory. UserError.
 void validate(const RunConfig& config, const Communicator& comm = alone());
-// Warns where the SentencePiece models that made the data's tokens are not one, or know far fewer tokens than the model. Empty names
-// tell nothing. UserError for files that are not there.
+// Warns where the SentencePiece models that made the data's tokens are not one, or know far fewer tokens than the model. Warns, too, of
+// files that are not there; empty names tell nothing.
 void check_tokenizers(const RunConfig& config, const std::vector<std::filesystem::path>& tokenizers);
 // Warns where the weights that a run begins with know the tokens of another one.
 void check_tokenizer_of_start(const RunConfig& config, const std::filesystem::path& tokenizer);

@@ -56,9 +56,9 @@ TEST_CASE("growth: every schedule uses every block, firsts in order", "[growth][
 
 TEST_CASE("growth: a schedule that leaves blocks out, or takes what is not there, is refused by name", "[growth]") {
   struct Fixed final : GrowthSchedule {
-    explicit Fixed(Map map) : map(std::move(map)) {}
-    Map sources(int64_t) const override { return map; }
-    Map map;
+    explicit Fixed(Map blocks) : blocks_(std::move(blocks)) {}
+    Map sources(int64_t) const override { return blocks_; }
+    Map blocks_;
   };
   CHECK(checked_sources(Fixed({0, 1, 0, 1}), "mine", 2) == Map{0, 1, 0, 1});
   CHECK_THROWS_WITH(checked_sources(Fixed({}), "mine", 2), Catch::Contains("growth 'mine' of 2 blocks gives []: block 0 does not occur"));

@@ -132,7 +132,8 @@ TEST_CASE("prepare: tokenizers that do not go with each other or with the model 
     check_tokenizers(testing::tiny_config(folder.path(), {"model.vocab_size=" + vocabulary}), files);
     return warnings.take();
   };
-  CHECK(told("300", {first, copy, {}, folder / "gone.model"}).empty());
+  CHECK(told("300", {first, copy, {}}).empty());
+  CHECK_THAT(told("300", {first, folder / "gone.model"}), Catch::Contains("gone.model', the tokenizer of the tokens, is not there"));
   CHECK(told("30000", {}).empty());
   CHECK_THAT(told("300", {first, second}), Catch::Contains("are different tokenizers"));
   CHECK_THAT(told("30000", {first}), Catch::Contains("set model.vocab_size=" + std::to_string(Tokenizer(first).vocab_size())));

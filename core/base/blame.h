@@ -24,8 +24,8 @@ namespace tersor {
     throw;
   } catch (const c10::Error& e) {
     const std::string why = e.what_without_backtrace();
-    if (why.find("Meta") == std::string::npos && why.find("meta tensor") == std::string::npos) throw told(why);
-    throw told(fmt::format("{} cannot run on tensors without numbers, by which a run is planned: numbers may not be read (.item()) there; what decides "
+    if (why.find("'Meta' backend") == std::string::npos && why.find("meta tensor") == std::string::npos) throw told(why);
+    throw told(fmt::format("{} cannot run on tensors without numbers, by which a run is planned: a method may not read numbers (.item()) there; what decides "
                            "when a rule has something to do is a slot of kind kHost", why.substr(0, why.find(": "))));
   } catch (const std::exception& e) {
     throw told(e.what());

@@ -22,31 +22,32 @@ struct ConvertArguments {
   bool keep_factors = false;
 };
 
-// Whether the target may be written to. It is created when there is something to write, not before.
-void check_output(const ConvertArguments& a, const std::set<std::string>& files) {
-  if (fs::exists(a.to) && !fs::is_directory(a.to)) throw user_error("'{}' is not a folder; choose another", a.to.string());
-  if (fs::exists(a.to) && fs::equivalent(a.from, a.to)) throw user_error("'{}' is both source and target; choose another folder", a.to.string());
-  if (is_checkpoint(a.to)) throw user_error("'{}' is a checkpoint; choose another folder", a.to.string());
-  for (const std::string& file : files)
-    if (fs::exists(a.to / file) && !a.force) throw user_error("'{}' exists; --force replaces it", (a.to / file).string());
-}
-
 // What readers of a model's folder would take for a part of it.
 bool is_of_a_model(const std::string& file) {
-  static const std::set<std::string> files{"config.json", "model.yaml", Tokenizer::kFile, "tokenizer_config.json", "model.safetensors.index.json"};
-  return files.contains(file) || (file.starts_with("model-") && file.find("-of-") != std::string::npos && file.ends_with(".safetensors"));
+  static const std::set<std::string> files{"config.json", "generation_config.json", "model.yaml", "model.safetensors", "model.safetensors.index.json", Tokenizer::kFile,
+                                           "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"};
+  return files.contains(file) || is_shard_of_weights(file);
 }
 
-// With --force what another command has left, and these files do not replace, goes: weights of one model beside another's tokenizer.
-void create_output(const ConvertArguments& a, const std::set<std::string>& files) {
+// Whether the target may be written to. It is created when there is something to write, not before.
+void check_output(const ConvertArguments& a) {
+  if (!fs::exists(a.to)) return;
+  if (!fs::is_directory(a.to)) throw user_error("'{}' is not a folder; choose another", a.to.string());
+  if (fs::equivalent(a.from, a.to)) throw user_error("'{}' is both source and target; choose another folder", a.to.string());
+  if (is_checkpoint(a.to)) throw user_error("'{}' is a checkpoint; choose another folder", a.to.string());
+  for (const auto& entry : fs::directory_iterator(a.to))
+    if (is_of_a_model(entry.path().filename().string()) && !a.force) throw user_error("'{}' exists; --force replaces it", entry.path().string());
+}
+
+// With --force what another command has left goes: weights of one model beside another's tokenizer.
+void create_output(const ConvertArguments& a) {
   std::error_code error;
   fs::create_directories(a.to, error);
   if (error) throw user_error("'{}' cannot be created: {}; choose another folder", a.to.string(), error.message());
   std::vector<fs::path> left;
   for (const auto& entry : fs::directory_iterator(a.to))
-    if (const std::string file = entry.path().filename().string(); is_of_a_model(file) && !files.contains(file)) left.push_back(entry.path());
-  if (a.force)
-    for (const fs::path& file : left) fs::remove(file);
+    if (is_of_a_model(entry.path().filename().string())) left.push_back(entry.path());
+  for (const fs::path& file : left) fs::remove(file);
 }
 
 bool copy_tokenizer(const LoadedRun& run, const ConvertArguments& a) {
@@ -61,9 +62,8 @@ bool copy_tokenizer(const LoadedRun& run, const ConvertArguments& a) {
 // Weights as the run stores them, with a configuration that goes on from them.
 void export_factors(const LoadedRun& run, const ConvertArguments& a) {
   const Structure& structure = run.model->structure();
-  const std::set<std::string> files{"model.safetensors", "model.yaml"};
-  check_output(a, files);
-  create_output(a, files);
+  check_output(a);
+  create_output(a);
   NamedTensors tensors;
   for (const PackedPart& part : run.model->tensors()) tensors.emplace_back(part.name, part.value);
   write_safetensors(a.to / "model.safetensors", tensors, {{"format", "pt"}});
@@ -81,9 +81,8 @@ void export_run(const ConvertArguments& a) {
   const LoadedRun run = load_run(a.from, at::kCPU);
   if (a.keep_factors && !run.of_run) throw user_error("'{}' is dense already; leave out --keep-factors", a.from.string());
   if (a.keep_factors) return export_factors(run, a);
-  const std::set<std::string> files{"model.safetensors", "config.json"};
-  check_output(a, files);
-  create_output(a, files);
+  check_output(a);
+  create_output(a);
   const NamedTensors weights = dense_weights(*run.model);
   int64_t numbers = 0;
   for (const auto& [name, weight] : weights) numbers += weight.numel();
@@ -112,19 +111,14 @@ void import_model(const ConvertArguments& a) {
   ModelConfig config = read_hugging_face_config(a.from);
   const TextTokens tokens = read_text_tokens(a.from);
   warn_of_what_is_left_out(a.from);
-  Diagnostics diagnostics;  // the limits that YAML is held to
-  ModelConfig checked;
-  read_fields(checked, parse_config(to_yaml(fields_to_json(config)), (a.from / "config.json").string(), diagnostics), diagnostics);
-  diagnostics.throw_if_any();
-  const std::set<std::string> files{"model.safetensors", "config.json", "model.yaml"};
-  check_output(a, files);
+  check_output(a);
   // Loading is the check that every tensor is there and fits.
   const ParameterizationConfig dense;
   Llama model(config, dense, at::TensorOptions(at::kFloat), 0);
   load_weights(a.from, model);
   const NamedTensors weights = dense_weights(model);
   check_finite(weights, a.from);
-  create_output(a, files);
+  create_output(a);
   write_safetensors(a.to / "model.safetensors", weights, {{"format", "pt"}});
   write_around(a, config, tokens);
   fmt::print("{}: {} parameters\ntrain it with: tersor train {} YOUR.yaml\n", a.to.string(), model.num_parameters(),

@@ -35,7 +35,7 @@ std::vector<ValidationPart> parts_of(const EvalArguments& arguments, const RunCo
   source.read(parse_config(to_yaml({{"path", fs::absolute(arguments.data).string()}}), "--data", diagnostics), diagnostics);
   diagnostics.throw_if_any();
   std::vector<ValidationPart> parts;
-  parts.push_back({arguments.data.string(), 1, source.build(source_info(c, "validation"))});
+  parts.push_back({arguments.data.string(), 1, build_source(source, arguments.data.string(), source_info(c, "validation"))});
   return parts;
 }
 

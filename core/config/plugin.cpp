@@ -71,15 +71,18 @@ std::string load_plugin(const std::filesystem::path& file) try {
     if (other.empty()) return fmt::format("'{}' is not a plugin: it lacks the line TERSOR_PLUGIN", file.string());
     if (other != TERSOR_BUILT_FOR) return fmt::format("'{}' is a {}, and this is {}; build it again", file.string(), other, TERSOR_INTERFACE);
   }
+  static std::map<std::string, std::string> refused;  // by file: they stay in memory, and their methods are known
+  const std::string place = std::filesystem::weakly_canonical(file).string();
+  if (const auto before = refused.find(place); before != refused.end()) return before->second;
   const size_t errors_before = registration_errors().size();
   const auto methods_before = known_methods();
   void* library = dlopen(std::filesystem::absolute(file).c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
   if (library == nullptr) return fmt::format("'{}' cannot be loaded: {}", file.string(), last_error());
   if (registration_errors().size() > errors_before)
-    return fmt::format("'{}': {}; give it another name", file.string(), registration_errors().back());
-  if (const std::string wrong = wrong_methods(methods_before); !wrong.empty()) return fmt::format("'{}': {}", file.string(), wrong);
+    return refused[place] = fmt::format("'{}': {}; give it another name", file.string(), registration_errors().back());
+  if (const std::string wrong = wrong_methods(methods_before); !wrong.empty()) return refused[place] = fmt::format("'{}': {}", file.string(), wrong);
   // A suite loads the same one for every run that it reads.
-  if (const auto [place, fresh] = loaded.try_emplace(std::filesystem::weakly_canonical(file).string()); fresh) place->second = sha256_of_file(file);
+  if (const auto [entry, fresh] = loaded.try_emplace(place); fresh) entry->second = sha256_of_file(file);
   return "";
 } catch (const UserError& e) {  // it cannot be read
   return e.what();

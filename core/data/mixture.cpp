@@ -2,20 +2,17 @@
 
 #include <numeric>
 
-#include "core/base/blame.h"
 #include "core/base/rng.h"
 
 namespace tersor {
 
 Mixture::Mixture(const std::vector<SourceShare>& shares, const SourceInfo& info, Order order)
-    : seed_(info.seed), sequence_length_(info.sequence_length), vocab_size_(info.vocab_size) {
+    : seed_(info.seed), sequence_length_(info.sequence_length) {
   for (const SourceShare& share : shares) {
-    const auto who = [&] { return fmt::format("data: source '{}' ({})", share.name, share.source.type()); };
-    std::unique_ptr<TokenSource> source = blaming(who, [&] { return share.source.build(info); });
+    std::unique_ptr<TokenSource> source = build_source(share.source, share.name, info);
     // One source alone is ordered by the seed itself; several by streams of their own.
     const uint64_t seed = shares.size() == 1 ? info.seed : random_stream(info.seed, "mixture", share.name).key();
     const int64_t windows = source->size();
-    if (windows < 1) throw user_error("{} has {} windows of {} tokens: there is nothing to train on", who(), windows, info.sequence_length);
     parts_.push_back({share.name, std::move(source), SampleOrder(order, seed, windows)});
   }
 }
@@ -41,22 +38,9 @@ Batch Mixture::read(int64_t first, int64_t rows, const std::vector<double>& weig
   for (int64_t row = 0; row < rows; ++row) {
     const size_t part = pick(first + row, weights);
     const int64_t window = parts_[part].order.window(drawn[part]++);
-    read_window(parts_[part], window, {tokens.data_ptr<int64_t>() + row * width, static_cast<size_t>(width)});
+    parts_[part].source->read(window, {tokens.data_ptr<int64_t>() + row * width, static_cast<size_t>(width)});
   }
   return as_batch(tokens);
-}
-
-// Sources may come from outside: what they give is held to core/data/token_source.h, as a wrong token is another's memory.
-void Mixture::read_window(const Part& part, int64_t window, std::span<int64_t> tokens) const {
-  const auto who = [&] { return fmt::format("data: source '{}', window {}", part.name, window); };
-  blaming(who, [&] { part.source->read(window, tokens); });
-  size_t end = tokens.size();
-  while (end > 0 && tokens[end - 1] == kPadding) --end;
-  for (const int64_t token : tokens.first(end))
-    if (token < 0 || token >= vocab_size_) throw std::runtime_error(fmt::format("{}: token {}, and the model knows 0 to {}", who(), token, vocab_size_ - 1));
-  const auto targets = static_cast<int64_t>(end) - 1;
-  if (const int64_t said = part.source->num_targets(window); targets < 1 || said != targets)
-    throw std::runtime_error(fmt::format("{}: {} targets are no padding, and num_targets says {}", who(), std::max<int64_t>(0, targets), said));
 }
 
 int64_t Mixture::num_targets(int64_t first, int64_t rows, const std::vector<double>& weights, std::vector<int64_t> drawn) const {

@@ -46,13 +46,11 @@ class Mixture {
     std::unique_ptr<TokenSource> source;
     SampleOrder order;
   };
-  void read_window(const Part& part, int64_t window, std::span<int64_t> tokens) const;
   [[nodiscard]] size_t pick(int64_t sample, const std::vector<double>& weights) const;
 
   std::vector<Part> parts_;
   uint64_t seed_;
   int64_t sequence_length_;
-  int64_t vocab_size_;
 };
 
 }  // namespace tersor

@@ -38,4 +38,8 @@ class TokenSource {
 using TokenSourceRegistry = Registry<TokenSource, const SourceInfo&>;
 [[nodiscard]] TokenSourceRegistry& token_sources();
 
+// A source that is held to the above, as sources may come from outside and a wrong token is another's memory: errors name it as `name`.
+// UserError where it has no windows.
+[[nodiscard]] std::unique_ptr<TokenSource> build_source(const Choice<token_sources>& choice, const std::string& name, const SourceInfo& info);
+
 }  // namespace tersor

@@ -27,8 +27,7 @@ std::set<std::string> files_of(const fs::path& index) {
 
 bool holds_shards(const fs::path& folder) {
   return fs::is_directory(folder) && std::any_of(fs::directory_iterator(folder), fs::directory_iterator(), [](const fs::directory_entry& entry) {
-    const std::string file = entry.path().filename().string();
-    return file.starts_with("model-") && file.find("-of-") != std::string::npos && file.ends_with(".safetensors");
+    return is_shard_of_weights(entry.path().filename().string());
   });
 }
 

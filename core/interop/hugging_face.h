@@ -27,6 +27,11 @@ void warn_of_what_is_left_out(const std::filesystem::path& folder);
 // tokenizer_config.json, with which Transformers gives a text the ids that SentencePiece does, and none before or after them.
 [[nodiscard]] Json hugging_face_tokenizer_config(const Tokenizer& tokenizer, int64_t longest);
 
+// Whether a folder's config.json is that of a LLaMA.
+[[nodiscard]] bool is_llama(const std::filesystem::path& folder);
+// Whether a file of this name is one of several that hold a model's weights.
+[[nodiscard]] bool is_shard_of_weights(std::string_view file);
+
 // Fills the weights of a model from the folder's model.safetensors, or from the shards that
 // model.safetensors.index.json names. A weight that the model stores in another way may come dense, and is then stored as
 // near to that as it can be. What is missing, unexpected or misshapen is reported at once. Where the

@@ -117,6 +117,15 @@ Json read_config(const std::string& file) {
 
 }  // namespace
 
+bool is_llama(const fs::path& folder) {
+  const Json json = Json::parse(read_text(folder / "config.json"), nullptr, false);
+  return json.is_object() && json.value("model_type", Json()) == "llama";
+}
+
+bool is_shard_of_weights(std::string_view file) {
+  return file.starts_with("model-") && file.find("-of-") != std::string_view::npos && file.ends_with(".safetensors");
+}
+
 ModelConfig read_hugging_face_config(const fs::path& folder) {
   const std::string file = (folder / "config.json").string();
   const Json json = read_config(file);
@@ -136,6 +145,10 @@ ModelConfig read_hugging_face_config(const fs::path& folder) {
   read.take("mlp_bias", config.mlp_bias);
   read.take("initializer_range", config.initializer_range);
   read_rope(json, file, config);
+  Diagnostics diagnostics;  // the limits that YAML is held to
+  ModelConfig checked;
+  read_fields(checked, parse_config(to_yaml(fields_to_json(config)), file, diagnostics), diagnostics);
+  diagnostics.throw_if_any();
   return config;
 }
 
@@ -165,7 +178,9 @@ TextTokens read_text_tokens(const Json& json, const std::string& file) {
 
 TextTokens read_text_tokens(const fs::path& folder) {
   const std::string file = (folder / "config.json").string();
-  return read_text_tokens(read_config(file), file);
+  const Json json = Json::parse(read_text(file), nullptr, false);
+  if (!json.is_object()) throw user_error("'{}' is not JSON", file);
+  return read_text_tokens(json, file);
 }
 
 Json text_tokens_json(const TextTokens& tokens) {

@@ -91,8 +91,11 @@ std::vector<ActionReport> Timeline::run(Phase phase, RunContext context) {
     if (!entry.due(phase, context.progress)) continue;
     context.when = &entry.when;
     context.name = entry.name;
+    const size_t sources = context.settings.mixture.size();
     std::string detail = blaming([&] { return fmt::format("action '{}', step {}", entry.name, context.progress.step); }, [&] { return entry.action->run(context); });
     check_settings(context.settings, context.window, entry.name);
+    if (const size_t weights = context.settings.mixture.size(); weights != sources)
+      throw user_error("timeline: {} gives {} weights to {} sources", entry.name, weights, sources);
     if (entry.action->touches_weights()) check_parameters(context);
     if (!detail.empty()) reports.push_back({entry.name, std::move(detail)});
   }

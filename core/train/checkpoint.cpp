@@ -238,10 +238,11 @@ std::optional<fs::path> CheckpointStore::take_latest_whole() {
     throw user_error("{}; no checkpoint in '{}' is whole: begin anew with run.resume=overwrite, or put back a copy", damaged.front().second, folder_.string());
   for (const auto& [checkpoint, wrong] : damaged) {
     const fs::path aside = checkpoint.string() + kDamaged;
-    log().warn("{}; that checkpoint is set aside as '{}', and the run goes on from the one before it", wrong, aside.string());
+    log().warn("{}; that checkpoint is set aside as '{}', which nobody needs any more, and the run goes on from the one before it", wrong, aside.string());
     fs::remove_all(aside);
     fs::rename(checkpoint, aside);
   }
+  if (!damaged.empty()) write_whole(folder_ / "latest", saved.back().filename().string() + "\n");
   return saved.back();
 }
 

@@ -60,12 +60,12 @@ std::vector<ValidationPart> validation_parts(const RunConfig& config) {
   SourceInfo info = source_info(config, "validation");
   std::vector<ValidationPart> parts;
   if (config.data.validation) {
-    parts.push_back({"validation", 1, config.data.validation->build(info)});
+    parts.push_back({"validation", 1, build_source(*config.data.validation, "validation", info)});
     return parts;
   }
   info.shares_path = true;
   for (const SourceShare& share : config.data.shares())
-    if (share.weight > 0) parts.push_back({share.name, share.weight, share.source.build(info)});
+    if (share.weight > 0) parts.push_back({share.name, share.weight, build_source(share.source, share.name, info)});
   return parts;
 }
 

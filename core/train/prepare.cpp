@@ -90,7 +90,7 @@ void check_tokenizers(const RunConfig& config, const std::vector<std::filesystem
   for (const std::filesystem::path& file : std::set(tokenizers.begin(), tokenizers.end())) {
     if (file.empty()) continue;
     if (!std::filesystem::exists(file)) {
-      log().warn("data: '{}', the tokenizer of the tokens, is not there: checkpoints will be without one, and generate cannot read them", file.string());
+      log().warn("data: '{}', the tokenizer of the tokens, is not there, so that checkpoints cannot take it along", file.string());
       continue;
     }
     const Tokenizer tokenizer(file);

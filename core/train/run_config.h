@@ -93,9 +93,11 @@ struct EvaluationSection {
 
 struct CheckpointSection {
   Cadence every = Cadence::every(500);
+  bool at_end = true;
   int64_t keep = 2;
   void fields(FieldVisitor& v) {
     v("every", every, "when to save, besides at the end and when stopped by a signal");
+    v("at_end", at_end, "save at the end; false for runs of which the records alone are wanted");
     v("keep", keep, at_least(1), "how many checkpoints stay");
   }
 };

@@ -45,7 +45,7 @@ RunFolder::RunFolder(const RunConfig& config, bool leads)
     if (!config.run.init_from.empty()) refuse_inside(path_, "run.init_from", config.run.init_from);
     if (config.distill)
       for (const fs::path& teacher : config.distill->from) refuse_inside(path_, "distill.from", teacher);
-    for (const char* part : {"checkpoints", "tb", kMetricsFile, kOldMetricsFile, "config.yaml", "report.html"}) fs::remove_all(path_ / part);
+    for (const char* part : {"checkpoints", "tb", "profile", kMetricsFile, kOldMetricsFile, "config.yaml", "report.html"}) fs::remove_all(path_ / part);
   }
   fs::create_directories(path_ / "checkpoints");
   checkpoints_->remove_unfinished();

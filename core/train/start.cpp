@@ -29,7 +29,7 @@ std::optional<ModelConfig> model_of_start(const fs::path& start) {
       throw user_error("'{}' is damaged; remove '{}' to use the checkpoint before it", file.string(), start.string());
     return read_model(parse_config(to_yaml(trainer["structure"]), file.string(), diagnostics), diagnostics);
   }
-  if (fs::exists(start / "config.json")) return read_hugging_face_config(start);
+  if (fs::exists(start / "config.json")) return is_llama(start) ? std::optional(read_hugging_face_config(start)) : std::nullopt;
   const fs::path file = start / "model.yaml";
   if (!fs::exists(file)) return std::nullopt;
   return read_model(parse_config(read_text(file), file.string(), diagnostics), diagnostics);
@@ -52,6 +52,8 @@ void warn_of_another_function(const RunConfig& config) {
   if (config.run.init_from.empty()) return;
   const fs::path start = newest_of(config.run.init_from);
   std::optional<ModelConfig> theirs = model_of_start(start);
+  if (!theirs && fs::exists(start / "config.json"))
+    log().warn("run.init_from: '{}' is of another kind of model: whether its weights become the same function of them here, nobody has compared", start.string());
   if (!theirs) return;
   ModelConfig model = config.model;
   const Json before = fields_to_json(*theirs), now = fields_to_json(model);

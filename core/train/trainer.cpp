@@ -9,7 +9,6 @@
 #include "core/train/nonfinite.h"
 #include "core/train/prepare.h"
 #include "core/train/profile.h"
-#include "core/train/training_step.h"
 
 namespace tersor {
 namespace {
@@ -96,7 +95,8 @@ int Trainer::run_steps() {
     if (!report.skipped) consecutive_skips_ = 0;
     const bool last = step == total;
     if (!validation_.empty() && (last || config_.evaluation.every.due(progress))) run_evaluation(progress);
-    const bool saved = (!last && !config_.checkpoint.every.due(progress)) || save(step);
+    const bool saves = config_.checkpoint.every.due(progress) || (last && config_.checkpoint.at_end);
+    const bool saved = !saves || save(step);
     if (last && !saved) return finish("failed", step, kExitFailed);
   }
   return finish("done", total, kExitDone);
@@ -112,9 +112,9 @@ bool Trainer::train_step(const Progress& progress, StepReport& report) {
   const double waited = comm_.seconds_waited();
   // What has changed before the update cannot be taken back: such a step is finished.
   const bool may_stop = comm_.alone() && !timeline_->due(Phase::kBeforeUpdate, progress);
-  report.lr = config_.optimizer.lr * rate_factor(config_.schedule, position_.settings, progress);
-  run_timeline(Phase::kBeforeUpdate, progress, report.lr);
-  report.lr = config_.optimizer.lr * rate_factor(config_.schedule, position_.settings, progress);  // an action may have changed it
+  const auto rate = [&] { return config_.optimizer.lr * rate_factor(config_.schedule, position_.settings, progress); };
+  run_timeline(Phase::kBeforeUpdate, progress, rate());
+  report.lr = rate();  // an action may have changed it
   const LiveSettings settings = position_.settings;
   std::vector<int64_t> drawn = position_.drawn;
   const int64_t num_targets = data_->num_targets(position_.samples, settings.global_batch_size, settings.mixture, drawn);
@@ -131,12 +131,7 @@ bool Trainer::train_step(const Progress& progress, StepReport& report) {
   comm_.settle();
   position_.drawn = std::move(drawn);
   run_timeline(Phase::kAfterUpdate, progress, report.lr);
-  report.data_ms = done->data_ms;
-  if (device_.is_cpu()) report.update_ms = done->update_ms;
-  report.loss = done->loss;
-  report.grad_norm = done->outcome.grad_norm;
-  report.norm_is_estimate = done->outcome.norm_is_estimate;
-  report.skipped = !done->outcome.finite;
+  note(*done, report);
   if (recorded) report.memory_moments = recorded_memory(device_.type());
   report.step_ms = 1e3 * seconds_since(begin);
   report.wait_ms = 1e3 * (comm_.seconds_waited() - waited);
@@ -145,16 +140,31 @@ bool Trainer::train_step(const Progress& progress, StepReport& report) {
   return true;
 }
 
+void Trainer::note(const StepResult& done, StepReport& report) const {
+  report.data_ms = done.data_ms;
+  if (device_.is_cpu()) report.update_ms = done.update_ms;
+  report.loss = done.loss;
+  report.grad_norm = done.outcome.grad_norm;
+  report.norm_is_estimate = done.outcome.norm_is_estimate;
+  report.skipped = !done.outcome.finite;
+}
+
 // The same, and what it spent its time on. Time that this itself takes is no part of the run's speed.
 bool Trainer::profile_step(const Progress& progress, StepReport& report) {
+  const auto begin = Clock::now();
   kind_->synchronize(device_);
   Profile profile(device_);
+  timing_->window += Clock::now() - begin;
   if (!train_step(progress, report)) return false;
   kind_->synchronize(device_);
-  const auto begin = Clock::now();
+  const auto end = Clock::now();
   const std::filesystem::path name = folder_->path() / "profile" / fmt::format("step-{:08}", progress.step);
-  log().info("step {}: {}; '{}.txt' and .json", progress.step, profile.save(name), name.string());
-  timing_->window += Clock::now() - begin;
+  try {
+    log().info("step {}: {}; '{}.txt' and .json", progress.step, profile.save(name), name.string());
+  } catch (const std::exception& e) {  // a full disk
+    log().warn("step {}: its profile is not written: {}", progress.step, e.what());
+  }
+  timing_->window += Clock::now() - end;
   return true;
 }
 

@@ -19,6 +19,7 @@
 #include "core/train/stop_signal.h"
 #include "core/train/teachers.h"
 #include "core/train/together.h"
+#include "core/train/training_step.h"
 
 namespace tersor {
 
@@ -53,6 +54,7 @@ class Trainer {
   void begin();
   [[nodiscard]] Progress progress_of_next_step() const;
   [[nodiscard]] bool train_step(const Progress& progress, StepReport& report);  // false: stopped, nothing changed
+  void note(const StepResult& done, StepReport& report) const;
   [[nodiscard]] bool profile_step(const Progress& progress, StepReport& report);
   [[nodiscard]] Batch read_batch(int64_t i, std::vector<int64_t>& drawn) const;
   void agree(StepReport& report);

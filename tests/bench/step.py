@@ -68,7 +68,7 @@ def records_of(program, file, words, model, batch, length, device):
         _, peak = resident_peak([program, "train", *map(str, configs), f"run.out_dir={folder}", "run.name=step",
                                  f"run.threads={threads()}", f"train.steps={STEPS}", f"train.global_batch_size={batch}",
                                  f"train.micro_batch_size={batch}", f"data.sequence_length={length}", "evaluation.every=never",
-                                 "checkpoint.every=never", "log.every=1", "log.tensorboard=false", *DEVICE_WORDS[device], *words])
+                                 "checkpoint.every=never", "checkpoint.at_end=false", "log.every=1", "log.tensorboard=false", *DEVICE_WORDS[device], *words])
         records = [json.loads(line) for line in open(f"{folder}/step/metrics.jsonl")]
     return [r for r in records if r["type"] == "step"], peak
 

@@ -87,7 +87,7 @@ TEST_CASE("mixture: a source that breaks its promises is told by name", "[data]"
   CHECK_THROWS_WITH(read("token"), Catch::Contains("source 'mine', window 0: token 50, and the model knows 0 to 49"));
   CHECK_THROWS_WITH(read("targets"), Catch::Contains("window 0: 20 targets are no padding, and num_targets says 19"));
   CHECK_THROWS_WITH(read("throws"), Catch::Contains("source 'mine', window 0: over the edge"));
-  CHECK_THROWS_WITH(read("empty"), Catch::Contains("source 'mine' (faulty_of_a_test) has 0 windows"));
+  CHECK_THROWS_WITH(read("empty"), Catch::Contains("source 'mine' (faulty_of_a_test) has 0 train windows"));
 }
 
 TEST_CASE("mixture: portions of a step are the step", "[data]") {

@@ -234,6 +234,13 @@ TEST_CASE("trainer: documents of any length weigh by their tokens, however a ste
   CHECK(whole.at(1) == Approx(std::log(64)).epsilon(0.02));  // a mean over targets: padding would lower it
 }
 
+TEST_CASE("checkpoint.at_end: a run of which records alone are wanted saves nothing that was not due", "[train]") {
+  const TemporaryFolder folder;
+  REQUIRE(testing::train(tiny_config(folder.path(), {"checkpoint={every: at 2, at_end: false}"})) == kExitDone);
+  CHECK(newest_of(folder / "tiny").filename() == "step-00000002");
+  CHECK(records(folder / "tiny", "end").rbegin()->second["status"] == "done");
+}
+
 TEST_CASE("log.profile: what the chosen steps spend their time on is written down, and changes nothing", "[train]") {
   const TemporaryFolder folder;
   const RunConfig plain = tiny_config(folder.path(), {"run.name=plain"});

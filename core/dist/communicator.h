@@ -71,7 +71,7 @@ class Communicator {
   Communicator(int rank, int size, int local_rank = 0, int local_size = 1)
       : rank_(rank), size_(size), local_rank_(local_rank), local_size_(local_size) {}
   // A ring: each of n parts goes round n − 1 times to be summed up, and as often to be handed out, or once to the owner.
-  void count_all_reduce(const at::Tensor& tensor) { count(2 * (size_ - 1) * bytes(tensor), 2 * (size_ - 1)); }
+  void count_all_reduce(const at::Tensor& tensor) { count(int64_t{2} * (size_ - 1) * bytes(tensor), int64_t{2} * (size_ - 1)); }
   void count_reduce(const at::Tensor& tensor) { count((size_ - 1) * (bytes(tensor) + bytes(tensor) / size_), size_); }
   void count_broadcast(const at::Tensor& tensor) { count((size_ - 1) * bytes(tensor), std::bit_width(static_cast<unsigned>(size_ - 1))); }
   void count_wait(double seconds) { seconds_waited_ += seconds; }

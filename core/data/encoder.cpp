@@ -50,6 +50,10 @@ void Encoder::encode(Document& document) const {
   document.is_utf8 = is_utf8(text);
   document.look_back = document.look_back && document.is_utf8;  // the others do not come back, which is counted already
   if (!document.look_back) return;
+  if (text.size() <= kLongest) {
+    document.comes_back = tokenizer_.decode(document.tokens) == text;
+    return;
+  }
   const std::string_view beginning = std::string_view(text).substr(0, whole_characters(text, kLongest));
   document.comes_back = tokenizer_.decode(tokenizer_.encode(beginning)) == beginning;
 }

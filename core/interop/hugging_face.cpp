@@ -61,15 +61,14 @@ class WeightLoader {
   }
 
   [[nodiscard]] const SafetensorsFile::Entry* find(const std::string& name) const {
-    for (const SafetensorsFile& file : files_)
-      if (const auto found = file.entries().find(name); found != file.entries().end()) return &found->second;
-    return nullptr;
+    const SafetensorsFile* file = file_of(name);
+    return file == nullptr ? nullptr : &file->entries().at(name);
   }
   void load(const std::string& name, const at::Tensor& target) {
     unused_.erase(name);
-    const auto file = std::find_if(files_.begin(), files_.end(), [&](const auto& f) { return f.entries().contains(name); });
+    const SafetensorsFile* file = file_of(name);
     try {
-      if (file == files_.end()) return problems_.push_back(fmt::format("'{}' is missing", name));
+      if (file == nullptr) return problems_.push_back(fmt::format("'{}' is missing", name));
       const SafetensorsFile::Entry& entry = file->entries().at(name);
       if (target.is_floating_point() && !c10::isFloatingType(entry.dtype))
         return problems_.push_back(fmt::format("'{}' holds whole numbers; only floating-point weights can be loaded (dequantize the model first)", name));
@@ -128,17 +127,19 @@ class WeightLoader {
   }
 
  private:
-  [[nodiscard]] const SafetensorsFile& file_of(const std::string& name) const {
-    return *std::find_if(files_.begin(), files_.end(), [&](const auto& file) { return file.entries().contains(name); });
+  // nullptr where none has it.
+  [[nodiscard]] const SafetensorsFile* file_of(const std::string& name) const {
+    const auto file = std::find_if(files_.begin(), files_.end(), [&](const auto& f) { return f.entries().contains(name); });
+    return file == files_.end() ? nullptr : &*file;
   }
   [[nodiscard]] bool same(const std::string& one, const std::string& other) const {
     const SafetensorsFile::Entry &a = *find(one), &b = *find(other);
     if (a.shape != b.shape) return false;
-    const auto bytes = file_of(one).bytes_of(one), others = file_of(other).bytes_of(other);
+    const auto bytes = file_of(one)->bytes_of(one), others = file_of(other)->bytes_of(other);
     if (a.dtype == b.dtype && std::ranges::equal(bytes, others)) return true;
     const at::Tensor first = at::empty(a.shape, at::kDouble), second = at::empty(b.shape, at::kDouble);
-    file_of(one).copy_into(one, first);
-    file_of(other).copy_into(other, second);
+    file_of(one)->copy_into(one, first);
+    file_of(other)->copy_into(other, second);
     return at::equal(first, second);
   }
   // What the embedding, of which both sizes are options, knows of it.

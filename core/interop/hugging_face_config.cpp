@@ -71,11 +71,8 @@ void read_rope(const Json& json, const std::string& file, ModelConfig& config) {
   read.take("partial_rotary_factor", share);
   if (share != 1) throw user_error("'{}': rope_scaling.partial_rotary_factor {} is not supported; only 1 is", file, share);
   const char* kind = read.has("rope_type") ? "rope_type" : "type";
-  if (read.has("factor")) {
-    std::string said;
-    read.need(kind, said);  // what would be divided how, nobody knows
-  }
   std::string type = "default";
+  if (read.has("factor")) read.need(kind, type);  // else nobody knows what is divided by it
   read.take(kind, type);
   if (type == "default") return;
   RopeScaling& scaling = config.rope_scaling.emplace();
@@ -99,8 +96,13 @@ Json rope_json(const RopeScaling& c) {
   return json;
 }
 
-void check_kind(const Json& json, const std::string& file) {
+Json read_object(const std::string& file) {
+  Json json = Json::parse(read_text(file), nullptr, false);
   if (!json.is_object()) throw user_error("'{}' is not JSON", file);
+  return json;
+}
+
+void check_kind(const Json& json, const std::string& file) {
   if (!json.contains("model_type") || json["model_type"] != "llama")
     throw user_error("'{}' is of type {}; only \"llama\" can be imported", file, json.value("model_type", Json("unknown")).dump());
   if (json.contains("hidden_act") && json["hidden_act"] != "silu" && json["hidden_act"] != "swish")  // another name of it
@@ -110,7 +112,7 @@ void check_kind(const Json& json, const std::string& file) {
 }
 
 Json read_config(const std::string& file) {
-  Json json = Json::parse(read_text(file), nullptr, false);
+  Json json = read_object(file);
   check_kind(json, file);
   return json;
 }
@@ -178,9 +180,7 @@ TextTokens read_text_tokens(const Json& json, const std::string& file) {
 
 TextTokens read_text_tokens(const fs::path& folder) {
   const std::string file = (folder / "config.json").string();
-  const Json json = Json::parse(read_text(file), nullptr, false);
-  if (!json.is_object()) throw user_error("'{}' is not JSON", file);
-  return read_text_tokens(json, file);
+  return read_text_tokens(read_object(file), file);
 }
 
 Json text_tokens_json(const TextTokens& tokens) {

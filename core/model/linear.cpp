@@ -11,12 +11,14 @@ bool ParameterizationConfig::matches(const std::string& name) const {
   return std::any_of(targets.begin(), targets.end(), [&](const std::string& p) { return fits_pattern(p, name); });
 }
 
+Choice<parameterizations> method_of(const std::vector<ParameterizationConfig>& all, const std::string& name) {
+  const auto last = std::find_if(all.rbegin(), all.rend(), [&](const ParameterizationConfig& config) { return config.matches(name); });
+  return last == all.rend() ? Choice<parameterizations>("dense") : last->method;
+}
+
 Linear::Linear(const BuildContext& context, const std::string& name, int64_t in, int64_t out, bool bias)
     : shape_{.name = name, .out = out, .in = in, .options = context.options, .init_std = context.init_std, .seed = context.seed} {
-  Choice<parameterizations> method("dense");
-  for (const ParameterizationConfig& config : context.parameterizations)
-    if (config.matches(name)) method = config.method;
-  weight_ = register_module("weight", std::shared_ptr<Parameterization>(method.build(shape_)));
+  weight_ = register_module("weight", std::shared_ptr<Parameterization>(method_of(context.parameterizations, name).build(shape_)));
   if (bias) bias_ = register_parameter("bias", at::zeros({out}, context.options));
 }
 

@@ -16,12 +16,15 @@ struct ParameterizationConfig {
   [[nodiscard]] bool matches(const std::string& name) const;
 };
 
+// Of those that match a weight of this name the last holds; where none does it is dense.
+[[nodiscard]] Choice<parameterizations> method_of(const std::vector<ParameterizationConfig>& all, const std::string& name);
+
 // What every layer needs to make its parameters.
 struct BuildContext {
   at::TensorOptions options;
   double init_std = 0.02;
   uint64_t seed = 0;
-  std::vector<ParameterizationConfig> parameterizations;  // of those that match a weight the last one holds
+  std::vector<ParameterizationConfig> parameterizations;  // see method_of
 };
 
 class Linear final : public torch::nn::Module {

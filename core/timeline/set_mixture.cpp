@@ -24,11 +24,7 @@ class SetMixture final : public Action {
     context.settings.mixture = weights_;
     return fmt::format("sources are drawn from as {:g}", fmt::join(weights_, " : "));
   }
-  void change_settings(LiveSettings& settings, int64_t) const override {
-    if (weights_.size() != settings.mixture.size())
-      throw user_error("timeline: set_mixture has {} weights, and data has {} sources", weights_.size(), settings.mixture.size());
-    settings.mixture = weights_;
-  }
+  void change_settings(LiveSettings& settings, int64_t) const override { settings.mixture = weights_; }
 
  private:
   std::vector<double> weights_;

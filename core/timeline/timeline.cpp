@@ -13,12 +13,13 @@ ActionRegistry& actions() {
   return registry;
 }
 
-void check_settings(const LiveSettings& s, int64_t window, std::string_view action) {
+void check_settings(const LiveSettings& s, int64_t window, size_t sources, std::string_view action) {
   const auto complain = [&](const std::string& what) { throw user_error("timeline: {} {}", action, what); };
   if (s.micro_batch_size < 1 || s.global_batch_size < 1 || s.global_batch_size % s.micro_batch_size != 0)
     complain(fmt::format("makes {} windows a step, which is not a multiple of the micro-batch of {}", s.global_batch_size, s.micro_batch_size));
   if (s.sequence_length < 1 || window % s.sequence_length != 0)
     complain(fmt::format("makes sequence_length {}, which does not divide data.sequence_length {}", s.sequence_length, window));
+  if (s.mixture.size() != sources) complain(fmt::format("has {} weights, and data has {} sources", s.mixture.size(), sources));
   const bool drawn = std::any_of(s.mixture.begin(), s.mixture.end(), [](double weight) { return weight > 0; });
   if (!drawn || std::any_of(s.mixture.begin(), s.mixture.end(), [](double weight) { return !(weight >= 0) || std::isinf(weight); }))
     complain(fmt::format("makes the weights of the sources [{}]", fmt::join(s.mixture, ", ")));
@@ -93,9 +94,7 @@ std::vector<ActionReport> Timeline::run(Phase phase, RunContext context) {
     context.name = entry.name;
     const size_t sources = context.settings.mixture.size();
     std::string detail = blaming([&] { return fmt::format("action '{}', step {}", entry.name, context.progress.step); }, [&] { return entry.action->run(context); });
-    check_settings(context.settings, context.window, entry.name);
-    if (const size_t weights = context.settings.mixture.size(); weights != sources)
-      throw user_error("timeline: {} gives {} weights to {} sources", entry.name, weights, sources);
+    check_settings(context.settings, context.window, sources, entry.name);
     if (entry.action->touches_weights()) check_parameters(context);
     if (!detail.empty()) reports.push_back({entry.name, std::move(detail)});
   }

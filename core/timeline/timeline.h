@@ -33,8 +33,8 @@ struct LiveSettings {
   }
 };
 
-// UserError where no step could be taken with them, of windows of `window` tokens: an action has left them so.
-void check_settings(const LiveSettings& settings, int64_t window, std::string_view action);
+// UserError where no step could be taken with them, of windows of `window` tokens from so many sources: an action has left them so.
+void check_settings(const LiveSettings& settings, int64_t window, size_t sources, std::string_view action);
 
 // The weights that an action of some name is meant for.
 struct Targets {

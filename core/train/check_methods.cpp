@@ -97,9 +97,7 @@ void check_parameterizations(const RunConfig& config) {
   constexpr int64_t kWide = 512;  // a weight so large takes no time to speak of; of larger ones a corner is tried, where there can be one
   std::set<std::string> tried;
   for (const auto& linear : shapes.linears()) {
-    const auto match = std::find_if(config.parameterization.rbegin(), config.parameterization.rend(), [&](const auto& one) { return one.matches(linear->name()); });
-    if (match == config.parameterization.rend()) continue;
-    const Choice<parameterizations>& method = match->method;
+    const Choice<parameterizations> method = method_of(config.parameterization, linear->name());
     const std::string who = fmt::format("parameterization '{}' of '{}'", method.type(), linear->name());
     WeightShape shape = linear->shape();
     check_tensors({who, shape}, linear->weight());

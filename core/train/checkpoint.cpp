@@ -246,6 +246,13 @@ std::optional<fs::path> CheckpointStore::take_latest_whole() {
   return saved.back();
 }
 
+Json read_trainer(const fs::path& checkpoint) {
+  const fs::path file = checkpoint / "trainer.json";
+  Json trainer = Json::parse(read_text(file), nullptr, false);
+  if (!trainer.is_object()) throw user_error("'{}' is damaged: it is not JSON; remove '{}' to use the checkpoint before it", file.string(), checkpoint.string());
+  return trainer;
+}
+
 void load_plugins_of(const fs::path& checkpoint) {
   const fs::path file = checkpoint / "trainer.json";
   const Json trainer = fs::exists(file) ? Json::parse(read_text(file), nullptr, false) : Json();
@@ -257,7 +264,7 @@ void load_plugins_of(const fs::path& checkpoint) {
 TrainerState open_checkpoint(const fs::path& checkpoint, Summed which) {
   if (!is_checkpoint(checkpoint)) throw user_error("'{}' is neither the folder of a run nor a whole checkpoint", checkpoint.string());
   check_checkpoint(checkpoint, which);
-  const Json trainer = Json::parse(read_text(checkpoint / "trainer.json"));
+  const Json trainer = read_trainer(checkpoint);
   TrainerState state{.position = {.step = trainer.at("step"), .samples = trainer.at("samples"), .tokens = trainer.at("tokens"), .flops = trainer.at("flops"),
                                   .drawn = trainer.at("drawn")},
                      .config = trainer.at("config"), .frozen = trainer.at("frozen"),

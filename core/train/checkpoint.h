@@ -88,6 +88,9 @@ struct TrainerState {
   std::map<std::string, std::string> plugins;  // that it was trained with, and their checksums
 };
 
+// trainer.json of a checkpoint. UserError where it is no JSON.
+[[nodiscard]] Json read_trainer(const std::filesystem::path& checkpoint);
+
 // Loads the plugins of the run that it is of, where no configuration at hand names them. One that has moved matters only where one of
 // its methods is asked for.
 void load_plugins_of(const std::filesystem::path& checkpoint);

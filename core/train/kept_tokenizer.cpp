@@ -1,6 +1,5 @@
 #include "core/train/kept_tokenizer.h"
 
-#include "core/base/error.h"
 #include "core/base/files.h"
 #include "core/train/checkpoint.h"
 
@@ -20,10 +19,9 @@ TextTokens tokens_of_model(const std::string& model, const std::string& name) {
 TextTokens text_tokens_beside(const fs::path& weights) {
   const fs::path file = weights / Tokenizer::kFile;
   if (!is_checkpoint(weights)) return fs::exists(weights / "config.json") ? read_text_tokens(weights) : tokens_of_model(read_if_there(file), file.string());
-  const std::string trainer = (weights / "trainer.json").string();
-  const Json json = Json::parse(read_text(trainer), nullptr, false);
-  if (!json.is_object()) throw user_error("'{}' is damaged: it is not JSON; remove '{}' to use the checkpoint before it", trainer, weights.string());
-  return json.contains("text_tokens") ? read_text_tokens(json["text_tokens"], trainer) : tokens_of_model(read_if_there(file), file.string());
+  const Json trainer = read_trainer(weights);
+  if (trainer.contains("text_tokens")) return read_text_tokens(trainer["text_tokens"], (weights / "trainer.json").string());
+  return tokens_of_model(read_if_there(file), file.string());
 }
 
 KeptTokenizer keep_tokenizer(const fs::path& of_data, const fs::path& start) {

@@ -29,6 +29,12 @@ using SpentBy = std::map<std::string, Spent>;
 
 double ms(uint64_t nanoseconds) { return static_cast<double>(nanoseconds) / 1e6; }
 
+void add(SpentBy& spent, const kineto::KinetoEvent& event) {
+  Spent& own = spent[event.name()];
+  own.ms += ms(event.durationNs());
+  ++own.count;
+}
+
 // By name, each operator without those that it calls: of a thread's events one lies within the other or beside it.
 SpentBy spent_by_operators(std::vector<const kineto::KinetoEvent*> events) {
   std::sort(events.begin(), events.end(), [](const auto* a, const auto* b) {
@@ -39,9 +45,7 @@ SpentBy spent_by_operators(std::vector<const kineto::KinetoEvent*> events) {
   for (const auto* event : events) {
     while (!around.empty() && (around.back()->startThreadId() != event->startThreadId() || around.back()->endNs() <= event->startNs())) around.pop_back();
     if (!around.empty()) spent[around.back()->name()].ms -= ms(event->durationNs());
-    Spent& own = spent[event->name()];
-    own.ms += ms(event->durationNs());
-    ++own.count;
+    add(spent, *event);
     around.push_back(event);
   }
   return spent;
@@ -54,9 +58,7 @@ std::pair<SpentBy, double> spent_by_kernels(std::vector<const kineto::KinetoEven
   uint64_t busy = 0;
   uint64_t until = 0;
   for (const auto* event : events) {
-    Spent& own = spent[event->name()];
-    own.ms += ms(event->durationNs());
-    ++own.count;
+    add(spent, *event);
     const uint64_t from = std::max(until, event->startNs());
     if (event->endNs() > from) busy += event->endNs() - from;
     until = std::max(until, event->endNs());

@@ -22,13 +22,8 @@ ModelConfig read_model(const ConfigNode& all, Diagnostics& diagnostics) {
 
 std::optional<ModelConfig> model_of_start(const fs::path& start) {
   Diagnostics diagnostics;
-  if (is_checkpoint(start)) {  // of its parameterizations the plugins may be gone
-    const fs::path file = start / "trainer.json";
-    const Json trainer = Json::parse(read_text(file), nullptr, false);
-    if (!trainer.is_object() || !trainer.contains("structure"))
-      throw user_error("'{}' is damaged; remove '{}' to use the checkpoint before it", file.string(), start.string());
-    return read_model(parse_config(to_yaml(trainer["structure"]), file.string(), diagnostics), diagnostics);
-  }
+  if (is_checkpoint(start))  // of its parameterizations the plugins may be gone
+    return read_model(parse_config(to_yaml(read_trainer(start).at("structure")), (start / "trainer.json").string(), diagnostics), diagnostics);
   if (fs::exists(start / "config.json")) return is_llama(start) ? std::optional(read_hugging_face_config(start)) : std::nullopt;
   const fs::path file = start / "model.yaml";
   if (!fs::exists(file)) return std::nullopt;

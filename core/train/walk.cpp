@@ -52,7 +52,7 @@ class Walk {
     const LiveSettings before = settings_;
     const bool other_model = actions_[i]->change_structure(shapes_);
     actions_[i]->change_settings(settings_, config_.data.sequence_length);
-    check_settings(settings_, config_.data.sequence_length, name);
+    check_settings(settings_, config_.data.sequence_length, before.mixture.size(), name);
     if (other_model) checked_.assign(actions_.size(), false);
     changed_ = changed_ || other_model || settings_.global_batch_size != before.global_batch_size ||
                settings_.micro_batch_size != before.micro_batch_size || settings_.sequence_length != before.sequence_length;

@@ -61,7 +61,7 @@ TEST_CASE("timeline: settings that no step could be taken with are refused", "[t
     LiveSettings settings = good;
     change(settings);
     try {
-      check_settings(settings, 32, "mine");
+      check_settings(settings, 32, good.mixture.size(), "mine");
     } catch (const UserError& e) {
       return std::string(e.what());
     }
@@ -73,6 +73,7 @@ TEST_CASE("timeline: settings that no step could be taken with are refused", "[t
   CHECK_THAT(wrong([](LiveSettings& s) { s.sequence_length = 31; }), Catch::Contains("does not divide data.sequence_length 32"));
   CHECK_THAT(wrong([](LiveSettings& s) { s.mixture = {0, 0}; }), Catch::Contains("weights of the sources [0, 0]"));
   CHECK_THAT(wrong([](LiveSettings& s) { s.mixture = {-1, 2}; }), Catch::Contains("weights of the sources"));
+  CHECK_THAT(wrong([](LiveSettings& s) { s.mixture = {1}; }), Catch::Contains("mine has 1 weights, and data has 2 sources"));
   CHECK_THAT(wrong([](LiveSettings& s) { s.rate = std::nan(""); }), Catch::Contains("learning rate nan"));
 }
 

@@ -21,7 +21,7 @@ import transformers
 from torch.overrides import TorchFunctionMode
 
 FOLDER = pathlib.Path(__file__).resolve().parent.parent / "tests" / "golden"
-SHAPE = (2, 11)  # sequences and their tokens
+SHAPE = (2, 11)  # sequences, and tokens in each
 LOGIT_ROWS = [(0, 0), (0, 9), (1, 5)]
 MODELS = {
     "mha_untied": dict(vocab_size=61, hidden_size=32, intermediate_size=88, num_hidden_layers=2, num_attention_heads=4),
@@ -101,7 +101,7 @@ def reference(shape, dtype):
 OUT, IN, TOKENS, RANK, STEPS = 6, 5, 7, 2, 16
 RATE, BETA1, BETA2, EPSILON = 0.01, 0.9, 0.999, 1e-8
 MERGE_AFTER = 8  # steps of LoRA
-SUPPORT = [0, 1, 6, 9, 10, 13, 22, 27, 28]  # where SLTrain's values are, as tersor draws them
+SUPPORT = [0, 1, 6, 9, 10, 13, 22, 27, 28]  # positions of SLTrain's values, as tersor draws them
 
 
 def matrix(tensor_index, *shape):

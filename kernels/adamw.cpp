@@ -114,6 +114,23 @@ void check_weights(const at::Tensor& weight, const at::Tensor& grad) {
 
 }  // namespace
 
+at::Tensor AdamCoefficients::gain_beside(const at::Tensor& x) const {
+  return corrections.defined() ? corrections[0] : at::full({}, gain, x.options().dtype(at::kFloat));
+}
+
+AdamCoefficients next_coefficients(const at::Tensor& t, AdamCoefficients c, bool epsilon_corrected) {
+  if (!on_host(t)) {
+    c.corrections = adam_corrections(t, c.beta1, c.beta2, c.epsilon, epsilon_corrected);
+    return c;
+  }
+  t.add_(1);
+  const double steps = t.is_meta() ? 1 : *t.const_data_ptr<float>();
+  const double root2 = std::sqrt(1 - std::pow(c.beta2, steps));
+  if (epsilon_corrected) c.epsilon *= root2;
+  c.gain = root2 / (1 - std::pow(c.beta1, steps));
+  return c;
+}
+
 at::Tensor adam_corrections(const at::Tensor& t, double beta1, double beta2, double epsilon, bool epsilon_corrected) {
   TERSOR_CHECK(t.dim() == 0 && t.scalar_type() == at::kFloat && !on_host(t), "a number on a GPU");
   at::Tensor corrections = at::empty({2}, t.options());

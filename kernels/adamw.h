@@ -22,6 +22,9 @@ struct AdamCoefficients {
   double epsilon = 1e-8;   // added to √v as it is, not to its corrected form
   double gain = 1;         // √(1−β₂ᵗ) / (1−β₁ᵗ)
   at::Tensor corrections;  // on a GPU, where t is there: gain and ε in fp32 (2), in the place of those here
+
+  // The gain, 0-dim, where `x` is.
+  [[nodiscard]] at::Tensor gain_beside(const at::Tensor& x) const;
 };
 
 struct AdamStep {
@@ -32,7 +35,10 @@ struct AdamStep {
   int64_t first = 0;           // the index of the first number among its draws
 };
 
-// t ← t + 1, and what follows from it for a step on a GPU, without waiting: AdamCoefficients::corrections. t: 0-dim fp32
+// t ← t + 1, and the coefficients of that step: gain, and ε for the root as it is, of `c`, whose ε is added to the corrected root or, where
+// not `epsilon_corrected`, to the root as it is. t: 0-dim fp32, on any device, which is not waited for
+[[nodiscard]] AdamCoefficients next_coefficients(const at::Tensor& t, AdamCoefficients c, bool epsilon_corrected);
+// Its part on a GPU: t ← t + 1, and AdamCoefficients::corrections.
 [[nodiscard]] at::Tensor adam_corrections(const at::Tensor& t, double beta1, double beta2, double epsilon, bool epsilon_corrected);
 
 // Updates m and v and writes n, all in fp32.

@@ -6,10 +6,7 @@
 //
 // The two differ where gradients are small beside ε. Weight decay is decoupled and belongs to the driver. t is kept per
 // slice where a parameter has slices that are reset on their own.
-#include <cmath>
-
 #include "kernels/adamw.h"
-#include "kernels/on_host.h"
 #include "optim/update_rule.h"
 
 namespace tersor {
@@ -52,7 +49,7 @@ class AdamW final : public UpdateRule {
       const kernels::AdamCoefficients c = next_coefficients(t);
       at::Tensor step = at::empty_like(grad, at::MemoryFormat::Contiguous);
       kernels::adam_direction(grad.contiguous(), slots["m"], slots["v"], c, step);
-      return {step, c.corrections.defined() ? c.corrections[0] : at::full({}, c.gain, grad.options())};
+      return {step, c.gain_beside(grad)};
     }
     t.add_(1);
     const at::Tensor& m = slots["m"].lerp_(grad, 1 - c_.beta1);
@@ -90,18 +87,7 @@ class AdamW final : public UpdateRule {
  private:
   // Of the next step, which t then counts.
   kernels::AdamCoefficients next_coefficients(const at::Tensor& t) const {
-    const bool corrected = c_.epsilon_at == EpsilonAt::kCorrected;
-    kernels::AdamCoefficients c{.beta1 = c_.beta1, .beta2 = c_.beta2, .epsilon = c_.epsilon};
-    if (!kernels::on_host(t)) {
-      c.corrections = kernels::adam_corrections(t, c_.beta1, c_.beta2, c_.epsilon, corrected);
-      return c;
-    }
-    t.add_(1);
-    const double steps = t.is_meta() ? 1 : *t.const_data_ptr<float>();
-    const double root2 = std::sqrt(1 - std::pow(c_.beta2, steps));
-    if (corrected) c.epsilon *= root2;
-    c.gain = root2 / (1 - std::pow(c_.beta1, steps));
-    return c;
+    return kernels::next_coefficients(t, {.beta1 = c_.beta1, .beta2 = c_.beta2, .epsilon = c_.epsilon}, c_.epsilon_at == EpsilonAt::kCorrected);
   }
 
   Config c_;

@@ -67,7 +67,7 @@ class Fira final : public UpdateRule {
     Direction whole{.value = inside.value * c_.scale, .gain = inside.gain, .rest = grad};
     at::Tensor left_out;
     if (taken > kMostTaken) {
-      whole.rest = at::addmm(grad, left(projected, slots), right(projected, slots), 1, -taken);
+      whole.rest = subspace_.left_out(grad, projected, slots, taken);
       left_out = kernels::square_norms(whole.rest, axis);
     } else {
       left_out = kernels::square_norms(grad, axis) - 2 * taken * squares + taken * taken * squares_of_product(projected, slots, axis);
@@ -84,14 +84,6 @@ class Fira final : public UpdateRule {
   std::optional<std::string> refuses(const Param& param) const override { return refuse_unless_matrix(param); }
 
  private:
-  // The two factors whose product is `projected` taken back.
-  static at::Tensor left(const at::Tensor& projected, const Slots& slots) {
-    return slots.contains("left") ? slots["left"].t() : projected;
-  }
-  static at::Tensor right(const at::Tensor& projected, const Slots& slots) {
-    return slots.contains("left") ? projected : slots["right"];
-  }
-
   // ‖R·Q‖² of each row, or ‖Lᵀ·R‖² of each column, also where a basis that rests in few bits is not quite orthonormal.
   static at::Tensor squares_of_product(const at::Tensor& projected, const Slots& slots, int64_t axis) {
     const at::Tensor& basis = slots[axis == 0 ? "left" : "right"];

@@ -36,18 +36,21 @@ constexpr int64_t kPowerIterations = 2;
 
 }  // namespace
 
-at::Tensor leading_left_vectors(const at::Tensor& matrix, int64_t r, Decomposition how, const at::Tensor& previous,
-                                const RandomStream& random) {
+at::Tensor left_basis(const at::Tensor& matrix, int64_t r, Decomposition how, const at::Tensor& previous, const RandomStream& random) {
   const int64_t rows = matrix.size(0);
   const int64_t columns = matrix.size(1);
+  const auto draw = [&](int64_t height, int64_t width) {
+    const at::Tensor x = at::empty({height, width}, matrix.options());
+    kernels::fill_normal(x, 1, random);
+    return x;
+  };
+  if (how == Decomposition::kRandom) return fix_signs(orthonormal_columns(draw(rows, r)).t().contiguous());
   const int64_t k = std::min({r + kOversampling, rows, columns});
   // Where nearly all vectors are wanted, or there are fewer columns than vectors, shortcuts save nothing.
   if (how == Decomposition::kSvd || r > columns || 2 * k > rows) return fix_signs(exact_vectors(matrix, r));
   if (how == Decomposition::kSubspace && previous.defined())
     return fix_signs(iterate(matrix, previous.t(), 1, r).contiguous());
-  const at::Tensor test = at::empty({columns, k}, matrix.options());
-  kernels::fill_normal(test, 1, random);
-  return fix_signs(iterate(matrix, orthonormal_columns(matrix.mm(test)), kPowerIterations, r).contiguous());
+  return fix_signs(iterate(matrix, orthonormal_columns(matrix.mm(draw(columns, k))), kPowerIterations, r).contiguous());
 }
 
 at::Tensor product(const at::Tensor& a, const at::Tensor& b) {
@@ -115,7 +118,7 @@ void Subspace::refresh_when_due(const at::Tensor& grad, const Slots& slots, cons
   const auto update = [&](const char* name, const at::Tensor& matrix) {
     const at::Tensor& basis = slots[name];
     const at::Tensor old = first ? at::Tensor() : basis.clone();
-    basis.copy_(leading_left_vectors(matrix, basis.size(0), c_.decomposition, old, step.random(name)));
+    basis.copy_(left_basis(matrix, basis.size(0), c_.decomposition, old, step.random(name)));
     if (!first) old_bases.add(name, old);
   };
   if (slots.contains("left")) update("left", grad);
@@ -170,6 +173,11 @@ at::Tensor Subspace::down(const at::Tensor& grad, const Slots& slots) const {
   if (slots.contains("left")) projected = product(slots["left"], projected);
   if (slots.contains("right")) projected = product(projected, slots["right"].t());
   return projected;
+}
+
+at::Tensor Subspace::left_out(const at::Tensor& grad, const at::Tensor& projected, const Slots& slots, double share) const {
+  if (!slots.contains("left")) return at::addmm(grad, projected, slots["right"], 1, -share);
+  return at::addmm(grad, slots["left"].t(), slots.contains("right") ? projected.mm(slots["right"]) : projected, 1, -share);
 }
 
 }  // namespace tersor

@@ -5,8 +5,8 @@
 //                          right: R = G·Qᵀ  (rows, r)        back: N·Q           Q (r, columns)
 //                          full:  R = L·G·Qᵀ (r, r)          back: Lᵀ·N·Q
 //
-// Bases are orthonormal rows: leading singular vectors of the gradient, each with its largest entry made positive, so that
-// they mean the same on every machine.
+// Bases are orthonormal rows: leading singular vectors of the gradient, or random directions, each with its largest entry made
+// positive, so that they mean the same on every machine.
 #pragma once
 
 #include "core/config/cadence.h"
@@ -24,12 +24,13 @@ struct EnumNames<Side> {
                                      std::pair{Side::kFull, std::string_view("full")}};
 };
 
-enum class Decomposition { kSvd, kRandomized, kSubspace };
+enum class Decomposition { kSvd, kRandomized, kSubspace, kRandom };
 template <>
 struct EnumNames<Decomposition> {
   static constexpr std::array values{std::pair{Decomposition::kSvd, std::string_view("svd")},
                                      std::pair{Decomposition::kRandomized, std::string_view("randomized")},
-                                     std::pair{Decomposition::kSubspace, std::string_view("subspace")}};
+                                     std::pair{Decomposition::kSubspace, std::string_view("subspace")},
+                                     std::pair{Decomposition::kRandom, std::string_view("random")}};
 };
 
 enum class Carry { kKeep, kRotate, kReset };
@@ -66,7 +67,7 @@ struct SubspaceConfig {
     v("rank", rank, at_least(1), "rank r of the projected gradient; the short side where that is smaller");
     v("side", side, "which side is compressed; std: the shorter, reverse: the longer, full: both");
     v("refresh", refresh, "when the basis is computed anew from the current gradient, besides before the first step (T)");
-    v("decomposition", decomposition, "svd: exact; randomized: Halko et al. 2011; subspace: iterations from the old basis");
+    v("decomposition", decomposition, "svd: exact; randomized: Halko et al. 2011; subspace: iterations from the old basis; random: any directions, whatever the gradient is");
     v("stagger", stagger, "spread the refreshes of different parameters over the period");
     v("moments", moments, "what becomes of moments at a refresh: stay, be turned into the new basis, or begin anew");
     v("lazy", lazy, "refresh less often once the basis has settled (Q-GaLore)");
@@ -109,6 +110,8 @@ class Subspace {
 
   // `grad` in fp32, or in bf16, which is not copied to fp32.
   [[nodiscard]] at::Tensor down(const at::Tensor& grad, const Slots& slots) const;
+  // What the subspace leaves out of `grad`: G − share · (R taken back), with R = `projected`.
+  [[nodiscard]] at::Tensor left_out(const at::Tensor& grad, const at::Tensor& projected, const Slots& slots, double share = 1) const;
   // The inner rule's step, of the subspace's shape.
   [[nodiscard]] Direction inside(const at::Tensor& projected, const Slots& slots, const StepInfo& step) const {
     return inner_.direction(projected, slots, step);
@@ -134,9 +137,9 @@ class Subspace {
 // a·b, to be gone on with in fp32. Beside one in bf16 the other is rounded to it, and so is the product, as in the passes of such a run.
 [[nodiscard]] at::Tensor product(const at::Tensor& a, const at::Tensor& b);
 
-// The r leading left singular vectors of `matrix` (rows, columns), as rows (r, rows). `previous` is what to begin from, or
-// undefined.
-[[nodiscard]] at::Tensor leading_left_vectors(const at::Tensor& matrix, int64_t r, Decomposition how, const at::Tensor& previous,
+// The r leading left singular vectors of `matrix` (rows, columns), as rows (r, rows), or as many random directions. `previous` is what to
+// begin from, or undefined.
+[[nodiscard]] at::Tensor left_basis(const at::Tensor& matrix, int64_t r, Decomposition how, const at::Tensor& previous,
                                               const RandomStream& random);
 
 }  // namespace tersor

@@ -145,10 +145,10 @@ void run_basis(benchmark::State& state, Decomposition how, const Shape& shape) {
   at::Tensor previous;
   if (how == Decomposition::kSubspace) {
     const at::Tensor noise = normal(g.sizes(), "older", 0.1 * g.norm().item<double>() / std::sqrt(shape.numbers()));
-    previous = leading_left_vectors(g + noise, shape.rank, Decomposition::kRandomized, {}, random);
+    previous = left_basis(g + noise, shape.rank, Decomposition::kRandomized, {}, random);
   }
   at::Tensor basis;
-  for (auto _ : state) basis = leading_left_vectors(g, shape.rank, how, previous, random);
+  for (auto _ : state) basis = left_basis(g, shape.rank, how, previous, random);
   state.counters["energy"] = energy(basis, g);
 }
 

@@ -163,6 +163,81 @@ TEST_CASE("apollo: the random projection keeps norms in expectation and is drawn
   CHECK(steps == std::vector<float>{1, 1, 3, 3, 5});
 }
 
+TEST_CASE("frugal: follows Algorithm 1 over two bases, with either rule outside", "[optim][golden]") {
+  for (const auto& shape : kShapes) {
+    for (const std::string free : {"sign", "sgd"}) {
+      ReferenceSubspace subspace{.tall = shape[0] >= shape[1]};
+      ReferenceAdam adam;
+      const std::string rule = fmt::format("{{type: frugal, decomposition: svd, rank: {}, refresh: every {}, free: {}, free_scale: 0.5, "
+                                           "inner: {{type: adamw, epsilon: 0.000001, epsilon_at: uncorrected}}}}", kRank, kPeriod, free);
+      const double error = distance(shape, rule, [&](const at::Tensor& g, int step) {
+        subspace.refresh(g, step);
+        if (step % kPeriod == 0) adam = {};
+        const at::Tensor r = subspace.down(g);
+        const at::Tensor n = adam.direction(r);
+        const at::Tensor inside = n * adam.correction();  // of this step
+        const at::Tensor rest = g - subspace.up(r);
+        return subspace.up(inside) + 0.5 * (free == "sign" ? rest.sign() : rest);
+      });
+      CHECK(error < (free == "sign" ? 1e-2 : 1e-5));  // where the rest is as good as zero its sign is of chance
+    }
+  }
+}
+
+TEST_CASE("frugal: is the rule inside where nothing is left out, and its random bases change when due", "[optim]") {
+  const at::Tensor start = normal({6, 9}, "start");
+  for (const std::string side : {"std", "full"}) {
+    SingleParam whole(start, fmt::format("{{type: frugal, rank: 9, side: {}}}", side), 0.1);
+    SingleParam small(start, fmt::format("{{type: frugal, rank: 2, side: {}, free: sgd, inner: sgd}}", side), 0.1);
+    SingleParam sgd(start, "sgd", 0.1);
+    const at::Tensor g = normal({6, 9}, "g");
+    for (SingleParam* param : {&whole, &small, &sgd}) param->step(g);
+    CHECK(at::allclose(small.weight(), sgd.weight(), 1e-4, 1e-5));  // SGD inside and outside is SGD
+    const at::Tensor turned = (start - whole.weight()).div(0.1).square();  // Adam's first step is of ±1 in the basis
+    CHECK(turned.mean().item<double>() == Approx(1).epsilon(1e-3));
+  }
+  SingleParam param(start, "{type: frugal, rank: 2, refresh: every 2}", 0.1);
+  std::vector<at::Tensor> bases;
+  for (int i = 0; i < 3; ++i) param.step(normal({6, 9}, "g")), bases.push_back(param.slots()["left"].clone());
+  CHECK(at::equal(bases[0], bases[1]));
+  CHECK_FALSE(at::allclose(bases[1], bases[2], 0.1, 0.1));
+}
+
+TEST_CASE("stable_spam: follows Algorithm 1 over two resets, with spikes and a gradient of zero", "[optim][golden]") {
+  const std::vector<int64_t> shape{24, 10};
+  const auto spiked = [&](int step) {
+    const at::Tensor g = gradient(shape, step);
+    if (step % 7 == 3) g[step % 24][step % 10].mul_(100);
+    return step == 20 ? at::zeros_like(g) : g;
+  };
+  const at::Tensor start = normal(shape, "start", 0.1);
+  SingleParam ours(start, "{type: stable_spam, gamma2: 0.99, reset: every 15}", kLr);
+  at::Tensor expected = start.to(at::kDouble), m = at::zeros(shape, at::kDouble), v = m.clone();
+  double a = 0, p = 0, q = 0;
+  int t = 0;
+  double worst = 0;
+  for (int k = 1; k <= kSteps; ++k) {
+    ours.step(spiked(k));
+    at::Tensor g = spiked(k).to(at::kDouble);
+    const double s = 0.5 + 0.5 * (1 + std::cos(3.14159265358979 * k / 1000)) / 2;
+    const double x = g.abs().max().item<double>();
+    a = 0.999 * a + 0.001 * x;
+    const double most = a / (1 - std::pow(0.999, k));
+    if (x > 0) g = at::where(g.abs() > most, g * (most / x), g);
+    const double n = g.norm().item<double>();
+    p = 0.85 * s * p + (1 - 0.85 * s) * n;
+    q = 0.99 * q + 0.01 * n * n;
+    if (n > 0) g = g / n * (p / (1 - std::pow(0.85 * s, k))) / (std::sqrt(q / (1 - std::pow(0.99, k))) + 1e-8);
+    if (k % 15 == 0) m.zero_(), v.zero_(), t = 0;
+    ++t;
+    m = 0.9 * s * m + (1 - 0.9 * s) * g;
+    v = 0.999 * v + 0.001 * g * g;
+    expected = expected - kLr * (m / (1 - std::pow(0.9 * s, t))) / ((v / (1 - std::pow(0.999, t))).sqrt() + 1e-8);
+    keep_worst(worst, (ours.weight().to(at::kDouble) - expected).norm().item<double>() / (expected - start).norm().item<double>());
+  }
+  CHECK(worst < 1e-4);
+}
+
 TEST_CASE("norm-growth limiter: the norm grows by γ a step, and not from nothing", "[optim][golden]") {
   SingleParam param(at::zeros({2, 2}), "{type: apollo, rank: 1, scaling: tensor, inner: sgd}", 1);
   at::Tensor before = param.weight().clone();

@@ -22,18 +22,18 @@ TEST_CASE("subspace: bases are orthonormal and hold the energy of the best one",
   const double best = energy(u.t().slice(0, 0, 10), g);
   at::Tensor previous;
   for (const Decomposition how : {Decomposition::kSvd, Decomposition::kRandomized, Decomposition::kSubspace}) {
-    const at::Tensor basis = leading_left_vectors(g, 10, how, previous, random);
+    const at::Tensor basis = left_basis(g, 10, how, previous, random);
     CHECK(at::allclose(basis.mm(basis.t()), at::eye(10), 1e-5, 1e-5));
     CHECK(energy(basis, g) > 0.99 * best);
     CHECK(energy(basis, g) < best * (1 + 1e-5));
     const at::Tensor place = basis.abs().argmax(1, true);
     CHECK(basis.gather(1, place).min().item<double>() > 0);
-    previous = leading_left_vectors(g + 0.1 * normal({80, 150}, "older"), 10, Decomposition::kSvd, {}, random);
+    previous = left_basis(g + 0.1 * normal({80, 150}, "older"), 10, Decomposition::kSvd, {}, random);
   }
 }
 
 TEST_CASE("subspace: any rule runs inside, with whatever its step is made of", "[optim]") {
-  for (const std::string outer : {"galore", "fira", "apollo"})
+  for (const std::string outer : {"galore", "fira", "apollo", "frugal"})
     for (const MethodInfo& inner : all_registries().at("update rule")->methods()) {
       INFO(outer << " " << inner.name);
       SingleParam param(normal({12, 20}, "w"), fmt::format("{{type: {}, rank: 6, inner: {}}}", outer, inner.name), 0.1);
@@ -54,10 +54,10 @@ TEST_CASE("subspace: any rule runs inside, with whatever its step is made of", "
 
 TEST_CASE("subspace: degenerate gradients have orthonormal bases too", "[optim]") {
   const RandomStream random = random_stream(1, "test");
-  for (const Decomposition how : {Decomposition::kSvd, Decomposition::kRandomized, Decomposition::kSubspace}) {
+  for (const Decomposition how : {Decomposition::kSvd, Decomposition::kRandomized, Decomposition::kSubspace, Decomposition::kRandom}) {
     for (const at::Tensor& g : {at::zeros({30, 40}), at::ones({30, 40}), normal({1, 7}, "row"), normal({7, 1}, "column")}) {
       const int64_t r = std::min<int64_t>(3, g.size(0));
-      const at::Tensor basis = leading_left_vectors(g, r, how, {}, random);
+      const at::Tensor basis = left_basis(g, r, how, {}, random);
       CHECK(at::allclose(basis.mm(basis.t()), at::eye(r), 1e-4, 1e-4));
     }
   }

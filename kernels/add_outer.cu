@@ -3,7 +3,7 @@
 namespace tersor::kernels::gpu {
 namespace {
 
-constexpr int64_t kRowsAtOnce = 4;
+constexpr int kRowsAtOnce = 4;
 
 // A thread has N columns of four rows, so that it reads v for all of them at once.
 template <class T, int N>
@@ -12,19 +12,23 @@ __global__ void __launch_bounds__(kThreadsByPack) add(AddOuter a) {
   for_each_pack<N>(divide_up(a.out, kRowsAtOnce) * a.in, [&](int64_t place) {
     const int64_t first = place / a.in * kRowsAtOnce;
     const int64_t column = place % a.in;
-    const int64_t rows = a.out - first < kRowsAtOnce ? a.out - first : kRowsAtOnce;
-    float sums[kRowsAtOnce][N] = {};
-    for (int64_t i = 0; i < kRowsAtOnce; ++i)
+    const int rows = a.out - first < kRowsAtOnce ? static_cast<int>(a.out - first) : kRowsAtOnce;
+    float sums[kRowsAtOnce][N] = {};  // in registers, as all loops over them are unrolled
+    TERSOR_UNROLL
+    for (int i = 0; i < kRowsAtOnce; ++i)
       if (i < rows) load_pack(w + (first + i) * a.in + column, sums[i]);
     for (int64_t k = 0; k < a.count; ++k) {
       float v[N];
       load_pack(a.v + k * a.in + column, v);
-      for (int64_t i = 0; i < kRowsAtOnce; ++i) {
+      TERSOR_UNROLL
+      for (int i = 0; i < kRowsAtOnce; ++i) {
         const float factor = i < rows ? a.scale * a.u[k * a.out + first + i] : 0.0f;
+        TERSOR_UNROLL
         for (int j = 0; j < N; ++j) sums[i][j] += factor * v[j];
       }
     }
-    for (int64_t i = 0; i < kRowsAtOnce; ++i) {
+    TERSOR_UNROLL
+    for (int i = 0; i < kRowsAtOnce; ++i) {
       const int64_t at = (first + i) * a.in + column;
       if (i < rows) store_rounded(w + at, sums[i], a.rounding, at);
     }

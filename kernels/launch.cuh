@@ -19,6 +19,12 @@ namespace tersor::kernels::gpu {
 
 using bf16 = __nv_bfloat16;
 
+#ifdef __CUDACC__
+#define TERSOR_UNROLL _Pragma("unroll")
+#else
+#define TERSOR_UNROLL
+#endif
+
 inline constexpr unsigned kAllLanes = 0xffffffffU;
 inline constexpr unsigned kLanes = 32;
 inline constexpr int64_t kMostBlocks = 1 << 20;

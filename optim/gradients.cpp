@@ -243,6 +243,7 @@ StepOutcome Optimizer::finish_step() {
       if (members_[i].came) hand_out(i);
   }
   for (Pending& tensor : std::exchange(handed_out_, {})) tensor.wait();
+  if (!ahead_.empty()) state_.put_back(std::exchange(ahead_, {}));
   abandon_step();
   return outcome_;
 }

@@ -237,6 +237,7 @@ class Optimizer {
   std::vector<std::pair<size_t, at::Tensor>> held_;  // gradients that were put aside
   std::vector<size_t> updated_;         // members in this step so far
   std::vector<size_t> updated_before_;  // and in the one before
+  std::string ahead_;                   // whose offloaded state was brought before its update; it may have had none
   std::deque<Parcel> arriving_;
   std::vector<Arriving> small_;  // not yet sent
   int64_t small_numbers_ = 0;

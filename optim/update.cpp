@@ -50,7 +50,7 @@ void Optimizer::update(size_t index, double clip_factor) {
   updated_.push_back(index);
   if (turn + 1 < updated_before_.size() && updated_before_[turn] == index) {
     const Member& next = members_[updated_before_[turn + 1]];
-    if (updates(next) && params_[next.piece.param].value.requires_grad()) state_.bring(next.param.name);
+    if (updates(next) && params_[next.piece.param].value.requires_grad()) state_.bring(ahead_ = next.param.name);
   }
   update_here(index, clip_factor);
   state_.put_back(param.name);

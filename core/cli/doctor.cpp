@@ -105,7 +105,7 @@ int doctor(const std::string& name) {
   const auto kind = devices().find(name);
   if (!kind) throw user_error("no device is called '{}'; there are {}", name, fmt::join(devices().names(), ", "));
   const auto chosen = kind->build();
-  const at::Device device = chosen->open(place.local_rank);
+  const at::Device device = chosen->open(place.local_rank, at::kFloat);
   bool well = true;
   if (place.rank == 0) {
     line("tersor", fmt::format("{}, LibTorch {}", kVersion, TORCH_VERSION));

@@ -48,7 +48,7 @@ int train_together(const RunConfig& config, const Place& place) {
   share_cores(config, place);
   if (place.rank != 0) log().set_level(spdlog::level::warn);
   const auto kind = config.run.device.build();
-  (void)kind->open(place.local_rank);
+  (void)kind->open(place.local_rank, config.run.scalar_type());
   const auto comm = [&] {
     try {
       return connect(place, std::chrono::milliseconds(static_cast<int64_t>(1000 * config.distributed.timeout)), kind->connector());

@@ -1,6 +1,7 @@
 // GPUs of NVIDIA, through LibTorch. Only in builds with TERSOR_CUDA.
 #define USE_C10D_NCCL  // as LibTorch was built
 #include <ATen/cuda/CUDAContext.h>
+#include <ATen/cuda/CUDAEvent.h>
 #include <ATen/cuda/CUDAGraph.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAFunctions.h>
@@ -51,6 +52,20 @@ class Graph final : public Recorder {
  public:
   explicit Graph(std::shared_ptr<std::optional<MemoryPeak>> peak) : peak_(std::move(peak)) {}
 
+  // The streams wait for each other, as tensors of one are read on the other.
+  void warm(const std::function<void()>& work) override {
+    const c10::cuda::CUDAStream usual = c10::cuda::getCurrentCUDAStream(stream_.device_index());
+    at::cuda::CUDAEvent asked;
+    asked.record(usual);
+    asked.block(stream_);
+    {
+      const c10::cuda::CUDAStreamGuard guard(stream_);
+      work();
+    }
+    at::cuda::CUDAEvent done;
+    done.record(stream_);
+    done.block(usual);
+  }
   std::vector<at::Tensor> record(const std::function<std::vector<at::Tensor>()>& work) override {
     c10::cuda::device_synchronize();
     allocator::emptyCache();  // the pool takes what it needs anew
@@ -58,13 +73,15 @@ class Graph final : public Recorder {
     std::vector<at::Tensor> results;
     {
       const c10::cuda::CUDAStreamGuard guard(stream_);
-      graph_->capture_begin();
+      const auto pool = at::cuda::graph_pool_handle();
+      graph_->capture_begin(pool);
       try {
         results = work();
       } catch (...) {
         try {
           graph_->capture_end();
-        } catch (const std::exception&) {  // says only that something went wrong before
+        } catch (const std::exception&) {  // says only that something went wrong before, and leaves the pool open
+          allocator::endAllocateToPool(stream_.device_index(), pool);
         }
         forget();
         throw;
@@ -76,8 +93,12 @@ class Graph final : public Recorder {
     return results;
   }
   void replay() override { graph_->replay(); }
+  // Updates on the usual stream may still read gradients of the pool.
   void forget() override {
+    if (!graph_) return;
+    c10::cuda::device_synchronize();
     graph_.reset();
+    allocator::emptyCache();
     peak_->reset();
   }
 
@@ -94,13 +115,14 @@ class Cuda final : public DeviceKind {
 
   at::DeviceType type() const override { return at::kCUDA; }
   bool there() const override { return count() > 0; }
-  at::Device open(int local_rank) const override {
+  at::Device open(int local_rank, at::ScalarType type) const override {
     const c10::DeviceIndex index = index_of(local_rank);
     if (c_.deterministic) setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", 0);  // before cuBLAS begins
     static const bool once = (choose_allocator_settings(), at::globalContext().lazyInitDevice(at::kCUDA), count_memory(), true);
     (void)once;
     c10::cuda::set_device(index);
-    at::globalContext().setAllowTF32CuBLAS(c_.tf32);
+    at::globalContext().setAllowTF32CuBLAS(c_.tf32.value_or(type == at::kBFloat16));
+    at::globalContext().setSDPUseCuDNN(false);  // it plans for every new shape, fails where it has no plan, and adds in any order
     at::globalContext().setAllowBF16ReductionCuBLAS(false);  // sums of bf16 are in fp32, those of parts of a product too
     at::globalContext().setDeterministicAlgorithms(c_.deterministic, false);
     at::globalContext().setDeterministicFillUninitializedMemory(false);  // nothing here reads memory before it is written

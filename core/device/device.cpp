@@ -10,7 +10,7 @@ DeviceRegistry& devices() {
   return registry;
 }
 
-at::Device best_device() { return Choice<devices>("auto").build()->open(0); }
+at::Device best_device() { return Choice<devices>("auto").build()->open(0, at::kFloat); }
 
 namespace {
 
@@ -25,7 +25,7 @@ class Cpu final : public DeviceKind {
 
   at::DeviceType type() const override { return at::kCPU; }
   bool there() const override { return true; }
-  at::Device open(int) const override { return at::kCPU; }
+  at::Device open(int, at::ScalarType) const override { return at::kCPU; }
   std::string name(int) const override { return "CPU"; }
   int64_t free_memory(int, int local_size) const override { return available_memory() / local_size; }
   MemoryPeak peak(const at::Device&) const override { return memory_peak(); }

@@ -2,7 +2,7 @@
 // with CUDA a GPU is another (cuda.cpp).
 //
 //   const auto kind = config.run.device.build();       // run.device: cpu | cuda | auto
-//   const at::Device device = kind->open(local_rank);
+//   const at::Device device = kind->open(local_rank, at::kBFloat16);
 #pragma once
 
 #include <ATen/ATen.h>
@@ -21,6 +21,8 @@ namespace tersor {
 class Recorder {
  public:
   virtual ~Recorder() = default;
+  // Does the work where it will be recorded, so that what is made when first used, as libraries' handles and buffers, is made before that.
+  virtual void warm(const std::function<void()>& work) { work(); }
   // Does the work and records it. It must read and write what stays where it is; it may not wait for the device. What it returns
   // lies where it lay, with new numbers, after every `replay`.
   [[nodiscard]] virtual std::vector<at::Tensor> record(const std::function<std::vector<at::Tensor>()>& work) = 0;
@@ -36,8 +38,9 @@ class DeviceKind {
   [[nodiscard]] virtual at::DeviceType type() const = 0;
   // Whether this machine has one.
   [[nodiscard]] virtual bool there() const = 0;
-  // The device of one process, of those on this machine the `local_rank`th, made ready. UserError where there is none.
-  [[nodiscard]] virtual at::Device open(int local_rank) const = 0;
+  // The device of one process, of those on this machine the `local_rank`th, made ready for a run in this type. UserError where there is
+  // none.
+  [[nodiscard]] virtual at::Device open(int local_rank, at::ScalarType type) const = 0;
   // What it is: "CPU", "NVIDIA H100 80GB HBM3".
   [[nodiscard]] virtual std::string name(int local_rank) const = 0;
 

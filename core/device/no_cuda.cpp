@@ -13,7 +13,7 @@ class NoCuda final : public DeviceKind {
 
   at::DeviceType type() const override { return at::kCUDA; }
   bool there() const override { return false; }
-  at::Device open(int) const override { refuse(); }
+  at::Device open(int, at::ScalarType) const override { refuse(); }
   std::string name(int) const override { refuse(); }
   int64_t free_memory(int, int) const override { refuse(); }
   MemoryPeak peak(const at::Device&) const override { refuse(); }

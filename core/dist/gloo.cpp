@@ -98,6 +98,17 @@ class Connected final : public Communicator {
     group_ = c10::make_intrusive<c10d::ProcessGroupGloo>(c10::make_intrusive<c10d::PrefixStore>("gloo", store_), place.rank, place.size, options);
     if (devices) device_group_ = devices(store_, place.rank, place.size, timeout);
   }
+  ~Connected() override {
+    if (!device_group_) return;
+    try {
+      settle();
+      device_group_->shutdown();  // else NCCL complains, and breaks off
+    } catch (const std::exception& e) {
+      log().warn("the devices' connections are not closed: {}", first_line(e));
+    }
+  }
+  Connected(const Connected&) = delete;
+  Connected& operator=(const Connected&) = delete;
 
   Pending all_reduce(const at::Tensor& tensor) override {
     count_all_reduce(tensor);

@@ -87,7 +87,7 @@ class Vectors {
     const at::Tensor places = (at::arange(count, at::kLong) + next()).remainder(size());
     const int64_t newest = slots_[(next() + size() - 1) % size()].item<int64_t>();
     const at::Tensor slots = (at::arange(count, at::kLong) + newest + 1).remainder(candidates_.size(0));
-    const at::Tensor fresh = candidates_.index_select(0, slots).to(value_.device());
+    const at::Tensor fresh = for_copy(candidates_.index_select(0, slots)).to(value_.device(), /*non_blocking=*/true);
     const at::Tensor old = take(places);
     candidates_.index_copy_(0, slots_.index_select(0, places), old.to(candidates_.device()));
     rows().index_copy_(0, places.to(value_.device()), fresh);
@@ -102,9 +102,11 @@ class Vectors {
 
   void hold(const std::vector<int64_t>& places, int64_t steps) { frozen_.index_fill_(0, at::tensor(places, at::kLong), steps); }
   void thaw() { frozen_.sub_(1).clamp_min_(0); }
-  void show_mask() { mask_.copy_((frozen_ == 0).view(mask_.sizes())); }
+  void show_mask() { mask_.copy_(for_copy((frozen_ == 0).view(mask_.sizes())), /*non_blocking=*/true); }
 
  private:
+  // In memory that a GPU copies from without anybody waiting.
+  at::Tensor for_copy(const at::Tensor& host) const { return value_.is_cuda() ? host.pin_memory() : host; }
   int64_t size() const { return frozen_.size(0); }
   int64_t next() const { return next_.const_data_ptr<int64_t>()[0]; }
   at::Tensor rows() const { return axis_ == 0 ? value_.detach() : value_.detach().t(); }  // (r, length)

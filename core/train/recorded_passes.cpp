@@ -23,9 +23,11 @@ at::Tensor RecordedPasses::run(Optimizer& optimizer, const Batch& batch, double 
     forget();
   }
   scale_ = scale;
-  if (runs_++ == 0) {  // what is made when first used, as libraries' handles and buffers, is made now
+  if (runs_++ == 0) {
     batch_ = {batch.inputs.clone(), batch.targets.clone()};
-    return passes(batch);
+    at::Tensor loss;
+    recorder_->warm([&] { loss = passes(batch); });
+    return loss;
   }
   batch_.inputs.copy_(batch.inputs);
   batch_.targets.copy_(batch.targets);

@@ -15,7 +15,7 @@ namespace tersor {
 Trainer::Trainer(const RunConfig& config, Communicator& comm)
     : config_(config), resolved_(fields_to_json(config_)), comm_(comm), kind_(config_.run.device.build()), laggard_(std::make_unique<Laggard>(comm)) {
   if (config_.run.threads > 0) at::set_num_threads(static_cast<int>(config_.run.threads));
-  device_ = kind_->open(comm_.local_rank());
+  device_ = kind_->open(comm_.local_rank(), config_.run.scalar_type());
   if (!config_.log.profile.never()) Profile::prepare(device_);
   validate(config_, comm_);
   check_shares(config_, comm_.size());

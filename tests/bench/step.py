@@ -2,6 +2,9 @@
 
     step.py TERSOR [--model configs/model/llama_60m.yaml] [--batch 4x256] [--rounds 3] [METHOD…]
     step.py TERSOR --device cuda [--model configs/model/llama_1b.yaml] [--batch 8x1024] …
+    step.py TERSOR --device cuda --large
+
+--with KEY=VALUE changes an option of the model on both sides, for instance --with num_hidden_layers=3.
 
 The same model, batch, rule and threads (OMP_NUM_THREADS, 2 unless set), fp32, no clipping. In each round both programs run one
 after the other, 10 steps of random tokens each; the first four, with the first search for a basis, do not count. A line shows
@@ -10,7 +13,7 @@ resident memory of the whole process. Methods that only tersor runs here have no
 
 On a GPU both compute in bf16, memory is what tensors take there, and a line also has tokens per second, what part of the GPU's peak
 that is, and, of rules with bases, what part of the time finding them takes at a period of 200 steps. The Python stack runs where
-its torch has a GPU. Then LLaMA-7B, what of the GPU's memory it takes.
+its torch has a GPU; a method that it fails at or has no package for has no second column. --large: the memory that LLaMA-7B takes.
 """
 import argparse
 import importlib
@@ -32,6 +35,8 @@ METHODS = {
     "adamw_int8": ("adamw_int8", [], False),
     "galore": ("galore", [], True),
     "fira": ("fira", [], True),
+    "galore subspace": ("galore", ["optimizer.groups.0.rule.decomposition=subspace"], False),
+    "fira subspace": ("fira", ["optimizer.groups.0.rule.decomposition=subspace"], False),
     "apollo": ("apollo", [], True),
     "sltrain": ("sltrain", [], True),
     "low_rank": ("low_rank", ["optimizer.clip_norm=~"], True),
@@ -53,8 +58,9 @@ def resident_peak(command):
 
 
 # Of LLaMA-7B: what is looked at, the file of configs/method, windows x tokens, further words.
-SMALL = ["optimizer.update=during_backward", "train.recompute=block", "optimizer.clip_norm=~"]
-LARGE_MODELS = [("galore_int8", "1x256", SMALL), ("q_galore", "1x256", SMALL), ("q_galore", "1x2048", SMALL), ("apollo_mini", "1x256", SMALL),
+SMALL = ["optimizer.update=during_backward", "train.recompute=block", "optimizer.clip_norm=~", "train.steps=6"]
+QUICK = [*SMALL, "optimizer.groups.0.rule.decomposition=subspace"]
+LARGE_MODELS = [("galore_int8", "1x256", QUICK), ("q_galore", "1x256", QUICK), ("q_galore", "1x2048", QUICK), ("apollo_mini", "1x256", SMALL),
                 ("apollo_mini", "1x2048", SMALL), ("adamw", "1x2048", [*SMALL, "optimizer.groups.0.offload=true"])]
 
 
@@ -73,16 +79,16 @@ def records_of(program, file, words, model, batch, length, device):
     return [r for r in records if r["type"] == "step"], peak
 
 
-def run_tersor(program, method, model, batch, length):
+def run_tersor(program, method, model, batch, length, changed):
     file, words, _ = METHODS[method]
-    steps, peak = records_of(program, file, words, model, batch, length, "cpu")
+    steps, peak = records_of(program, file, [*words, *(f"model.{c}" for c in changed)], model, batch, length, "cpu")
     return statistics.median(s["time/step_ms"] for s in steps[WARM_UP:]), peak
 
 
-def run_python(method, model, batch, length, device="cpu"):
+def run_python(method, model, batch, length, changed, device="cpu"):
     """Milliseconds of a step, and the peak of resident memory, or of the GPU's."""
     text, peak = resident_peak([sys.executable, "-W", "ignore", __file__, "--child", method, "--model", str(model), "--batch", f"{batch}x{length}",
-                                "--device", device])
+                                "--device", device, *(word for c in changed for word in ("--with", c))])
     took, on_gpu = json.loads(text.strip().splitlines()[-1])
     return took, on_gpu if device == "cuda" else peak
 
@@ -91,12 +97,13 @@ def threads():
     return int(os.environ.get("OMP_NUM_THREADS", 2))
 
 
-def build(model_file, method, dtype):
+def build(model_file, method, dtype, changed):
     import torch
     import yaml
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    model = LlamaForCausalLM(LlamaConfig(**yaml.safe_load(open(model_file))["model"], tie_word_embeddings=False)).to(dtype)
+    options = yaml.safe_load(open(model_file))["model"] | {key: yaml.safe_load(value) for key, value in (c.split("=") for c in changed)}
+    model = LlamaForCausalLM(LlamaConfig(**options, tie_word_embeddings=False)).to(dtype)
     linears = [(layer, name) for layer in model.model.layers for part in (layer.self_attn, layer.mlp)
                for layer, name in ((part, n) for n, m in part.named_children() if isinstance(m, torch.nn.Linear))]
     if method in ("low_rank", "sltrain"):
@@ -166,14 +173,14 @@ def sparse_low_rank(width_in, width_out, density=0.03):
     return SparseLowRank()
 
 
-def child(method, model_file, batch, length, device):
+def child(method, model_file, batch, length, changed, device):
     """Trains, and prints the median of the steps' milliseconds and what tensors took of the GPU's memory at most."""
     import torch
     torch.set_num_threads(threads())
     torch.manual_seed(0)
     on_gpu = device == "cuda"
     with torch.device(device):
-        model, optimizer = build(model_file, method, torch.bfloat16 if on_gpu else torch.float32)
+        model, optimizer = build(model_file, method, torch.bfloat16 if on_gpu else torch.float32, changed)
     took = []
     for _ in range(STEPS):
         tokens = torch.randint(model.config.vocab_size, (batch, length), device=device)
@@ -187,16 +194,16 @@ def child(method, model_file, batch, length, device):
     print(json.dumps([statistics.median(took[WARM_UP:]), torch.cuda.max_memory_allocated() if on_gpu else 0]))
 
 
-def compare(program, methods, model, batch, length, rounds):
-    name = pathlib.Path(model).stem
+def compare(program, methods, model, batch, length, changed, rounds):
+    name = " ".join([pathlib.Path(model).stem, *changed])
     print(f"{name}, {batch} x {length} tokens a step, fp32 unless named, {threads()} threads, {rounds} rounds", flush=True)
     print(f"{'':16}  {'tersor':>9} {'Python':>9}   {'tokens/s, tersor : Python':<26} {'tersor':>8} {'Python':>8}   memory", flush=True)
     for method in methods:
         ours, theirs = [], []
         for _ in range(rounds):
-            ours.append(run_tersor(program, method, model, batch, length))
+            ours.append(run_tersor(program, method, model, batch, length, changed))
             if METHODS[method][2]:
-                theirs.append(run_python(method, model, batch, length))
+                theirs.append(run_python(method, model, batch, length, changed))
         best, peak = min(o[0] for o in ours), max(o[1] for o in ours)
         line = f"{method:16}  {best:6.0f} ms "
         if not theirs:
@@ -209,13 +216,13 @@ def compare(program, methods, model, batch, length, rounds):
               f"{peak / their_peak:.2f} of theirs", flush=True)
 
 
-def compare_on_gpu(program, methods, model, batch, length, rounds):
+def compare_on_gpu(program, methods, model, batch, length, changed, rounds):
     python = subprocess.run([sys.executable, "-c", "import torch; assert torch.cuda.is_available()"], capture_output=True, check=False).returncode == 0
-    print(f"{pathlib.Path(model).stem}, {batch} x {length} tokens a step, bf16, {rounds} rounds" + ("" if python else "; this Python has no GPU"), flush=True)
+    print(f"{' '.join([pathlib.Path(model).stem, *changed])}, {batch} x {length} tokens a step, bf16, {rounds} rounds" + ("" if python else "; this Python has no GPU"), flush=True)
     print(f"{'':16}  {'tersor':>9} {'tokens/s':>9} {'of peak':>8} {'memory':>9} {'bases':>7}   {'Python':>9} {'memory':>9}   tokens/s, tersor : Python", flush=True)
     for method in methods:
         file, words, by_python = METHODS[method]
-        words = [w for w in words if not w.startswith("run.dtype")]
+        words = [*(w for w in words if not w.startswith("run.dtype")), *(f"model.{c}" for c in changed)]
         best, ratios, theirs = None, [], []
         for _ in range(rounds):
             steps, _ = records_of(program, file, words, model, batch, length, "cuda")
@@ -223,8 +230,12 @@ def compare_on_gpu(program, methods, model, batch, length, rounds):
             if best is None or took < best[0]:
                 best = took, steps
             if python and by_python:
-                theirs.append(run_python(method, model, batch, length, "cuda"))
-                ratios.append(theirs[-1][0] / took)
+                try:
+                    theirs.append(run_python(method, model, batch, length, changed, "cuda"))
+                    ratios.append(theirs[-1][0] / took)
+                except RuntimeError as error:  # the other methods are compared all the same
+                    by_python = False
+                    print(f"{method:16}  Python: {str(error).strip().splitlines()[-1]}", flush=True)
         took, steps = best
         peak = max(s["mem/allocated_peak_bytes"] for s in steps)
         mfu = max(s.get("mfu", 0) for s in steps[WARM_UP:])
@@ -233,7 +244,10 @@ def compare_on_gpu(program, methods, model, batch, length, rounds):
         if theirs:
             line += f"   {min(t[0] for t in theirs):6.1f} ms {max(t[1] for t in theirs) / 1e9:6.2f} GB   {statistics.median(ratios):.2f}"
         print(line, flush=True)
-    print("\nllama_7b in bf16", flush=True)
+
+
+def try_large(program):
+    print("llama_7b in bf16", flush=True)
     for file, size, words in LARGE_MODELS:
         rows, columns = map(int, size.split("x"))
         try:
@@ -253,19 +267,23 @@ def main():
     parser.add_argument("--model", help="default: llama_60m, on a GPU llama_1b")
     parser.add_argument("--batch", help="sequences x tokens; default: 4x256, on a GPU 8x1024")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--with", dest="changed", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--large", action="store_true")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_intermixed_args()
     on_gpu = options.device == "cuda"
     model = options.model or str(ROOT / f"configs/model/llama_{'1b' if on_gpu else '60m'}.yaml")
     batch, length = map(int, (options.batch or ("8x1024" if on_gpu else "4x256")).split("x"))
     if options.child:
-        return child(options.child, model, batch, length, options.device)
+        return child(options.child, model, batch, length, options.changed, options.device)
     unknown = [m for m in options.methods if m not in METHODS]
     if unknown or not options.program:
         parser.error(f"TERSOR and methods out of {', '.join(METHODS)}" + (f"; not {unknown[0]}" if unknown else ""))
     methods = options.methods or [m for m in METHODS if not (on_gpu and m.endswith("bf16"))]
     try:
-        (compare_on_gpu if on_gpu else compare)(options.program, methods, model, batch, length, options.rounds)
+        if options.large:
+            return try_large(options.program)
+        (compare_on_gpu if on_gpu else compare)(options.program, methods, model, batch, length, options.changed, options.rounds)
     except RuntimeError as error:  # of a program that was run
         sys.exit(str(error).strip().splitlines()[-1])
 

@@ -1,6 +1,7 @@
 // Suites: what they refuse, what they run, and that nothing is lost when they are interrupted.
 #include "tests/support/catch.h"
 #include "tests/support/methods.h"
+#include "tests/support/source_dir.h"
 #include "tests/support/suites.h"
 
 namespace tersor {
@@ -147,7 +148,7 @@ TEST_CASE("configs: every suite is whole, and every method file is in the small 
     CHECK(suite.config.name == file.stem());
     CHECK(suite.published.empty() == suite.config.protocol.empty());
   }
-  const Suite small = read_suite(fs::path(TERSOR_SOURCE_DIR) / "configs/bench/cpu_small.yaml", {});
+  const Suite small = read_suite(fs::path(testing::source_dir()) / "configs/bench/cpu_small.yaml", {});
   for (const fs::path& method : testing::shipped("method")) {
     if (method.stem() == "svfit") continue;  // takes on a trained model
     INFO(method.string());
@@ -157,7 +158,7 @@ TEST_CASE("configs: every suite is whole, and every method file is in the small 
 
 TEST_CASE("program: the smoke suite gives the table and the page", "[bench]") {
   const TemporaryFolder folder;
-  const Ended ended = shell(folder, fmt::format("{} bench {}/configs/bench/smoke.yaml out_dir={}", TERSOR_PROGRAM, TERSOR_SOURCE_DIR, folder.path().string()));
+  const Ended ended = shell(folder, fmt::format("{} bench {}/configs/bench/smoke.yaml out_dir={}", TERSOR_PROGRAM, testing::source_dir(), folder.path().string()));
   INFO(ended.output);
   REQUIRE(ended.code == kExitDone);
   const auto results = results_of(folder / "smoke/results.jsonl");

@@ -3,6 +3,7 @@
 
 #include "tests/support/catch.h"
 #include "tests/support/methods.h"
+#include "tests/support/source_dir.h"
 
 namespace tersor {
 namespace {
@@ -135,7 +136,7 @@ TEST_CASE("options: those of every method refuse what they cannot be", "[conform
 }
 
 TEST_CASE("options: the resolved configuration is itself a configuration", "[conformance]") {
-  RunConfig config = read_run_config({fs::path(TERSOR_SOURCE_DIR) / "configs/run/quickstart.yaml"}, {});
+  RunConfig config = read_run_config({fs::path(testing::source_dir()) / "configs/run/quickstart.yaml"}, {});
   const testing::TemporaryFolder folder;
   const Json resolved = fields_to_json(config);
   write_whole(folder / "config.yaml", to_yaml(resolved));

@@ -3,6 +3,7 @@
 
 #include "tests/support/catch.h"
 #include "tests/support/methods.h"
+#include "tests/support/source_dir.h"
 
 namespace tersor {
 namespace {
@@ -46,7 +47,7 @@ std::string savings_table() {
   table += "\n|---|---|" + [&] { std::string rule; for (size_t i = 0; i < columns.size(); ++i) rule += "---|"; return rule; }() + "\n";
   for (const fs::path& file : testing::shipped("method")) {
     const TemporaryFolder folder;
-    const auto source = fs::path(TERSOR_SOURCE_DIR) / "configs";
+    const auto source = fs::path(testing::source_dir()) / "configs";
     const RunConfig base = read_run_config({source / "model/llama_130m.yaml", source / "data/synthetic.yaml"},
                                            {"data.sequence_length=256", "train={global_batch_size: 8, micro_batch_size: 8, steps: 1000}"});
     const ReadConfig read = [&](const std::vector<std::string>& more) {
@@ -67,7 +68,7 @@ std::string savings_table() {
 
 TEST_CASE("savings: the README's table is what is planned", "[conformance]") {
   const std::string table = savings_table();
-  const bool there = read_text(fs::path(TERSOR_SOURCE_DIR) / "README.md").find(table) != std::string::npos;
+  const bool there = read_text(fs::path(testing::source_dir()) / "README.md").find(table) != std::string::npos;
   if (!there) fmt::print("{}", table);  // by itself, since Catch breaks lines
   INFO("README.md, 'Will it fit?': put in the table above");
   CHECK(there);

@@ -7,6 +7,7 @@
 #include "core/base/files.h"
 #include "core/train/prepare.h"
 #include "tests/support/quadratic.h"
+#include "tests/support/source_dir.h"
 #include "tests/support/world.h"
 #include "tests/support/worst.h"
 
@@ -224,7 +225,7 @@ TEST_CASE("processes: a table whose rows are shared out is what it is at one, bi
 
 TEST_CASE("processes: what each updates is even, and every row is somebody's", "[dist][plan]") {
   for (const char* size : {"60m", "130m", "350m", "1b", "7b"}) {
-    const RunConfig config = read_run_config({fs::path(TERSOR_SOURCE_DIR) / "configs/model" / fmt::format("llama_{}.yaml", size)}, {"data.source=synthetic"});
+    const RunConfig config = read_run_config({fs::path(testing::source_dir()) / "configs/model" / fmt::format("llama_{}.yaml", size)}, {"data.source=synthetic"});
     const std::vector<Param> params = shapes_of(config).params();
     for (const int processes : {2, 3, 4, 8, 16}) {
       INFO(size << " on " << processes);

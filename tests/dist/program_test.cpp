@@ -7,6 +7,7 @@
 #include "tests/support/catch.h"
 #include "tests/support/methods.h"
 #include "tests/support/shell.h"
+#include "tests/support/source_dir.h"
 #include "tests/support/tiny_run.h"
 #include "tests/support/world.h"
 
@@ -22,7 +23,7 @@ using testing::TemporaryFolder;
 std::string command(const TemporaryFolder& folder, int processes, const std::string& name, const std::string& words) {
   RunConfig config = testing::tiny_config(folder.path(), {"train.steps=12", "checkpoint.every=every 3", "train.micro_batch_size=2", "run.threads=1"});
   write_whole(folder / "tiny.yaml", to_yaml(fields_to_json(config)));
-  const std::string launch = processes > 1 ? fmt::format("{}/scripts/launch -n {} --grace 20 ", TERSOR_SOURCE_DIR, processes) : "";
+  const std::string launch = processes > 1 ? fmt::format("{}/scripts/launch -n {} --grace 20 ", testing::source_dir(), processes) : "";
   return fmt::format("{}{} train {} run.name={} run.resume=auto {}", launch, TERSOR_PROGRAM, (folder / "tiny.yaml").string(), name, words);
 }
 
@@ -130,7 +131,7 @@ TEST_CASE("program: scattered weights are those of one process, bit for bit, of 
       write_whole(folder / (name + ".yaml"), to_yaml(fields_to_json(config)));
       return fmt::format("{} train {}", TERSOR_PROGRAM, (folder / (name + ".yaml")).string());
     };
-    const std::string launch = std::string(TERSOR_SOURCE_DIR) + "/scripts/launch -n 2 --grace 20 ";
+    const std::string launch = testing::source_dir() + "/scripts/launch -n 2 --grace 20 ";
     const Ended one = shell(folder, of("one", {}));
     INFO(method.string() << "\n" << one.output);
     REQUIRE(one.code == 0);

@@ -4,6 +4,7 @@
 #include "tests/support/catch.h"
 #include "tests/support/methods.h"
 #include "tests/support/gpu.h"
+#include "tests/support/source_dir.h"
 #include "tests/support/world.h"
 
 namespace tersor {
@@ -156,7 +157,7 @@ TEST_CASE("gpu: what is planned of weights, gradients and moments there is what 
   const testing::UncheckedKernels quick;
   std::vector<std::pair<std::string, std::vector<std::string>>> all;
   for (const std::filesystem::path& file : testing::shipped("method")) all.push_back({file.string(), {}});
-  const std::string adamw = (std::filesystem::path(TERSOR_SOURCE_DIR) / "configs/method/adamw.yaml").string();
+  const std::string adamw = (std::filesystem::path(testing::source_dir()) / "configs/method/adamw.yaml").string();
   all.push_back({adamw, {"optimizer.groups.0.offload=true"}});
   all.push_back({adamw, {"optimizer.groups.0.offload=true", "optimizer.groups.0.state={type: int8, min_size: 0}", "optimizer.update=during_backward", "optimizer.clip_norm=~"}});
   for (const auto& [file, words] : all) {

@@ -27,7 +27,7 @@ TEST_CASE("gpu: scattered, gathered and sampled entries", "[gpu]") {
       if (in > 1000) continue;
       const at::Tensor dy = normal({tokens, out}, "dy", type);
       const at::Tensor x = normal({tokens, in}, "x", type);
-      check_near(sampled_product(there, dy.to(gpu_device()), x.to(gpu_device())), sampled_product(pattern, dy, x), 1e-6);
+      check_near(sampled_product(there, dy.to(gpu_device()), x.to(gpu_device())), sampled_product(pattern, dy, x), type == at::kFloat ? 1e-6 : 4e-6);  // tensor cores cut sums off
     }
   }
 }
@@ -39,7 +39,7 @@ TEST_CASE("gpu: entries of a weight that is large enough for larger tiles", "[gp
   const SparsePattern there = pattern.to(gpu_device());
   const at::Tensor dy = normal({tokens, out}, "dy", at::kBFloat16);
   const at::Tensor x = normal({tokens, in}, "x", at::kBFloat16);
-  check_near(sampled_product(there, dy.to(gpu_device()), x.to(gpu_device())), sampled_product(pattern, dy, x), 1e-6);
+  check_near(sampled_product(there, dy.to(gpu_device()), x.to(gpu_device())), sampled_product(pattern, dy, x), 4e-6);
   const at::Tensor b = normal({out, rank}, "b", at::kBFloat16), a = normal({rank, in}, "a", at::kBFloat16), values = normal({pattern.nnz()}, "v", at::kBFloat16);
   const at::Tensor w = at::empty({out, in}, at::kBFloat16), w2 = w.to(gpu_device());
   compose(b, a, 0.5, pattern, values, w);

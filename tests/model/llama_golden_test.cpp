@@ -7,6 +7,7 @@
 
 #include "core/model/llama.h"
 #include "tests/support/catch.h"
+#include "tests/support/source_dir.h"
 
 namespace tersor {
 namespace {
@@ -50,7 +51,7 @@ void read_reference(const std::string& kind, std::istringstream& line, Reference
 }
 
 Golden read_golden(const std::string& name) {
-  std::ifstream file(std::string(TERSOR_SOURCE_DIR) + "/tests/golden/llama_" + name + ".txt");
+  std::ifstream file(testing::source_dir() + "/tests/golden/llama_" + name + ".txt");
   REQUIRE(file);
   Golden golden;
   Diagnostics diagnostics;

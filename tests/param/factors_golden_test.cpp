@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "tests/support/catch.h"
+#include "tests/support/source_dir.h"
 #include "tests/support/weights.h"
 
 namespace tersor {
@@ -25,7 +26,7 @@ at::Tensor matrix(int64_t k, at::IntArrayRef shape) {
 
 // Lines "method key numbers…".
 std::map<std::string, std::vector<double>> read_golden(const std::string& method) {
-  std::ifstream file(std::string(TERSOR_SOURCE_DIR) + "/tests/golden/factors.txt");
+  std::ifstream file(testing::source_dir() + "/tests/golden/factors.txt");
   REQUIRE(file);
   std::map<std::string, std::vector<double>> found;
   for (std::string text; std::getline(file, text);) {

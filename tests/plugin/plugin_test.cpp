@@ -2,6 +2,7 @@
 #include <cstdlib>
 
 #include "tests/support/catch.h"
+#include "tests/support/source_dir.h"
 #include "tests/support/suites.h"
 #include "tests/support/tiny_run.h"
 
@@ -23,7 +24,7 @@ TEST_CASE("plugin: a rule from outside is built, described, trained with, and re
   const std::string plugin_folder = (folder / "plugin").string();
   INFO(log.string());
   REQUIRE(shell(fmt::format("cmake --install '{}' --prefix '{}'", build_folder, prefix), log) == 0);
-  REQUIRE(shell(fmt::format("cmake -S '{}/tests/plugin' -B '{}' -DCMAKE_PREFIX_PATH='{}' && cmake --build '{}'", TERSOR_SOURCE_DIR,
+  REQUIRE(shell(fmt::format("cmake -S '{}/tests/plugin' -B '{}' -DCMAKE_PREFIX_PATH='{}' && cmake --build '{}'", testing::source_dir(),
                             plugin_folder, prefix, plugin_folder), log) == 0);
 
   const RunConfig config = testing::tiny_config(folder / "out");

@@ -1,13 +1,14 @@
 // The files of configs/method, on top of a configuration.
 #pragma once
 
+#include "tests/support/source_dir.h"
 #include "tests/support/tiny_run.h"
 
 namespace tersor::testing {
 
 inline std::vector<std::filesystem::path> shipped(const std::string& folder) {
   std::vector<std::filesystem::path> files;
-  for (const auto& entry : std::filesystem::directory_iterator(std::filesystem::path(TERSOR_SOURCE_DIR) / "configs" / folder))
+  for (const auto& entry : std::filesystem::directory_iterator(std::filesystem::path(testing::source_dir()) / "configs" / folder))
     files.push_back(entry.path());
   std::sort(files.begin(), files.end());
   return files;

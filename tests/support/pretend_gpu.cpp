@@ -198,7 +198,7 @@ class PretendKind final : public DeviceKind {
 
   at::DeviceType type() const override { return at::kPrivateUse1; }
   bool there() const override { return true; }
-  at::Device open(int) const override { return pretend_gpu(); }
+  at::Device open(int, at::ScalarType) const override { return pretend_gpu(); }
   std::string name(int) const override { return "pretended"; }
   int64_t free_memory(int, int) const override { return 0; }
   MemoryPeak peak(const at::Device& device) const override { return memory_peak(device.type()); }

@@ -5,6 +5,7 @@
 #include "core/train/run_plan.h"
 #include "tests/support/catch.h"
 #include "tests/support/methods.h"
+#include "tests/support/source_dir.h"
 
 namespace tersor {
 namespace {
@@ -15,7 +16,7 @@ using testing::TemporaryFolder;
 std::pair<int, std::string> program(const TemporaryFolder& folder, const std::string& words) {
   const std::filesystem::path out = folder / "out";
   const int status = std::system(
-      fmt::format("cd {} && {} plan {} >{} 2>{}", TERSOR_SOURCE_DIR, TERSOR_PROGRAM, words, out.string(), (folder / "err").string())
+      fmt::format("cd {} && {} plan {} >{} 2>{}", testing::source_dir(), TERSOR_PROGRAM, words, out.string(), (folder / "err").string())
           .c_str());
   return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_text(out)};
 }

@@ -65,7 +65,7 @@ TERSOR_VECTORIZED void widen(const c10::BFloat16* from, int64_t size, float* to)
   for (int64_t i = 0; i < size; ++i) to[i] = to_exact(from[i]);
 }
 
-// A stretch of weights and its gradients, whatever their types, as fp32 for the length of a step.
+// A stretch of weights and their gradients, of any type, seen as fp32 for one step.
 class Stretch {
  public:
   Stretch(const at::Tensor& weight, const at::Tensor& grad, const AdamStep& step)
@@ -73,7 +73,7 @@ class Stretch {
         grad_(grad.scalar_type() == at::kFloat ? grad.const_data_ptr<float>() : nullptr), half_grad_(grad_ ? nullptr : grad.const_data_ptr<at::BFloat16>()),
         first_(step.first), draws_(step.rounding) {}
 
-  // At most RoundingDraws::kMost numbers. Calls step(weights, gradients), both fp32.
+  // Calls step(weights, gradients), both fp32, on at most RoundingDraws::kMost numbers.
   template <class Step>
   void run(int64_t begin, int64_t size, Step step) {
     const float* g = grad_ == nullptr ? nullptr : grad_ + begin;

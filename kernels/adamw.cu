@@ -3,7 +3,7 @@
 namespace tersor::kernels::gpu {
 namespace {
 
-constexpr int kEach = 4;  // numbers of a thread at a time
+constexpr int kEach = 4;  // numbers per thread at a time
 
 template <int N>
 __global__ void __launch_bounds__(kThreadsByPack) direction(const float* grad, float* m, float* v, float* n, int64_t size, AdamNumbers numbers) {

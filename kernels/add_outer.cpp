@@ -25,7 +25,7 @@ TERSOR_VECTORIZED void add_one(float* x, const float* v, float factor, int64_t s
   for (int64_t j = 0; j < size; ++j) x[j] = x[j] + factor * v[j];
 }
 
-// To numbers [first, first + size) of a row.
+// Adds all products to numbers [first, first + size) of a row.
 void add(const gpu::AddOuter& s, int64_t row, int64_t first, int64_t size, float* x) {
   const auto factor = [&](int64_t k) { return s.scale * s.u[k * s.out + row]; };
   int64_t k = 0;

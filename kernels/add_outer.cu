@@ -5,7 +5,7 @@ namespace {
 
 constexpr int kRowsAtOnce = 4;
 
-// A thread has N columns of four rows, so that it reads v for all of them at once.
+// A thread computes N columns of four rows, so that it reads v once for all four.
 template <class T, int N>
 __global__ void __launch_bounds__(kThreadsByPack) add(AddOuter a) {
   T* w = static_cast<T*>(a.w);

@@ -1,9 +1,9 @@
-// A few outer products added to a weight in one pass over it: what SwitchLoRA's switches take from the factors and give to W.
+// Adds a few outer products to a weight in one pass: SwitchLoRA's switches move what they take from the factors into W.
 //
 //   W ← W + scale · Σₖ uₖ vₖᵀ        W (out, in)   u (k, out)   v (k, in)
 //
-// W: fp32, or bf16, and then rounded stochastically by the stream as stochastic_round does · u, v: fp32 · all contiguous, on one
-// device, not aliased. In place, with nothing of W's size beside it. Sums are in fp32, W first and the products in their order.
+// W: fp32, or bf16, rounded stochastically with the stream as stochastic_round does · u, v: fp32 · all contiguous, on one device,
+// not aliased. In place, without temporaries of W's size. Sums are in fp32: W first, then the products in order.
 // Deterministic: a pure function of the tensors and the stream, independent of threads.
 #pragma once
 

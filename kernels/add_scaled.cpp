@@ -39,7 +39,7 @@ void add_scaled(at::Tensor& w, double keep, const at::Tensor& x, const at::Tenso
   for (const at::Tensor* t : {static_cast<const at::Tensor*>(&w), &x})
     if (!t->is_contiguous() || t->scalar_type() != at::kFloat) return plain(w, keep, x, gain, rate);
   if (!one && !by_row && !by_column) return plain(w, keep, x, gain, rate);
-  // In double first: the product of rate and gain is rounded once.
+  // In double, so that the product of rate and gain is rounded only once.
   const at::Tensor factors = gain.defined() ? (gain.to(at::kDouble) * rate).to(at::kFloat).contiguous() : at::Tensor();
   if (w.is_meta()) return;
   const auto same = static_cast<float>(rate);

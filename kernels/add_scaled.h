@@ -1,9 +1,9 @@
-// The last pass of a step: a weight decays and a direction, scaled as a whole, by row or by column, is added to it.
+// The last pass of a step: decays a weight and adds a direction to it, scaled as a whole, by row or by column.
 //
 //   w ← keep·w + rate·gain ⊙ x         gain: undefined (1), 0-dim, (rows, 1) or (1, columns)
 //
-// w, x: one shape, fp32; gain: fp32 or fp64. In place; x may not alias w. Deterministic. What is not contiguous or has
-// another form of gain goes through LibTorch's ops.
+// w, x: one shape, fp32; gain: fp32 or fp64. In place; x must not alias w. Deterministic. Tensors that are not
+// contiguous fp32, and other forms of gain, go through LibTorch's ops.
 #pragma once
 
 #include <ATen/ATen.h>

@@ -1,4 +1,4 @@
-// Scale and zero of a block of quantize_affine.h, from the block's range, alike on the CPU and on a GPU.
+// Scale and zero of a quantize_affine.h block from the block's range, the same on the CPU and on a GPU.
 #pragma once
 
 namespace tersor::kernels {
@@ -8,11 +8,11 @@ struct AffineRange {
   float zero;
 };
 
-// Of numbers from low ≤ 0 to high ≥ 0, for codes 0 to `levels`. Zero is a code, and both ends are at most the largest and smallest
-// code away from it: nothing saturates.
+// For numbers from low ≤ 0 to high ≥ 0 and codes 0 to `levels`. Zero is a code, and both ends lie within the range of the codes:
+// nothing saturates.
 constexpr AffineRange affine_range(float low, float high, float levels) {
-  constexpr float kSmallest = 1e-5f;  // so that the scale of a block of zeros is a number
-  constexpr float kWhole = 0x1.8p23f;  // what is added to it and taken off again is a whole number, halves to even
+  constexpr float kSmallest = 1e-5f;  // so that the scale of a block of zeros is not 0
+  constexpr float kWhole = 0x1.8p23f;  // adding and subtracting it rounds to an integer, halves to even
   const float even = (high - low > kSmallest ? high - low : kSmallest) / levels;
   const float least = low < 0 ? 1.0f : 0.0f;
   const float most = high > 0 ? levels - 1 : levels;

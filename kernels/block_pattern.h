@@ -1,7 +1,7 @@
-// Which blocks of a matrix (out, in) are there: `block` × `block`, at the lower and right edge what is left. 12 bytes a block.
+// Which blocks of a matrix (out, in) are present: `block` × `block` each, cut off at the lower and right edges. 12 bytes per block.
 //
-// Their values lie a row of blocks after the other, each a matrix of its rows and of the columns that are there. They rise with the
-// position row · in + column.
+// Values are stored one row of blocks after another, each as a matrix of its rows and of the columns that are present, and so in
+// ascending order of the position row · in + column.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -16,16 +16,16 @@ struct BlockPattern {
   int64_t in = 0;
   int64_t block = 1;
   at::Tensor row_starts;     // (rows of blocks + 1) int32: the blocks of a row are columns[row_starts[i]], …
-  at::Tensor columns;        // (blocks) int32, rising within a row
-  at::Tensor offsets;        // (rows of blocks) int64: where their values begin
-  at::Tensor lengths;        // (rows of blocks) int32: columns of the matrix that their values are
+  at::Tensor columns;        // (blocks) int32, ascending within a row
+  at::Tensor offsets;        // (rows of blocks) int64: where the row's values begin
+  at::Tensor lengths;        // (rows of blocks) int32: the number of columns in the row's matrix of values
   at::Tensor column_starts;  // (columns of blocks + 1) int32: the blocks of a column are rows[column_starts[j]], …
-  at::Tensor rows;           // (blocks) int32, rising within a column
-  at::Tensor places;         // (blocks) int32: where in `columns` these are
+  at::Tensor rows;           // (blocks) int32, ascending within a column
+  at::Tensor places;         // (blocks) int32: the index in `columns` of each of these blocks
 
-  // `blocks`: which are there, rising, int64: row of blocks · columns of blocks + column of blocks.
+  // `blocks`: those present, ascending, int64, each numbered as row of blocks · number of columns of blocks + column of blocks.
   [[nodiscard]] static BlockPattern of_blocks(int64_t out, int64_t in, int64_t block, const at::Tensor& blocks);
-  // The block of each position row · in + column of a matrix, counted as there.
+  // The number, as above, of the block of each position row · in + column of a matrix.
   [[nodiscard]] static at::Tensor blocks_at(int64_t in, int64_t block, const at::Tensor& positions);
 
   [[nodiscard]] int64_t blocks_down() const { return (out + block - 1) / block; }
@@ -33,25 +33,25 @@ struct BlockPattern {
   [[nodiscard]] int64_t num_blocks() const { return columns.numel(); }
   [[nodiscard]] int64_t nnz() const;           // of a pattern in host memory
   [[nodiscard]] at::Tensor blocks() const;     // as of_blocks takes them, in host memory
-  [[nodiscard]] at::Tensor positions() const;  // of the values, rising, int64, in host memory
+  [[nodiscard]] at::Tensor positions() const;  // of the values, ascending, int64, in host memory
   [[nodiscard]] BlockPattern to(const at::Device& device) const;
 
-  // Calls each(i, columns, height, length, offset) for every row i of blocks of a pattern in host memory. The values of the row are a
-  // matrix of (height, length) that begins at `offset`; `columns` holds the places of its blocks.
+  // Calls each(i, columns, height, length, offset) for every row i of blocks of a pattern in host memory. The row's values are a
+  // (height, length) matrix that begins at `offset`; `columns` holds the columns of blocks that its blocks are in.
   template <class Each>
   void for_each_row(Each each) const {
     const int32_t* starts = row_starts.const_data_ptr<int32_t>();
     for (int64_t i = 0; i < blocks_down(); ++i)
       each(i, named(columns, starts[i], starts[i + 1]), height_of(i), int64_t{lengths.const_data_ptr<int32_t>()[i]}, offsets.const_data_ptr<int64_t>()[i]);
   }
-  // Calls each(j, rows, places, width) for every column j of blocks: `rows` that have a block there, and its place in each of them.
+  // Calls each(j, rows, places, width) for every column j of blocks: the rows of blocks that its blocks are in, and their `places`.
   template <class Each>
   void for_each_column(Each each) const {
     const int32_t* starts = column_starts.const_data_ptr<int32_t>();
     for (int64_t j = 0; j < blocks_across(); ++j)
       each(j, named(rows, starts[j], starts[j + 1]), named(places, starts[j], starts[j + 1]), std::min(block, in - j * block));
   }
-  // Of a row of blocks, in the matrix.
+  // The height of row i of blocks.
   [[nodiscard]] int64_t height_of(int64_t i) const { return std::min(block, out - i * block); }
 
  private:

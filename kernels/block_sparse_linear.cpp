@@ -29,18 +29,18 @@ gpu::Blocked on_gpu(const BlockPattern& p, const at::Tensor& like) {
           .shift = std::countr_zero(static_cast<uint64_t>(p.block))};
 }
 
-// ---- on the CPU: the columns that a row of blocks needs are brought together, and a product of dense matrices is left ----
+// ---- on the CPU: gathering the columns that a row of blocks needs leaves a product of dense matrices ----
 
 constexpr int64_t kGatheredAtOnce = 1 << 20;  // numbers
 
-// Blocks of columns of a matrix, `width` columns in all: the last may be cut.
+// Blocks of columns of a matrix, `width` columns in all; the last block may be cut off.
 struct Columns {
   std::span<const int32_t> blocks;
   int64_t block;
   int64_t width;
 };
 
-// Of rows [begin, end) of a matrix those columns, side by side, in the buffer.
+// Gathers those columns of rows [begin, end) of a matrix side by side in the buffer.
 at::Tensor brought_together(const at::Tensor& matrix, int64_t begin, int64_t end, const Columns& columns, const at::Tensor& buffer) {
   const at::Tensor there = buffer.narrow(0, 0, (end - begin) * columns.width).view({end - begin, columns.width});
   const auto size = static_cast<int64_t>(matrix.element_size());
@@ -58,26 +58,26 @@ at::Tensor brought_together(const at::Tensor& matrix, int64_t begin, int64_t end
   return there;
 }
 
-// Calls each(begin, end) for stretches of tokens of which so many columns fit into the buffer.
+// Calls each(begin, end) for stretches of tokens, each short enough that `width` of its columns fit into the buffer.
 template <class Each>
 void for_each_stretch(int64_t tokens, int64_t width, Each each) {
   const int64_t at_once = std::max<int64_t>(1, kGatheredAtOnce / std::max<int64_t>(1, width));
   for (int64_t begin = 0; begin < tokens; begin += at_once) each(begin, std::min(tokens, begin + at_once));
 }
 
-// For stretches of `tokens` rows with at most `columns` of their numbers.
+// A buffer for stretches of `tokens` rows, with at most `columns` columns of each.
 at::Tensor gathering_buffer(int64_t tokens, int64_t columns, const at::TensorOptions& options) {
   return at::empty({std::min(tokens * columns, std::max(kGatheredAtOnce, columns))}, options);
 }
 
-// The values of a block, the `place`th of all.
+// The values of a block in row i of blocks, the `place`th block of all.
 at::Tensor values_of(const BlockPattern& p, const at::Tensor& values, int64_t i, int64_t place, int64_t width) {
   const int64_t length = p.lengths.const_data_ptr<int32_t>()[i];
   const at::Tensor row = values.narrow(0, p.offsets.const_data_ptr<int64_t>()[i], p.height_of(i) * length).view({p.height_of(i), length});
   return row.narrow(1, (place - p.row_starts.const_data_ptr<int32_t>()[i]) * p.block, width);
 }
 
-// The columns that are named, by w, into the columns of `to` from `place` on; zero where there are none.
+// Writes the product of the given columns and w into the columns of `to` from `place` on; zeros if no columns are given.
 void multiply_columns(const at::Tensor& from, const Columns& columns, const at::Tensor& w, const at::Tensor& to, int64_t place, const at::Tensor& buffer) {
   for_each_stretch(from.size(0), columns.width, [&](int64_t begin, int64_t end) {
     at::Tensor part = to.slice(0, begin, end).narrow(1, place, w.size(1));
@@ -128,7 +128,7 @@ void sample(const BlockPattern& p, const at::Tensor& dy, const at::Tensor& x, co
       const at::Tensor left = dy.slice(0, begin, end).narrow(1, i * p.block, rows).t();
       const at::Tensor right = brought_together(x, begin, end, {columns, p.block, length}, buffer);
       if (!rounds || end - begin == x.size(0)) {
-        at::addmm_out(whole, whole, left, right, begin == 0 ? 0 : 1);  // with a factor of 0 what was there is not read
+        at::addmm_out(whole, whole, left, right, begin == 0 ? 0 : 1);  // with a beta of 0, `whole` is not read
         return;
       }
       at::Tensor product = of(products);

@@ -3,8 +3,8 @@
 namespace tersor::kernels::gpu {
 namespace {
 
-// Where the blocks are and what is in them. A tile never reaches over a block's edge, so each has one row, or column, of blocks; nor
-// does a step along k.
+// The positions and values of the blocks. Neither a tile nor a step along k crosses a block's edge, so each lies in one row, or column,
+// of blocks.
 template <class T>
 struct Weight {
   Blocked b;
@@ -16,11 +16,11 @@ struct Weight {
     const int64_t rows = b.out - (i << b.shift);
     return {values + b.offsets[i], rows < side() ? rows : side(), b.lengths[i]};
   }
-  // The column of the matrix that the kth column of a row of blocks is.
+  // The matrix column of the kth present column in a row of blocks.
   __device__ int64_t column(int64_t i, int64_t k) const { return (int64_t{b.columns[b.row_starts[i] + (k >> b.shift)]} << b.shift) + (k & (side() - 1)); }
 };
 
-// y[t, j] = Σ_k x[t, column k]·v[j, k] over the columns that are there
+// y[t, j] = Σ_k x[t, column k]·v[j, k] over the columns that are present
 template <class Tile, class T = typename Tile::Element>
 __global__ void __launch_bounds__(Tile::kThreads) multiply(Weight<T> w, Matrix<T> x, bool packed, T* y) {
   auto& memory = Tile::memory();
@@ -34,7 +34,7 @@ __global__ void __launch_bounds__(Tile::kThreads) multiply(Weight<T> w, Matrix<T
   });
 }
 
-// dx[t, j] = Σ_k dy[t, k]·v[k, j] over the blocks of a column, their rows one after the other
+// dx[t, j] = Σ_k dy[t, k]·v[k, j] over the rows of all blocks in a column of blocks, block after block
 template <class Tile, class T = typename Tile::Element>
 __global__ void __launch_bounds__(Tile::kThreads) multiply_transposed(Weight<T> w, Matrix<T> dy, bool packed, T* dx) {
   auto& memory = Tile::memory();
@@ -78,7 +78,7 @@ __global__ void __launch_bounds__(Tile::kThreads) sample(Weight<T> w, Matrix<T> 
   }
 }
 
-// Calls f with the tile for numbers of this type and blocks of this size; of blocks of 64, kRows × 64 in bf16.
+// Calls f with the tile for numbers of this type and blocks of this size: kRows × 64 for bf16 blocks of 64.
 template <int kRows, class F>
 void with_tile(const Blocked& b, F f) {
   if (b.type == Number::kFp32)

@@ -1,4 +1,4 @@
-// The part of a number that narrows down its code on a dynamic map, alike on the CPU and on a GPU: see quantize_blockwise.h.
+// The part of a number that narrows down its code on a dynamic map, the same on the CPU and on a GPU: see quantize_blockwise.h.
 #pragma once
 
 #include <bit>
@@ -6,10 +6,10 @@
 
 namespace tersor::kernels {
 
-inline constexpr int32_t kLowestDynamicKey = (127 - 23) << 7;  // of 2⁻²³, below every boundary
-inline constexpr int32_t kDynamicKeys = (23 << 7) + 1;         // up to that of 1, of each sign
+inline constexpr int32_t kLowestDynamicKey = (127 - 23) << 7;  // the key of 2⁻²³, below every boundary
+inline constexpr int32_t kDynamicKeys = (23 << 7) + 1;         // per sign, up to the key of 1
 
-// Sign, exponent and 7 bits of mantissa of x in [−1, 1]; those of negative numbers come second.
+// Sign, exponent and 7 mantissa bits of x in [−1, 1]; the keys of negative numbers come second.
 constexpr int32_t dynamic_key(float x) {
   const int32_t magnitude = ((std::bit_cast<int32_t>(x) & 0x7fffffff) >> 16) - kLowestDynamicKey;
   const int32_t key = magnitude < 0 ? 0 : magnitude < kDynamicKeys ? magnitude : kDynamicKeys - 1;

@@ -12,7 +12,7 @@
 namespace tersor::kernels {
 namespace {
 
-constexpr int64_t kPairs = 256;  // a chunk
+constexpr int64_t kPairs = 256;  // per chunk
 
 TERSOR_VECTORIZED void draw_chunk(uint64_t key, uint64_t first, double std, float* even, float* odd) {
   const RandomStream random(key);

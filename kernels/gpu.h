@@ -1,7 +1,7 @@
-// All that runs on a GPU: what the `.cu` files define and the ops call. Pointers are to memory of the device, arrays are contiguous,
-// work is put on a stream and not waited for. The formulas are in the headers of the ops.
+// All that runs on a GPU: the `.cu` files define it, and the ops call it. Pointers are to device memory, arrays are contiguous, and
+// work is queued on a stream without waiting for it. The formulas are in the headers of the ops.
 //
-// No header of LibTorch or CUDA comes in here. In a build without CUDA these functions have no definition and are not called.
+// Includes no header of LibTorch or CUDA. In a build without CUDA these functions have no definition and are not called.
 #pragma once
 
 #include <cstdint>
@@ -36,7 +36,7 @@ struct RmsNormBackward {
   int64_t rows;
   int64_t width;
   void* dx;
-  float* d_gains;  // (⌈rows / 8⌉, width): the shares of 8 rows each
+  float* d_gains;  // (⌈rows / 8⌉, width): partial sums over 8 rows each
 };
 inline constexpr int64_t kNormRowsAtOnce = 8;
 TERSOR_GPU void rms_norm(const RmsNorm& n, Stream stream);
@@ -46,7 +46,7 @@ TERSOR_GPU void rms_norm_backward(const RmsNormBackward& n, Stream stream);
 TERSOR_GPU void swiglu(Number type, const void* gate, const void* up, int64_t size, void* y, Stream stream);
 TERSOR_GPU void swiglu_backward(Number type, const void* dy, int64_t size, void* gate, void* up, Stream stream);
 
-// rotary.h.  x, y (rows, heads, width) with row % length the position, tables (length, width)
+// rotary.h.  x, y (rows, heads, width), where row % length is the position; tables (length, width)
 struct Rotary {
   Number type;
   const void* x;
@@ -61,8 +61,8 @@ struct Rotary {
 };
 TERSOR_GPU void rotary(const Rotary& r, Stream stream);
 
-// linear_cross_entropy.h, of logits (rows, classes), which scale · (softmax − one-hot) is written over where gradients are wanted;
-// losses (rows), zero where there is no target, NaN where it is not a class
+// linear_cross_entropy.h.  logits (rows, classes), overwritten with scale · (softmax − one-hot) if gradients are wanted;
+// losses (rows), zero for a row without a target, NaN for a target that is not a class
 struct CrossEntropy {
   Number type;
   void* logits;
@@ -82,7 +82,7 @@ TERSOR_GPU void fill_uniform(Number type, void* x, int64_t size, double bound, u
 // stochastic_round.h.  y: bf16
 struct Rounding {
   uint64_t key;
-  int64_t first;  // the index of the tensor's first number among the draws
+  int64_t first;  // the index of the draw for the tensor's first number
 };
 TERSOR_GPU void stochastic_round(const float* x, int64_t size, const Rounding& rounding, uint16_t* y, Stream stream);
 
@@ -100,12 +100,12 @@ struct AddOuter {
 };
 TERSOR_GPU void add_outer(const AddOuter& a, Stream stream);
 
-// adamw.h.  `corrections`: the gain and ε of this step in the device's memory, or null, and then they are those here.
+// adamw.h.  `corrections`: this step's gain and ε in device memory, or null for those given here.
 struct AdamNumbers {
   float keep2, new1, new2, epsilon, grad_scale, decay, lr, gain;
   const float* corrections;
 };
-struct Weights {  // rounded stochastically where they are in bf16
+struct Weights {  // rounded stochastically if in bf16
   Number type;
   void* w;
   Number grad_type;
@@ -116,7 +116,7 @@ TERSOR_GPU void adam_corrections(float* t, double beta1, double beta2, double ep
 TERSOR_GPU void adam_direction(const float* grad, float* m, float* v, float* n, int64_t size, const AdamNumbers& a, Stream stream);
 TERSOR_GPU void adamw_step(const Weights& w, float* m, float* v, int64_t size, const AdamNumbers& a, Stream stream);
 
-// quantize_blockwise.h.  A map is two rows of 256, its values and the boundaries between them, and the lowest code by key.
+// quantize_blockwise.h.  A map has two rows of 256, its values and the boundaries between them, and the lowest code for each key.
 struct Map {
   const float* values;
   const float* boundaries;
@@ -139,7 +139,7 @@ TERSOR_GPU void adamw_step_int8(const Weights& w, const Codes& m, const Codes& v
 // quantize_affine.h
 struct Affine {
   uint8_t* codes;  // (rows, row_bytes)
-  float* scales;   // (rows, ⌈columns / 256⌉), and so zeros
+  float* scales;   // (rows, ⌈columns / 256⌉), like zeros
   uint8_t* zeros;
   int64_t rows;
   int64_t columns;
@@ -149,12 +149,12 @@ struct Affine {
 TERSOR_GPU void quantize_affine(const float* x, const Affine& out, bool stochastic, uint64_t key, Stream stream);
 TERSOR_GPU void dequantize_affine(const Affine& in, Number type, void* x, Stream stream);
 
-// add_scaled.h.  gain: one, (rows) or (columns)
+// add_scaled.h.  gain, already multiplied by `rate`: one, (rows) or (columns)
 enum class Gain : uint8_t { kOne, kByRow, kByColumn };
 struct AddScaled {
   float* w;
   const float* x;
-  const float* gain;  // or null, and then it is `rate`
+  const float* gain;  // or null for `rate` itself
   int64_t rows;
   int64_t columns;
   float keep;
@@ -163,18 +163,18 @@ struct AddScaled {
 };
 TERSOR_GPU void add_scaled(const AddScaled& a, Stream stream);
 
-// square_norm.h, of many tensors at once. sums: one for every 65536 numbers of each
+// square_norm.h, for many tensors at once. sums: one per 65536 numbers of each tensor
 inline constexpr int64_t kSquaresOfABlock = 65536;
-inline constexpr float kSmallestSureSum = 1e-30f;  // a smaller one in fp32 may have lost squares below its range
+inline constexpr float kSmallestSureSum = 1e-30f;  // a smaller one in fp32 may have lost squares to underflow
 struct ManyTensors {
   static constexpr int kMost = 512;
   int count;
   const void* at[kMost];
   int64_t sizes[kMost];
-  int64_t blocks[kMost + 1];  // of those before it
+  int64_t blocks[kMost + 1];  // in all tensors before it
 };
 TERSOR_GPU void square_sums(Number type, const ManyTensors& x, double* sums, Stream stream);
-// x (rows, columns). sums: (rows), or (⌈rows / 64⌉, columns), the shares of 64 rows each
+// x (rows, columns). sums: (rows), or (⌈rows / 64⌉, columns), partial sums over 64 rows each
 inline constexpr int64_t kSquaresOfRows = 64;
 TERSOR_GPU void row_square_sums(Number type, const void* x, int64_t rows, int64_t columns, double* sums, Stream stream);
 TERSOR_GPU void column_square_sums(Number type, const void* x, int64_t rows, int64_t columns, double* sums, Stream stream);
@@ -182,7 +182,7 @@ TERSOR_GPU void column_square_sums(Number type, const void* x, int64_t rows, int
 // sparse_pattern.h.  Entries of a matrix (out, in)
 struct Entries {
   const int32_t* row_starts;
-  const void* columns;  // 16 bits each where narrow, else 32
+  const void* columns;  // 16 bits each if narrow, else 32
   bool narrow;
   int64_t out;
   int64_t in;

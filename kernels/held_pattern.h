@@ -1,4 +1,4 @@
-// A pattern that the backward pass of an operation needs, among what autograd saves for it.
+// Keeps the pattern that an op's backward pass needs in autograd's saved data.
 #pragma once
 
 #include <torch/csrc/autograd/custom_function.h>

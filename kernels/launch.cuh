@@ -1,7 +1,7 @@
-// What every `.cu` file begins with. Such a file includes nothing of LibTorch; nvcc compiles it for GPUs, and, with the stand-ins in
-// tests/support/simt for CUDA's headers, a C++ compiler for the CPU, where tests run it.
+// Every `.cu` file begins with this header and includes nothing from LibTorch. nvcc compiles it for GPUs; a C++ compiler, with the
+// stand-ins for CUDA's headers in tests/support/simt, compiles it for the CPU, where tests run it.
 //
-// Sizes are int64_t, and every loop goes on in strides of the grid, so no size is too large. Sums are in fp32 in a fixed order.
+// Sizes are int64_t, and every loop strides over the grid, so no size is too large. Sums run in a fixed order, mostly in fp32.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -41,7 +41,7 @@ struct Grid {
 
 template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), const Grid& grid, Stream stream, const Arguments&... arguments) {
-  constexpr size_t kWithoutAsking = 40 << 10;  // of 48 KiB, what the kernel declares included
+  constexpr size_t kWithoutAsking = 40 << 10;  // of the 48 KiB that also hold what the kernel declares
   if (grid.blocks <= 0) return;
   if (grid.shared_bytes > kWithoutAsking)
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(grid.shared_bytes)));
@@ -80,7 +80,7 @@ struct alignas(sizeof(T) * N) Pack {
   T x[N];
 };
 
-// So many bytes for one instruction. Packs that are stored by assignment nvcc takes apart in places.
+// kBytes that one instruction loads or stores: nvcc sometimes splits packs that are stored by assignment.
 template <size_t kBytes>
 using Word = std::conditional_t<kBytes == 16, uint4,
                                 std::conditional_t<kBytes == 8, uint2, std::conditional_t<kBytes == 4, uint32_t, std::conditional_t<kBytes == 2, uint16_t, uint8_t>>>>;
@@ -93,7 +93,7 @@ __device__ __forceinline__ void store_whole(T* to, const Pack<T, N>& pack) {
   __stwb(reinterpret_cast<Word<sizeof(T) * N>*>(to), std::bit_cast<Word<sizeof(T) * N>>(pack));
 }
 
-// N numbers that are read and written at once, or kPack of them at a time.
+// Reads or writes N numbers at once, or kPack of them at a time.
 template <int N, class T>
 __device__ __forceinline__ void load_pack(const T* from, float (&to)[N]) {
   constexpr int kAtOnce = N < kPack<T> ? N : kPack<T>;
@@ -159,12 +159,13 @@ __device__ __forceinline__ int32_t warp_max(int32_t x) {
   return x;
 }
 
-// Over the whole block, the same on all its threads, all of which must call it. `of_warp` and `of_two` put numbers together.
+// Reduces over the whole block, with the same result on all its threads, all of which must call it. `of_warp` reduces over a warp, and
+// `of_two` combines two numbers.
 template <int kThreads, class T, class OfWarp, class OfTwo>
 __device__ T over_block(T x, OfWarp of_warp, OfTwo of_two) {
   __shared__ T parts[kThreads / kLanes];
   x = of_warp(x);
-  __syncthreads();  // of an earlier call
+  __syncthreads();  // all have read the parts of an earlier call
   if (threadIdx.x % kLanes == 0) parts[threadIdx.x / kLanes] = x;
   __syncthreads();
   T all = parts[0];

@@ -26,7 +26,7 @@ struct LossAndGradients {
   at::Tensor d_weight;  // (V, d) or undefined
 };
 
-// Turns a row of logits into scale · (softmax − one-hot) in place, where wanted; returns −log softmax[target].
+// Returns −log softmax[target] of a row of logits; if wanted, turns the row into scale · (softmax − one-hot) in place.
 template <class T>
 TERSOR_INLINE Exact<T> row_loss(T* logits, int64_t size, int64_t target, Exact<T> scale, bool gradients) {
   const Exact<T> largest = lane_max<Exact<T>>(size, [=](int64_t i) { return to_exact(logits[i]); });
@@ -45,7 +45,7 @@ TERSOR_VECTORIZED Exact<T> loss_of_row(T* logits, int64_t size, int64_t target, 
   return row_loss(logits, size, target, scale, gradients);
 }
 
-// The same for rows (n, V), those without a target being zero; the sum of their losses.
+// The same for rows (n, V), where rows without a target become zero; returns the sum of the losses.
 double chunk_loss(const at::Tensor& logits, const at::Tensor& targets, double scale, bool gradients) {
   const int64_t size = logits.size(1);
   std::vector<double> losses(static_cast<size_t>(logits.size(0)));
@@ -54,7 +54,7 @@ double chunk_loss(const at::Tensor& logits, const at::Tensor& targets, double sc
     const auto* target = targets.const_data_ptr<int64_t>();
     at::parallel_for(0, logits.size(0), 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        TERSOR_CHECK(target[i] < size, "target {} of {}", target[i], size);
+        TERSOR_CHECK(target[i] < size, "target {} of {} classes", target[i], size);
         if (target[i] >= 0)
           losses[static_cast<size_t>(i)] =
               loss_of_row(rows + i * size, size, target[i], static_cast<Exact<scalar_t>>(scale), gradients);
@@ -66,7 +66,7 @@ double chunk_loss(const at::Tensor& logits, const at::Tensor& targets, double sc
   return std::accumulate(losses.begin(), losses.end(), 0.0);
 }
 
-// Of a chunk on a GPU, where it stays: nothing waits for it. NaN for a target that is not a class.
+// The loss of a chunk on a GPU; it stays there, so that nothing waits for it. NaN if a target is not a class.
 at::Tensor chunk_loss_on_gpu(const at::Tensor& logits, const at::Tensor& targets, double scale, bool gradients) {
   const at::Tensor losses = at::empty({logits.size(0)}, logits.options().dtype(at::kDouble));
   gpu::cross_entropy({.type = gpu::number_of(logits), .logits = logits.data_ptr(), .targets = targets.const_data_ptr<int64_t>(), .rows = logits.size(0),
@@ -75,7 +75,7 @@ at::Tensor chunk_loss_on_gpu(const at::Tensor& logits, const at::Tensor& targets
   return losses.sum();
 }
 
-// The sum of the rows' losses with soft targets, in fp64; scale · its gradients take the logits' place where wanted.
+// Returns the sum of the rows' losses with soft targets, in fp64; if wanted, overwrites the logits with scale · its gradients.
 at::Tensor soft_loss(const at::Tensor& logits, const at::Tensor& targets, double scale, bool gradients, const SoftTargets& soft, const at::Tensor& q) {
   const bool wide = logits.scalar_type() == at::kDouble;
   const at::Tensor z = wide ? logits : logits.to(at::kFloat);
@@ -99,12 +99,12 @@ at::Tensor soft_loss(const at::Tensor& logits, const at::Tensor& targets, double
   return loss.to(at::kDouble).sum();
 }
 
-// d_weight (V, d) ← the first, or + the next chunk's, logitsᵀ·h. A sum in a wider type goes by parts, each of which
-// needs a wide copy of what is added.
+// d_weight (V, d) ← logitsᵀ·h for the first chunk, and += logitsᵀ·h for later ones. A sum in a wider type is computed in
+// parts, because each needs a wide copy of what is added.
 void add_product(const at::Tensor& logits, const at::Tensor& h, bool first, at::Tensor& d_weight) {
   constexpr int64_t kPart = 1024;  // rows of d_weight
   if (d_weight.scalar_type() == logits.scalar_type()) {
-    at::addmm_out(d_weight, d_weight, logits.t(), h, first ? 0 : 1);  // with a factor of 0 what was there is not read
+    at::addmm_out(d_weight, d_weight, logits.t(), h, first ? 0 : 1);  // with a beta of 0, d_weight is not read
     return;
   }
   for (int64_t row = 0; row < d_weight.size(0); row += kPart) {
@@ -126,7 +126,7 @@ LossAndGradients forward_and_gradients(const at::Tensor& hidden, const at::Tenso
   if (want_weight) out.d_weight = at::empty(weight.sizes(), weight.options().dtype(several ? exact : weight.scalar_type()));
   const at::Tensor buffer = at::empty({std::min(rows, chunk), weight.size(0)}, hidden.options());
   double loss = 0;
-  at::Tensor sum = on_host(hidden) && soft == nullptr ? at::Tensor() : at::zeros({}, hidden.options().dtype(at::kDouble));  // where it is one
+  at::Tensor sum = on_host(hidden) && soft == nullptr ? at::Tensor() : at::zeros({}, hidden.options().dtype(at::kDouble));  // of tensor losses
   for (int64_t begin = 0; begin < rows; begin += chunk) {
     const int64_t end = std::min(rows, begin + chunk);
     const at::Tensor h = hidden.slice(0, begin, end);
@@ -170,7 +170,7 @@ class LinearCrossEntropy : public torch::autograd::Function<LinearCrossEntropy> 
     variable_list result(7);
     int64_t index = 0;
     for (const char* name : {"d_hidden", "d_weight"}) {
-      TERSOR_CHECK(ctx->saved_data.count(name) > 0, "linear_cross_entropy: the backward pass may run once");
+      TERSOR_CHECK(ctx->saved_data.count(name) > 0, "linear_cross_entropy: the backward pass may run only once");
       const c10::IValue saved = std::move(ctx->saved_data[name]);
       ctx->saved_data.erase(name);
       at::Tensor gradient = saved.isTensor() ? saved.toTensor() : at::Tensor();
@@ -189,7 +189,7 @@ at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weig
                fmt::join(hidden.sizes(), "x"), fmt::join(weight.sizes(), "x"));
   TERSOR_CHECK(hidden.device() == weight.device() && hidden.device() == targets.device(), "hidden, weight and targets on one device");
   TERSOR_CHECK(targets.dim() == 1 && targets.size(0) == hidden.size(0) && targets.scalar_type() == at::kLong,
-               "one int64 target a row");
+               "one int64 target per row");
   TERSOR_CHECK(chunk > 0, "chunk of {} rows", chunk);
   return LinearCrossEntropy::apply(hidden, weight, targets.contiguous(), scale, chunk, soft, at::GradMode::is_enabled());
 }

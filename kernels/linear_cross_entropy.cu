@@ -7,7 +7,7 @@ namespace {
 
 constexpr int kThreads = 256;
 
-// The largest logit and Σ exp(logit − largest), of some of them.
+// The largest of some logits, and Σ exp(logit − largest) over them.
 struct Softmax {
   float largest = -INFINITY;
   float sum = 0;
@@ -25,7 +25,7 @@ struct Softmax {
   }
 };
 
-// A block takes a row and reads it twice: for the softmax's sum, and to write gradients over it.
+// A block takes a row and reads it twice: for the softmax sum, and to overwrite it with gradients.
 template <class T, int N>
 __global__ void __launch_bounds__(kThreads) row_losses(CrossEntropy c) {
   for (int64_t row = blockIdx.x; row < c.rows; row += gridDim.x) {

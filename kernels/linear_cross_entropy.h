@@ -1,4 +1,4 @@
-// The head and the loss in one op, so that the logits of all tokens never exist.
+// The head and the loss in one op, so that the logits of all tokens never exist at once.
 //
 //   loss = scale · Σ_n  −log softmax(H[n]·Wᵀ)[target[n]]        over n with target[n] ≥ 0
 //
@@ -8,11 +8,11 @@
 //
 //   (1 − w)·(−log softmax(z)[target]) + w·T²·Σ_v q[v]·log(q[v] / softmax(z/T)[v]),  z its logits        Hinton et al. 2015, arXiv:1503.02531
 //
-// Works on `chunk` rows at a time. Where gradients are wanted they are computed in the forward pass, chunk by chunk, from
-// softmax − one-hot written over the logits: at most chunk × V numbers live at once, beside dH (N, d) and dW (V, d), and
-// the product with W is not done again in the backward pass. Softmax and sums are in fp32 for bf16 inputs, whose logits are
+// Works on `chunk` rows at a time. If gradients are wanted, they are computed in the forward pass, chunk by chunk, from
+// softmax − one-hot written over the logits: at most chunk × V numbers live at once, besides dH (N, d) and dW (V, d), and
+// the backward pass does not repeat the product with W. For bf16 inputs, softmax and sums are in fp32, and logits are
 // rounded to bf16 once, as a linear layer would.
-// Deterministic. The backward pass may run once.
+// Deterministic. The backward pass may run only once.
 #pragma once
 
 #include <ATen/ATen.h>

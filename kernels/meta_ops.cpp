@@ -1,5 +1,5 @@
-// Shapes of what some of LibTorch's operators return. LibTorch knows them in Python only, and a plan runs training steps on
-// tensors of the meta device from C++. What is allocated here is what the CPU's operators allocate.
+// Meta-device versions of some LibTorch operators. LibTorch has these only in Python, but a plan runs training steps on
+// tensors of the meta device from C++. They allocate what the CPU's operators allocate.
 #include <ATen/ATen.h>
 #include <ATen/ExpandUtils.h>
 #include <ATen/Parallel.h>
@@ -27,8 +27,8 @@ at::Tensor where(const at::Tensor& condition, const at::Tensor& self, const at::
   return at::empty(sizes, self.options().dtype(at::result_type(self, other)));
 }
 
-// What the CPU's kernel holds while it works: for each thread, `tiles` tiles of scores and `rows` more numbers a query, and the
-// tiles once more in half precision where that is the type.
+// What the CPU's kernel holds while it works: for each thread, `tiles` tiles of scores and `rows` more numbers per query, and, for
+// a half-precision type, the tiles once more in that type.
 at::Tensor attention_scratch(const at::Tensor& q, int64_t tiles, int64_t rows) {
   const int64_t length = q.size(2);
   const int64_t queries = std::min<int64_t>(length, length >= 768 ? 256 : length >= 192 ? 64 : 32);
@@ -39,7 +39,7 @@ at::Tensor attention_scratch(const at::Tensor& q, int64_t tiles, int64_t rows) {
   return at::empty({at::get_num_threads() * bytes}, q.options().dtype(at::kByte));
 }
 
-// Queries, keys and values (B, heads, L, width); the CPU's kernel stores them as (B, L, heads, width).
+// Queries, keys and values are (B, heads, L, width); the CPU's kernel stores its results as (B, L, heads, width).
 std::tuple<at::Tensor, at::Tensor> attention(const at::Tensor& q, const at::Tensor&, const at::Tensor&, double, bool,
                                              const std::optional<at::Tensor>&, std::optional<double>) {
   const bool exact = q.scalar_type() == at::kDouble;
@@ -57,7 +57,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> attention_backward(const at::Tens
   return result;
 }
 
-// An operator that writes into its last argument, number by number: that takes the sizes the others have together.
+// An elementwise operator that writes into its last argument, which takes the broadcast sizes of the others.
 void elementwise_out(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   const auto arguments = torch::jit::last(*stack, op.schema().arguments().size());
   const at::Tensor out = arguments.back().toTensor();

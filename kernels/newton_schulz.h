@@ -1,4 +1,4 @@
-// The nearest semi-orthogonal matrix, roughly, by matrix products alone.    Jordan et al. 2024 (Muon)
+// Approximates the nearest semi-orthogonal matrix by matrix products alone.    Jordan et al. 2024 (Muon)
 //
 //   X₀ = G / ‖G‖      X ← aX + (bA + cA²)X,  A = XXᵀ       (a, b, c) = (3.4445, −4.7750, 2.0315)
 //

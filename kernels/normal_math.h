@@ -1,4 +1,4 @@
-// What normal numbers are made of, in double, alike on the CPU and on a GPU: series and no function of a library.
+// The math of normal draws, in double, the same on the CPU and on a GPU: series instead of library functions.
 #pragma once
 
 #include <bit>
@@ -7,8 +7,8 @@
 
 namespace tersor::kernels {
 
-// RandomStream::uniform of 53 bits. There is no vector instruction from 64-bit integers to double everywhere: the halves are
-// put into the mantissas of 2⁸⁴ and 2⁵², whose sum is exact.
+// The value of RandomStream::uniform for these bits. Not every processor has a vector instruction from 64-bit integers to
+// double, so the halves go into the mantissas of 2⁸⁴ and 2⁵², whose sum is exact.
 constexpr double to_unit(uint64_t bits) {
   const uint64_t draw = bits >> 11;
   const double high = std::bit_cast<double>((draw >> 32) | 0x4530000000000000ULL) - 0x1.00000001p+84;
@@ -16,7 +16,7 @@ constexpr double to_unit(uint64_t bits) {
   return (high + low) * 0x1.0p-53;
 }
 
-// Written out by the compiler: a loop inside would keep the loop around it from becoming vector instructions.
+// Unrolled by the compiler: a loop inside would keep the loop around it from being vectorized.
 template <class... Rest>
 constexpr double series(double z, double sum, Rest... next) {  // ((first·z + second)·z + …)
   ((sum = sum * z + next), ...);
@@ -29,7 +29,7 @@ constexpr double nested(double z, Steps... steps) {  // 1 − z/last·(… (1 �
   return product;
 }
 
-// ln x for x in [2⁻⁵³, 1], to 2⁻⁵¹ of it: 2·artanh((m − 1)/(m + 1)) with m in [√½, √2].
+// ln x for x in [2⁻⁵³, 1], to a relative error of 2⁻⁵¹: 2·artanh((m − 1)/(m + 1)) with m in [√½, √2].
 constexpr double log_of(double x) {
   const auto bits = std::bit_cast<uint64_t>(x);
   const uint64_t shifted = bits - 0x3fe6a09e667f3bcdULL;  // √½ begins an octave

@@ -7,7 +7,7 @@
 namespace tersor::kernels::gpu {
 
 Stream stream_of(const at::Tensor& x) {
-  if (&rms_norm == nullptr) throw user_error("a tensor is on '{}', and this build has no kernels for GPUs: run 'scripts/build cuda'", x.device().str());
+  if (&rms_norm == nullptr) throw user_error("a tensor is on '{}', but this build has no GPU kernels; run 'scripts/build cuda'", x.device().str());
   const c10::impl::VirtualGuardImpl device(x.device().type());
   return static_cast<Stream>(device.getStreamNativeHandle(device.getStream(x.device())));
 }

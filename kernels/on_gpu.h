@@ -1,4 +1,4 @@
-// What an op needs to hand its work to the `.cu` file beside it.
+// What an op needs to hand its work to its `.cu` file.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -7,12 +7,12 @@
 
 namespace tersor::kernels::gpu {
 
-// The stream that work on this tensor's device goes to now. UserError where this build has no kernels for GPUs.
+// Returns the current stream of this tensor's device. Throws UserError if this build has no kernels for GPUs.
 [[nodiscard]] Stream stream_of(const at::Tensor& x);
-// UserError for what kernels on GPUs do not compute in.
+// Throws UserError for a type that kernels on GPUs do not compute in.
 [[nodiscard]] Number number_of(const at::Tensor& x);
 
-// Has x written by write(y), y a contiguous tensor like it: x itself where it is one.
+// Fills x by write(y), where y is a contiguous tensor like x: x itself if it is contiguous.
 template <class Write>
 void write_in_a_row(const at::Tensor& x, Write write) {
   if (x.is_contiguous()) return write(x);

@@ -42,7 +42,7 @@ void put(uint8_t* row, int64_t column, int bits, uint8_t code) {
   }
 }
 
-// 4-bit codes to one a byte.
+// Unpacks 4-bit codes to one per byte.
 const uint8_t* unpacked(const uint8_t* pairs, int64_t size, uint8_t* out) {
   for (int64_t i = 0; i < size; ++i) out[i] = i % 2 == 0 ? pairs[i / 2] & 0xf : pairs[i / 2] >> 4;
   return out;

@@ -7,7 +7,7 @@ namespace {
 
 constexpr unsigned kThreads = kThreadsByPack;
 
-// A lane's codes, as they lie in a row: 8 bits each, or two of 4 bits a byte, the lower half first. `packed`: its bytes are aligned.
+// A lane's codes as stored in a row: 8 bits each, or two of 4 bits per byte, the lower half first. `packed`: the bytes are aligned.
 template <int kBits>
 struct OwnCodes {
   static constexpr int kBytes = kEachOfWarp * kBits / 8;

@@ -1,16 +1,16 @@
-// Evenly spaced 4- and 8-bit numbers with a scale and a zero for every 256 of a row.
+// Evenly spaced 4- and 8-bit numbers with a scale and a zero for every 256 of a row's numbers.
 // Zhang et al. 2024 (Q-GaLore), arXiv:2407.08296, section 3.2
 //
 //   low = min(x, 0), high = max(x, 0) over a block     Q = 2ᵇ − 1     zero = round(−low·Q / (high − low))
 //   scale = max(−low / zero, high / (Q − zero))        code = round(x / scale) + zero           x ≈ scale · (code − zero)
 //
-// x: fp32 (rows…, columns), contiguous · codes: uint8 (rows, ⌈columns·b / 8⌉), with 4 bits two a byte, the lower half first ·
+// x: fp32 (rows…, columns), contiguous · codes: uint8 (rows, ⌈columns·b / 8⌉), 4-bit codes two per byte, the lower half first ·
 // scales: fp32 and zeros: uint8, both (rows, blocks). With a random stream, round goes down or up so that the expectation is
 // x. Deterministic.
 //
-// Departs from the authors' code in three points. The range of a block always holds zero and fits into the codes; in theirs blocks of
-// one sign, and the largest numbers of any block, saturate. The arithmetic is fp32; theirs rounds to bf16 before it rounds
-// stochastically. 4-bit codes are two a byte; theirs one.
+// Departs from the authors' code in three points. The range of a block always includes zero and fits the codes; in theirs, blocks of
+// one sign and the largest numbers of any block saturate. The arithmetic is fp32; theirs rounds to bf16 before it rounds
+// stochastically. 4-bit codes are stored two per byte; theirs, one.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -37,7 +37,7 @@ struct AffineQuantized {
 };
 
 void quantize_affine(const at::Tensor& x, const AffineQuantized& out, const std::optional<RandomStream>& random);
-// In fp32, or what `.to` would make of that; bf16 at once.
+// In fp32, or as `.to(type)` would convert that; bf16 is written directly.
 [[nodiscard]] at::Tensor dequantize_affine(const AffineQuantized& quantized, at::ScalarType type = at::kFloat);
 
 }  // namespace tersor::kernels

@@ -39,7 +39,7 @@ Rows rows_of(at::IntArrayRef shape) {
   return {columns, (columns + kQuantizationBlock - 1) / kQuantizationBlock, rows};
 }
 
-// As integers the magnitudes of floating-point numbers are in the same order, and integers can be compared in any order.
+// Read as integers, the magnitudes of floating-point numbers keep their order, and integers can be compared in any order.
 TERSOR_VECTORIZED float largest_magnitude(const float* x, int64_t size) {
   int32_t largest = 0;
   for (int64_t i = 0; i < size; ++i) largest = std::max(largest, std::bit_cast<int32_t>(x[i]) & 0x7fffffff);
@@ -70,7 +70,7 @@ DynamicMap::DynamicMap(bool with_sign) {
   for (size_t i = 0; i < values.size(); ++i) values_[i] = static_cast<float>(values[i]);
   for (size_t i = 0; i + 1 < values_.size(); ++i) boundaries_[i] = (values_[i] + values_[i + 1]) / 2;
   boundaries_.back() = std::numeric_limits<float>::infinity();
-  // The last entry that a negative number may have: one that is not zero, where there is one.
+  // The last entry that a negative number may take: not zero if the map has negative entries.
   zero_ = static_cast<uint8_t>(std::find(values_.begin(), values_.end(), 0.0f) - values_.begin());
   const auto last_negative = static_cast<uint8_t>(with_sign ? zero_ - 1 : zero_);
   for (int32_t key = 0; key < kDynamicKeys; ++key) {
@@ -79,7 +79,7 @@ DynamicMap::DynamicMap(bool with_sign) {
       return static_cast<uint8_t>(std::lower_bound(boundaries_.begin(), boundaries_.end(), x) - boundaries_.begin());
     };
     lowest_[static_cast<size_t>(key)] = key == 0 ? zero_ : entry(std::bit_cast<float>(upper));
-    // The smallest of the negative numbers of a key is the one with the largest magnitude.
+    // A key's smallest negative number is the one with the largest magnitude.
     lowest_[static_cast<size_t>(kDynamicKeys + key)] = std::min(last_negative, entry(-std::bit_cast<float>(upper | 0xffffu)));
   }
   if (with_sign) boundaries_[last_negative] = std::numeric_limits<float>::infinity();
@@ -96,7 +96,7 @@ gpu::Map DynamicMap::on_gpu(const at::Tensor& codes) const {
     at::Tensor numbers;  // (2, 256)
     at::Tensor lowest;
   };
-  static std::map<std::pair<const DynamicMap*, c10::DeviceIndex>, Tables> all;  // once a map and device
+  static std::map<std::pair<const DynamicMap*, c10::DeviceIndex>, Tables> all;  // one per map and device
   Tables& tables = all[{this, codes.device().index()}];
   if (!tables.numbers.defined()) {
     const at::Tensor numbers = at::empty({2, 256}, at::kFloat);

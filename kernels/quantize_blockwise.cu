@@ -13,7 +13,7 @@ struct Tables {
   uint8_t lowest[2 * kDynamicKeys];
 };
 
-// All threads of the block.
+// All threads of the block must call it.
 __device__ void read_tables(const Map& map, Tables& tables) {
   for (unsigned i = threadIdx.x; i < 256; i += kThreads) {
     tables.values[i] = map.values[i];
@@ -37,9 +37,9 @@ struct Share {
     const float scale = from.scales[at.block];
     for (int e = 0; e < kEachOfWarp; ++e) x[e] = e < at.there ? tables.values[codes.x[e]] * scale : 0;
   }
-  // All lanes have read the scale by then.
+  // All lanes must have read the scale.
   __device__ void encode(const Codes& to, const WarpPlace& at, int64_t first, bool packed, const Tables& tables) const {
-    int32_t largest = 0;  // as integers magnitudes are in the same order, a NaN above all
+    int32_t largest = 0;  // read as integers, magnitudes keep their order, a NaN above all
     for (int e = 0; e < kEachOfWarp; ++e) {
       const int32_t magnitude = std::bit_cast<int32_t>(x[e]) & 0x7fffffff;
       if (magnitude > largest) largest = magnitude;

@@ -17,7 +17,7 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Variable;
 using torch::autograd::variable_list;
 
-constexpr int64_t kRowsAtOnce = 32;  // whose shares of d gain are added up together, whatever the number of threads
+constexpr int64_t kRowsAtOnce = 32;  // rows whose shares of d gain are summed together, whatever the number of threads
 
 template <class T>
 TERSOR_INLINE void norm_row(const T* x, const T* gain, int64_t width, Exact<T> eps, T* y, Exact<T>* scale) {
@@ -31,7 +31,7 @@ TERSOR_INLINE void norm_row(const T* x, const T* gain, int64_t width, Exact<T> e
   *scale = s;
 }
 
-// `around` may be null; d_gain is added to.
+// `around` may be null. Adds to d_gain.
 template <class T>
 TERSOR_INLINE void norm_row_backward(const T* x, const T* gain, const T* dy, const T* around, int64_t width, Exact<T> s, T* dx,
                                      Exact<T>* d_gain) {

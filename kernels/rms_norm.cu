@@ -33,7 +33,7 @@ __global__ void __launch_bounds__(kBlock) forward(RmsNorm n) {
   }
 }
 
-// What the backward of N numbers of a row needs.
+// What the backward pass of N numbers of a row needs.
 template <int N>
 struct Numbers {
   float x[N];

@@ -5,7 +5,7 @@
 //   dx = s · (n − x·s · mean(n ⊙ x·s)) + d around,   n = gain ⊙ dy        d gain = Σ_rows dy ⊙ x·s
 //
 // x: (…, d), gain: (d), of one type; statistics and sums in fp32 (fp64 for fp64). Kept for the backward pass: x and one number
-// a row. Deterministic.
+// per row. Deterministic.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -14,7 +14,7 @@ namespace tersor::kernels {
 
 [[nodiscard]] at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& gain, double eps);
 
-// The beginning of a residual part: x goes around it, and normed into it. The gradients of both meet in one pass.
+// The start of a residual branch: `around` bypasses it and `normed` enters it. One pass computes and adds the gradients of both.
 struct ResidualNorm {
   at::Tensor around;  // x, not a copy
   at::Tensor normed;

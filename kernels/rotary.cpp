@@ -19,7 +19,7 @@ using torch::autograd::variable_list;
 
 constexpr int64_t kRowsAtOnce = 16;
 
-// The heads of one position; `half` numbers of the tables.
+// Rotates the heads of one position; reads `half` numbers of each table.
 template <class T>
 TERSOR_INLINE void turn_heads(const T* x, const T* cos, const T* sin, int64_t heads, int64_t half, Exact<T> direction, T* y) {
   for (int64_t head = 0; head < heads; ++head, x += 2 * half, y += 2 * half)

@@ -3,7 +3,7 @@
 namespace tersor::kernels::gpu {
 namespace {
 
-// A thread turns N neighbouring pairs (i, i + width / 2) of one head.
+// A thread rotates N neighboring pairs (i, i + width / 2) of one head.
 template <class T, int N>
 __global__ void __launch_bounds__(kThreadsByPack) turn(Rotary r) {
   const int64_t half = r.width / 2;

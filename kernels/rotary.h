@@ -2,7 +2,7 @@
 //
 //   y = x ⊙ cos + rotate_half(x) ⊙ sin,   rotate_half(x) = (−x[d/2:], x[:d/2])        dx: the same with −sin
 //
-// x: (B, length, heads, d) without gaps · cos, sin: (length, d), both halves alike, of x's type. bf16 is computed in fp32 and
+// x: (B, length, heads, d), contiguous · cos, sin: (length, d), both halves equal, of x's type. bf16 is computed in fp32 and
 // rounded once. Nothing of x is kept. Deterministic.
 #pragma once
 

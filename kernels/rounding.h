@@ -1,4 +1,4 @@
-// What stochastic rounding is made of, alike on the CPU and on a GPU, for loops that do more than round: see stochastic_round.h.
+// The parts of stochastic rounding, the same on the CPU and on a GPU, for loops that do more than round: see stochastic_round.h.
 #pragma once
 
 #include <array>
@@ -9,7 +9,7 @@
 
 namespace tersor::kernels {
 
-inline constexpr int64_t kRoundingDraws = 4;  // of 16 bits, that one number of 64 bits gives, the lowest first
+inline constexpr int64_t kRoundingDraws = 4;  // of 16 bits per 64-bit number, the lowest first
 
 constexpr uint16_t rounded_up_or_down(float x, uint32_t draw) {
   constexpr uint32_t kInfinity = 0x7f800000;
@@ -20,13 +20,13 @@ constexpr uint16_t rounded_up_or_down(float x, uint32_t draw) {
   return static_cast<uint16_t>((rounded | (magnitude > kInfinity ? 0x00400000U : 0U)) >> 16);
 }
 
-// 16-bit draws for stretches of up to kMost numbers, as stochastic_round has them for a tensor that begins at number 0.
+// The 16-bit draws that stochastic_round uses for a tensor with `first` = 0, in stretches of up to kMost numbers.
 class RoundingDraws {
  public:
   static constexpr int64_t kMost = 1024;
 
   explicit RoundingDraws(const RandomStream& random) : key_(random.key()) {}
-  // Those of `size` numbers from `first` on.
+  // The draws for `size` numbers from number `first` on.
   const uint16_t* from(int64_t first, int64_t size);
 
  private:

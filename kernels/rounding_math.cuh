@@ -13,7 +13,7 @@ __device__ __forceinline__ uint32_t draw_of(const Rounding& rounding, int64_t i)
   return static_cast<uint32_t>(draws >> (16 * (index % kRoundingDraws)) & 0xffff);
 }
 
-// Weights as they rest, from number i of a tensor on: fp32 as it is.
+// Stores weights from number i of a tensor on: fp32 as is, bf16 rounded stochastically.
 template <int N>
 __device__ __forceinline__ void store_rounded(float* to, const float (&x)[N], const Rounding&, int64_t) {
   store_pack(to, x);
@@ -21,7 +21,7 @@ __device__ __forceinline__ void store_rounded(float* to, const float (&x)[N], co
 template <int N>
 __device__ __forceinline__ void store_rounded(bf16* to, const float (&x)[N], const Rounding& rounding, int64_t i) {
   Pack<uint16_t, N> pack;
-  if (N % kRoundingDraws == 0 && (rounding.first + i) % kRoundingDraws == 0) {  // one number of 64 bits is enough for four
+  if (N % kRoundingDraws == 0 && (rounding.first + i) % kRoundingDraws == 0) {  // one 64-bit number serves four
     for (int j = 0; j < N; j += kRoundingDraws) {
       const uint64_t draws = RandomStream(rounding.key).bits(static_cast<uint64_t>((rounding.first + i + j) / kRoundingDraws));
       for (int n = 0; n < kRoundingDraws && n < N; ++n) pack.x[j + n] = rounded_up_or_down(x[j + n], static_cast<uint32_t>(draws >> (16 * n) & 0xffff));

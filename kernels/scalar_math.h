@@ -1,5 +1,5 @@
-// What the inner loops of kernels need of a number, in a form that the compiler turns into vector instructions when it is
-// written out in a TERSOR_VECTORIZED function. bf16 is computed in fp32 and rounded once, to the nearest even.
+// Scalar operations for the inner loops of kernels, in a form that the compiler vectorizes when they are inlined into a
+// TERSOR_VECTORIZED function. bf16 is computed in fp32 and rounded once, to nearest even.
 #pragma once
 
 #include <c10/util/BFloat16.h>
@@ -30,7 +30,7 @@ TERSOR_INLINE void store(c10::BFloat16& out, float x) {
   out.x = x != x ? kNan : rounded;
 }
 
-// eˣ to 2⁻²³ of it; beyond fp32's range the nearest power that is in it. NaN stays NaN.
+// eˣ to a relative error of 2⁻²³; beyond fp32's range, the nearest power within it. NaN stays NaN.
 TERSOR_INLINE float exponential(float x) {
   constexpr float kLargest = 88.0f;
   constexpr float kSmallest = -87.3f;
@@ -68,7 +68,7 @@ TERSOR_INLINE Sum lane_sum(int64_t size, F f) {
   return sum;
 }
 
-// The largest f(i), or −∞ of none; NaN is passed over.
+// The largest f(i), or −∞ if there is none; NaN is skipped.
 template <class Number, class F>
 TERSOR_INLINE Number lane_max(int64_t size, F f) {
   constexpr int64_t kLanes = 64;

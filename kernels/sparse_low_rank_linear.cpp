@@ -22,7 +22,7 @@ at::Tensor composed(const at::Tensor& b, const at::Tensor& a, double scale, cons
   return w;
 }
 
-// Whether cuSPARSELt takes the product: it wants whole tiles.
+// Whether cuSPARSELt computes the product; it needs whole tiles.
 bool multiplies_by_two_of_four(const at::Tensor& x, const SparsePattern& pattern) {
   constexpr int64_t kTile = 32;
   return pattern.two_of_four && !on_host(x) && x.scalar_type() == at::kBFloat16 && pattern.out % kTile == 0 && pattern.in % kTile == 0 &&
@@ -54,7 +54,7 @@ class SparseLowRankLinear : public torch::autograd::Function<SparseLowRankLinear
     const SparsePattern& pattern = Pattern::of(ctx);
     const at::Tensor dy = grads[0].reshape({-1, pattern.out});
     const at::Tensor rows = x.reshape({-1, pattern.in});
-    variable_list result(6);  // one an argument; needs_input_grad counts tensors alone
+    variable_list result(6);  // one per argument; needs_input_grad counts only tensors
     if (ctx->needs_input_grad(0)) result[0] = dy.mm(composed(b, a, scale, pattern, values)).view(x.sizes());
     if (ctx->needs_input_grad(1)) result[1] = dy.t().mm(rows.mm(a.t())).mul_(scale);
     if (ctx->needs_input_grad(2)) result[2] = dy.mm(b).t().mm(rows).mul_(scale);
@@ -65,7 +65,7 @@ class SparseLowRankLinear : public torch::autograd::Function<SparseLowRankLinear
 
 using Buffers = std::map<std::pair<at::DeviceType, at::ScalarType>, at::Tensor>;
 
-// One a thread, but one for all on a GPU: there work is done in the order of one stream, and backward passes have a thread of their own.
+// One set per thread, but one for all threads on a GPU, where one stream orders all work and backward passes run on a thread of their own.
 Buffers& buffers_of(at::DeviceType device) {
   static Buffers on_gpu;
   thread_local Buffers of_thread;
@@ -77,7 +77,7 @@ Buffers& buffers_of(at::DeviceType device) {
 at::Tensor workspace_matrix(int64_t rows, int64_t columns, const at::TensorOptions& options) {
   at::Tensor& buffer = buffers_of(options.device().type())[{options.device().type(), c10::typeMetaToScalarType(options.dtype())}];
   if (!buffer.defined() || buffer.numel() < rows * columns) {
-    buffer.reset();  // the old one goes first
+    buffer.reset();  // frees the old one first
     buffer = at::empty({rows * columns}, options.requires_grad(false));
   }
   return buffer.narrow(0, 0, rows * columns).view({rows, columns});
@@ -99,7 +99,7 @@ void compose(const at::Tensor& b, const at::Tensor& a, double scale, const Spars
     return;
   }
   if (b.defined() && b.numel() > 0)
-    at::addmm_out(w, w, b, a, 0, scale);  // with a factor of 0 what was there is not read
+    at::addmm_out(w, w, b, a, 0, scale);  // with a beta of 0, the old w is not read
   else
     w.zero_();
   scatter_add(pattern, values, w);

@@ -15,7 +15,7 @@ __global__ void __launch_bounds__(Tile::kThreads) compose_tiles(Compose c, bool 
   for_each_tile<Tile>(at.out, at.in, [&](int64_t row, int64_t column) {
     tile_product<Tile, true, false>(
         c.rank, packed, [&](int64_t k) { return b.from(row, k); }, [&](int64_t k) { return a.from(k, column); }, memory);
-    // Rounded before an entry is added, as where both are done one after the other.
+    // Rounded before an entry is added, as when the two are done one after the other.
     for_each_number<Tile>(memory, [&](int, int, float& sum) { sum = rounded<T>(c.scale * sum); });
     __syncthreads();
     for_each_entry<Tile>(at, row, column, [&](int64_t entry, int place) { memory.product[place] += to_float(values[entry]); });

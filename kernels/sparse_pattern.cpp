@@ -15,7 +15,7 @@ namespace {
 
 constexpr int64_t kRowsOfATask = 8;
 
-// Calls body(row, first, last, columns) for every row, columns as unsigned 16 or 32-bit numbers; in parallel.
+// Calls body(row, first, last, columns) for every row in parallel, with columns as unsigned 16- or 32-bit numbers.
 template <class Body>
 void for_each_row(const SparsePattern& pattern, const Body& body) {
   const int32_t* starts = pattern.row_starts.const_data_ptr<int32_t>();

@@ -20,7 +20,7 @@ __global__ void __launch_bounds__(kThreads) move(Entries at, const T* from, T* t
     }
 }
 
-// A block computes a tile of dyᵀ·x and keeps of it what the pattern has.
+// A block computes a tile of dyᵀ·x and keeps only the pattern's entries of it.
 template <class Tile, class T = typename Tile::Element>
 __global__ void __launch_bounds__(Tile::kThreads) sample(Entries at, Matrix<T> dy, Matrix<T> x, bool packed, float* values) {
   auto& memory = Tile::memory();

@@ -17,8 +17,8 @@ namespace tersor::kernels {
 namespace {
 
 constexpr int64_t kBlock = 4096;
-constexpr int64_t kRowsAtOnce = 64;      // whose squares are added up in fp32, for norms of columns
-constexpr int64_t kColumnsAtOnce = 512;  // of one thread: their sums stay in the first cache
+constexpr int64_t kRowsAtOnce = 64;      // rows whose squares are summed in fp32, for norms of columns
+constexpr int64_t kColumnsAtOnce = 512;  // columns per thread, whose sums stay in the L1 cache
 
 float to_float(float x) { return x; }
 float to_float(uint16_t bf16) { return std::bit_cast<float>(static_cast<uint32_t>(bf16) << 16); }
@@ -70,7 +70,7 @@ TERSOR_VECTORIZED void add_squares(const float* row, int64_t columns, float* sum
   for (int64_t j = 0; j < columns; ++j) sums[j] += row[j] * row[j];
 }
 
-// Norms of the columns [first, first + columns) of a matrix whose rows have `width` numbers.
+// Squared norms of the columns [first, first + columns) of a matrix whose rows have `width` numbers.
 void column_sums(const float* x, int64_t rows, int64_t width, int64_t first, int64_t columns, double* out) {
   float sums[kColumnsAtOnce];
   std::fill_n(out + first, columns, 0.0);
@@ -87,7 +87,7 @@ void column_sums(const float* x, int64_t rows, int64_t width, int64_t first, int
 
 bool has_kernel(const at::Tensor& x) { return x.is_contiguous() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16); }
 
-// Of tensors of one type on a GPU.
+// Sums the squares of tensors of one type on a GPU.
 at::Tensor sum_on_gpu(std::span<const at::Tensor> all) {
   gpu::ManyTensors many{};
   for (const at::Tensor& x : all) {
@@ -105,7 +105,7 @@ at::Tensor sum_on_gpu(std::span<const at::Tensor> all) {
 
 at::Tensor square_norm(const std::vector<at::Tensor>& all) {
   std::vector<at::Tensor> parts;
-  std::map<at::ScalarType, std::vector<at::Tensor>> by_type;  // that a launch takes together
+  std::map<at::ScalarType, std::vector<at::Tensor>> by_type;  // those of a type share launches
   for (const at::Tensor& x : all) {
     if (on_host(x) || !has_kernel(x))
       parts.push_back(square_norm(x));

@@ -5,13 +5,13 @@ namespace {
 
 constexpr int kThreads = 512;
 
-// Whether a sum of squares in fp32 has lost none to the ends of its range.
+// Whether an fp32 sum of squares has lost none to overflow or underflow.
 __device__ __forceinline__ bool sure(float sum) {
   return sum > kSmallestSureSum && sum < INFINITY;
 }
 __device__ __forceinline__ double exact_square(float x) { return static_cast<double>(x) * static_cast<double>(x); }
 
-// Packs in fp32, and, as fp64 is slow on many GPUs, only their sums in fp64.
+// Sums each pack in fp32 and only the packs' sums in fp64, which is slow on many GPUs.
 template <int N, class T>
 __device__ double sum_of(const T* x, int64_t size) {
   double sum = 0;
@@ -36,7 +36,7 @@ __device__ bool packed(const T* x, int64_t size) {
 template <class T>
 __global__ void __launch_bounds__(kThreads) sums_of_blocks(ManyTensors all, double* sums) {
   for (int64_t block = blockIdx.x; block < all.blocks[all.count]; block += gridDim.x) {
-    int tensor = 0;  // the last that begins at this block or before it
+    int tensor = 0;  // the last one that begins at or before this block
     for (int step = ManyTensors::kMost / 2; step > 0; step /= 2)
       if (tensor + step < all.count && all.blocks[tensor + step] <= block) tensor += step;
     const int64_t first = (block - all.blocks[tensor]) * kSquaresOfABlock;
@@ -97,7 +97,7 @@ void row_square_sums(Number type, const void* x, int64_t rows, int64_t columns, 
 void column_square_sums(Number type, const void* x, int64_t rows, int64_t columns, double* sums, Stream stream) {
   dispatch(type, [&](auto number) {
     using T = decltype(number);
-    constexpr int kN = kPack<T> / 2;  // fewer columns a thread, so that there are more threads
+    constexpr int kN = kPack<T> / 2;  // fewer columns per thread, so that there are more threads
     const bool packs = in_packs<T>(columns, x);
     launch(packs ? sums_of_columns<T, kN> : sums_of_columns<T, 1>, by_pack(divide_up(rows, kSquaresOfRows) * columns, packs ? kN : 1), stream,
            static_cast<const T*>(x), rows, columns, sums);

@@ -3,11 +3,11 @@
 //   square_norm(x)        Σ x²                                    0-dim fp64          square_norm({x, y, …})    of all together
 //   square_norms(x, 1)    Σⱼ x[i,j]²   (rows, 1) fp64             square_norms(x, 0)    Σᵢ x[i,j]²   (1, columns) fp64
 //
-// x: fp32 or bf16; for square_norms (rows, columns), and on the CPU fp32. Squares are added up in fp32 over blocks of at most 4096
-// numbers, in 64 lanes, and blocks in fp64: the relative error is below 1e-5 whatever the size, and near 1e-8 for numbers of random sign.
-// A block whose squares leave fp32's range is added up in fp64, so only x itself can make the result infinite.
-// Deterministic, with any number of threads. Of many tensors on a GPU in one launch for each type and 512 of them. x of
-// other types or not contiguous goes through LibTorch.
+// x: fp32 or bf16; for square_norms (rows, columns), and on the CPU fp32. Squares are summed in fp32 over blocks of at most 4096
+// numbers, on the CPU in 64 lanes, and blocks in fp64: the relative error is below 1e-5 whatever the size, and near 1e-8 for numbers of
+// random sign. A block whose squares leave fp32's range is summed in fp64, so only x itself can make the result infinite.
+// Deterministic with any number of threads. On a GPU, one launch handles up to 512 tensors of one type. x of other types or
+// not contiguous goes through LibTorch.
 #pragma once
 
 #include <ATen/ATen.h>

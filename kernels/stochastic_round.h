@@ -1,4 +1,4 @@
-// Stochastic rounding of fp32 to bf16: x goes to one of its two bf16 neighbours, with probabilities that make the
+// Stochastic rounding of fp32 to bf16: x goes to one of its two bf16 neighbors, with probabilities that make the
 // expectation x.
 //
 //   y = truncate_16(bits(x) + u),   u uniform in [0, 2¹⁶), drawn from `random` at the element's index, counted from `first`

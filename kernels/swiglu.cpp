@@ -21,8 +21,8 @@ using torch::autograd::variable_list;
 
 constexpr int64_t kGrain = 1 << 13;
 
-// Exponentials first, a few at a time: in one loop GCC divides by each end of their range, too, whether it is used or not, and a
-// number that is too small for fp32 makes that many times as slow.
+// Computes exponentials first, a few at a time: in a single loop GCC also divides by each end of their clamped range, used or not,
+// and a quotient too small for a normal fp32 number makes that many times slower.
 constexpr int64_t kAtOnce = 64;
 
 template <class T>
@@ -83,7 +83,7 @@ class SwiGlu : public torch::autograd::Function<SwiGlu> {
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    TERSOR_CHECK(ctx->saved_data.count("gate") > 0, "swiglu: the backward pass may run once");
+    TERSOR_CHECK(ctx->saved_data.count("gate") > 0, "swiglu: the backward pass may run only once");
     const at::Tensor gate = ctx->saved_data["gate"].toTensor().detach();
     const at::Tensor up = ctx->saved_data["up"].toTensor().detach();
     ctx->saved_data.clear();
@@ -105,8 +105,8 @@ class SwiGlu : public torch::autograd::Function<SwiGlu> {
 }  // namespace
 
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
-  TERSOR_CHECK(gate.sizes() == up.sizes() && gate.scalar_type() == up.scalar_type(), "gate and up of one shape and type");
-  TERSOR_CHECK(gate.is_contiguous() && up.is_contiguous(), "gate and up without gaps");
+  TERSOR_CHECK(gate.sizes() == up.sizes() && gate.scalar_type() == up.scalar_type(), "gate and up must have one shape and type");
+  TERSOR_CHECK(gate.is_contiguous() && up.is_contiguous(), "gate and up must be contiguous");
   return SwiGlu::apply(gate, up);
 }
 

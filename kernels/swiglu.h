@@ -6,8 +6,8 @@
 //
 // gate, up: one shape and type. bf16 is computed in fp32 and rounded once. Deterministic.
 //
-// Gate and up are all that is kept, and the backward pass writes their gradients over them: they must be results that nobody
-// else reads, such as those of two matrix products, and the backward pass may run once.
+// Only gate and up are kept, and the backward pass overwrites them with their gradients: they must be results that nothing
+// else reads, such as those of two matrix products, and the backward pass may run only once.
 #pragma once
 
 #include <ATen/ATen.h>

@@ -1,10 +1,10 @@
-// Products of matrices that are needed a tile at a time: a block of threads computes kRows × kColumns numbers of a product and
-// leaves them in shared memory in fp32, for whatever the kernel does with them there.
+// Matrix products that are needed a tile at a time: a thread block computes kRows × kColumns numbers of a product and
+// leaves them in shared memory in fp32 for the rest of the kernel.
 //
-//   C[i, j] = Σ_k A(i, k) · B(k, j)         A and B anywhere, given by functions that say where the part for a step along k lies
+//   C[i, j] = Σ_k A(i, k) · B(k, j)         A and B anywhere: functions tell where the part for a step along k lies
 //
-// bf16 goes through tensor cores, with sums in fp32; fp32 stays fp32. The order of sums depends on the sizes alone. What comes next
-// along k is on its way from memory while what is there is multiplied.
+// bf16 goes through tensor cores, with sums in fp32; fp32 stays fp32. The order of summation depends only on the sizes. The next
+// steps along k are prefetched from memory while the current one is multiplied.
 #pragma once
 
 #include <cuda_pipeline.h>
@@ -16,7 +16,7 @@
 
 namespace tersor::kernels::gpu {
 
-// Part of a matrix in memory, row by row. Beyond what is there all is zero.
+// Part of a matrix in memory, row by row; all zero beyond its rows and columns.
 template <class T>
 struct Window {
   const T* at;
@@ -30,7 +30,7 @@ struct Matrix {
   const T* at;
   int64_t rows;
   int64_t columns;
-  // All from there on, or as much of it as any tile has.
+  // All of the matrix from (row, column) on, or more of it than any tile takes.
   __device__ Window<T> from(int64_t row, int64_t column) const { return {at + row * columns + column, columns, some_of(rows - row), some_of(columns - column)}; }
 
  private:
@@ -45,10 +45,10 @@ struct Tile {
   static constexpr int kColumns = kColumns_;
   static constexpr unsigned kThreads = kRows * kColumns > 4096 ? 256 : 128;
   static constexpr int kDepth = 64 / static_cast<int>(sizeof(T));  // of one step along k
-  static constexpr int kStages = 4;                                // steps that are in shared memory at a time
+  static constexpr int kStages = 4;                                // steps in shared memory at a time
   static constexpr int kProductRow = kColumns + 4;                 // of C in shared memory
 
-  // A row there: what is beyond keeps rows in different banks, and packs aligned.
+  // A row in shared memory; its padding keeps rows in different banks and packs aligned.
   static constexpr int row_length(bool along_k, int lines) { return (along_k ? kDepth : lines) + kPack<T>; }
   static constexpr int stage_size(int lines) {
     const int along = lines * row_length(true, lines);
@@ -68,7 +68,7 @@ struct Tile {
   __device__ static Memory& memory() { return *shared_memory<Memory>(); }
 };
 
-// load_matrix_sync for bf16 in shared memory, for which nvcc takes the slower way to any memory.
+// load_matrix_sync for bf16 in shared memory, for which nvcc emits slower loads that work for any memory.
 template <class Use, class Layout>
 __device__ __forceinline__ void load_operand(nvcuda::wmma::fragment<Use, 16, 16, 16, bf16, Layout>& to, const bf16* from, unsigned stride) {
 #ifdef __CUDA_ARCH__
@@ -95,7 +95,7 @@ __device__ __forceinline__ void load_operand(nvcuda::wmma::fragment<Use, 16, 16,
 #endif
 }
 
-// What one thread, or one warp, keeps of C while it is summed up. Along k means that neighbours in memory are neighbours along k.
+// The part of C that one thread or one warp accumulates. "Along k" means that neighbors in memory are neighbors along k.
 template <class Tile, bool kLeftAlongK, bool kRightAlongK, class T = typename Tile::Element>
 class TileSums;
 
@@ -164,13 +164,13 @@ class TileSums<Tile, kLeftAlongK, kRightAlongK, float> {
   static constexpr int kAcross = Tile::kColumns / 4;
   static constexpr int kDown = Tile::kRows / (static_cast<int>(Tile::kThreads) / kAcross);
   __device__ static int row() { return static_cast<int>(threadIdx.x) / kAcross * kDown; }
-  // Neighbours take neighbouring columns, so that they read different banks.
+  // Neighboring threads take neighboring columns, so that they read different banks.
   __device__ static int column(int j) { return static_cast<int>(threadIdx.x) % kAcross + kAcross * j; }
 
   float sums_[kDown][4] = {};
 };
 
-// Asks for one step along k of an operand of kLines lines, of which `deep` numbers along k are there.
+// Requests one step along k of an operand of kLines lines, of which only `deep` numbers along k exist.
 template <class Tile, bool kAlongK, int kLines, class T = typename Tile::Element>
 __device__ void fetch(T* to, const Window<T>& from, int deep, bool packed) {
   constexpr int kN = kPack<T>;
@@ -196,9 +196,8 @@ __device__ void fetch(T* to, const Window<T>& from, int deep, bool packed) {
   }
 }
 
-// Leaves the tile in memory.product, which all threads of the block may read afterwards. `left(k)` and `right(k)` give the Window of a
-// step that begins at k: the tile's lines × along k where neighbours lie along k, else along k × lines. `packed`: all its packs are
-// aligned.
+// Leaves the tile in memory.product, which all threads of the block may read afterwards. `left(k)` and `right(k)` return the Window of
+// the step that begins at k: the tile's lines × k if neighbors in memory lie along k, else k × lines. `packed`: all packs are aligned.
 template <class Tile, bool kLeftAlongK, bool kRightAlongK, class Left, class Right>
 __device__ void tile_product(int64_t depth, bool packed, Left left, Right right, typename Tile::Memory& memory) {
   auto& operands = memory.operands;
@@ -214,11 +213,11 @@ __device__ void tile_product(int64_t depth, bool packed, Left left, Right right,
     __pipeline_commit();
   };
   TileSums<Tile, kLeftAlongK, kRightAlongK> sums;
-  __syncthreads();  // all have used what lies there
+  __syncthreads();  // all are done with the old contents of `memory`
   for (int step = 0; step < Tile::kStages - 1; ++step) ask(step);
   for (int64_t step = 0; step < steps; ++step) {
     __pipeline_wait_prior(Tile::kStages - 2);
-    __syncthreads();  // what all have fetched is there, and what was used last is free
+    __syncthreads();  // what all threads fetched has arrived, and the stage used last is free
     ask(step + Tile::kStages - 1);
     sums.add(operands.left[step % Tile::kStages], operands.right[step % Tile::kStages]);
   }
@@ -235,7 +234,7 @@ __device__ void for_each_number(typename Tile::Memory& memory, Each each) {
     each(place / Tile::kColumns, place % Tile::kColumns, memory.product[place / Tile::kColumns * Tile::kProductRow + place % Tile::kColumns]);
 }
 
-// Writes the tile where a matrix begins in memory whose rows are `stride` apart; of it `rows` × `columns` at most.
+// Writes the tile, at most `rows` × `columns` of it, to a matrix that begins at `to` and whose rows are `stride` apart.
 template <class Tile, class T>
 __device__ void write_tile(const typename Tile::Memory& memory, T* to, int64_t stride, int64_t rows, int64_t columns, bool packed) {
   constexpr int kN = kPack<T>;
@@ -253,7 +252,7 @@ __device__ void write_tile(const typename Tile::Memory& memory, T* to, int64_t s
   }
 }
 
-// Calls each(row, column) with the first numbers of the tiles of a matrix that are this block's.
+// Calls each(row, column) for this block's tiles of a matrix, with the place of each tile's first number.
 template <class Tile, class Each>
 __device__ void for_each_tile(int64_t rows, int64_t columns, Each each) {
   const int64_t across = divide_up(columns, Tile::kColumns);

@@ -1,4 +1,4 @@
-// Going over a matrix by 256 numbers of a row at a time, which share a scale: each is a warp's work, eight neighbours a lane.
+// Loops over a matrix in blocks of 256 numbers of a row that share a scale: one warp per block, eight neighbors per lane.
 #pragma once
 
 #include "kernels/launch.cuh"
@@ -15,7 +15,7 @@ struct WarpPlace {
   int there;       // how many of the lane's numbers are in the row
 };
 
-// There are no more blocks of threads than keep a GPU busy, and each stays for many, for whatever it prepares for them.
+// Launches no more thread blocks than keep a GPU busy: each processes many blocks of numbers, for which it can prepare once.
 inline Grid by_warp(int64_t rows, int64_t columns) {
   constexpr int64_t kMost = 2048;
   const int64_t blocks = divide_up(rows * divide_up(columns, kWarpBlock), kThreadsByPack / kLanes);
@@ -33,7 +33,7 @@ __device__ __forceinline__ void for_each_warp_block(int64_t rows, int64_t column
   }
 }
 
-// What follows reads and writes a lane's share, of which the first `there` are. `packed`: all or none are, and they are aligned.
+// These read and write a lane's share, of which the first `there` numbers exist. `packed`: all or none exist, and they are aligned.
 
 template <class T>
 __device__ __forceinline__ void load_own(const T* from, int there, bool packed, float (&to)[kEachOfWarp]) {

@@ -3,10 +3,10 @@
 //   t ← t + 1    β̂ = 1 − t^(−c)    R ← β̂R + (1−β̂)·mean_columns(g² + ε)    C likewise over rows        R (out, 1)  C (1, in)
 //   u = g / √(R·C / mean(R))        u ← u / max(1, RMS(u) / d)        ΔW = u, or its average m with decay β₁
 //
-// Vectors keep a whole second moment.
+// Vectors keep a full second moment.
 //
-// Departs from Algorithm 4: the rate is the driver's, so there is neither the relative step size nor its scaling by the size of
-// the parameter; that is how the GaLore authors use it.
+// Departs from Algorithm 4: the learning rate is the driver's, so there is neither a relative step size nor scaling by the
+// parameter's magnitude; this is how the GaLore authors use it.
 #include "optim/update_rule.h"
 
 namespace tersor {

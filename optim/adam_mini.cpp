@@ -1,9 +1,9 @@
-// Adam-mini: one second moment a block.    Zhang et al. 2024, arXiv:2406.16793, Algorithm 1
+// Adam-mini: one second moment per block.    Zhang et al. 2024, arXiv:2406.16793, Algorithm 1
 //
 //   t ← t + 1    m ← β₁m + (1−β₁)g    v_b ← β₂v_b + (1−β₂)·mean(g² over block b)        m (shape of W), v (blocks)
 //   ΔW = m̂ / (√v̂_b + ε)
 //
-// A block is a head of a query or key projection, and else a row. A vector is one block.
+// A block is a head in query and key projections, and a row elsewhere. A vector is one block.
 #include "optim/update_rule.h"
 
 namespace tersor {
@@ -43,7 +43,7 @@ class AdamMini final : public UpdateRule {
   std::optional<std::string> refuses(const Param& param) const override {
     const int64_t rows = rows_per_block(param.rows_per_head);
     if (param.value.dim() != 2 || param.value.size(0) % rows == 0) return std::nullopt;
-    return fmt::format("its {} rows are no multiple of rows_per_block {}", param.value.size(0), rows);
+    return fmt::format("its {} rows are not a multiple of rows_per_block {}", param.value.size(0), rows);
   }
 
  private:

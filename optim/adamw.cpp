@@ -4,8 +4,8 @@
 //   epsilon_at: corrected (torch)     ΔW = m̂ / (√v̂ + ε)          m̂ = m/(1−β₁ᵗ),  v̂ = v/(1−β₂ᵗ)
 //   epsilon_at: uncorrected (the GaLore family's packages)  ΔW = √(1−β₂ᵗ)/(1−β₁ᵗ) · m / (√v + ε)
 //
-// The two differ where gradients are small beside ε. Weight decay is decoupled and belongs to the driver. t is kept per
-// slice where a parameter has slices that are reset on their own.
+// The two differ where gradients are small relative to ε. Weight decay is decoupled and belongs to the driver. t is kept
+// per slice where a parameter has slices that are reset on their own.
 #include "kernels/adamw.h"
 #include "optim/update_rule.h"
 
@@ -71,7 +71,7 @@ class AdamW final : public UpdateRule {
     const RestingSlot& v = *step.find("v");
     const at::Tensor& t = step.find("t")->parts[0];
     const auto rests = [&](std::string_view format, size_t parts) { return m.format == format && v.format == format && m.parts.size() == parts && v.parts.size() == parts; };
-    const bool plain = rests("fp32", 1) || rests("int8", 1);  // slots that codes would make larger rest in fp32
+    const bool plain = rests("fp32", 1) || rests("int8", 1);  // int8 keeps small slots in fp32
     if (t.dim() != 0 || (!plain && !rests("int8", 2))) return false;
     const kernels::AdamCoefficients c = next_coefficients(t);
     const kernels::AdamStep rest{.grad_scale = step.grad_scale, .lr = step.lr, .weight_decay = step.weight_decay, .rounding = step.rounding, .first = step.first};
@@ -85,7 +85,7 @@ class AdamW final : public UpdateRule {
   bool elementwise() const override { return true; }
 
  private:
-  // Of the next step, which t then counts.
+  // Advances t and returns the coefficients of that step.
   kernels::AdamCoefficients next_coefficients(const at::Tensor& t) const {
     return kernels::next_coefficients(t, {.beta1 = c_.beta1, .beta2 = c_.beta2, .epsilon = c_.epsilon}, c_.epsilon_at == EpsilonAt::kCorrected);
   }

@@ -4,12 +4,12 @@
 //   R = P·G (or G·Pᵀ)    N = inner(R)    φ = ‖N‖ / ‖R‖   along the compressed axis, or one number for the tensor
 //   S = φ ⊙ G   limited in growth by γ       ΔW = √scale · S
 //
-// APOLLO-Mini is `rank: 1, scaling: tensor, scale: 128`. P is drawn anew from the seed at every step, so that nothing of it is
-// kept; with `projection: svd` it is GaLore's basis, and is kept. The bias correction of the inner rule multiplies the whole
-// step, so φ and the limiter see moments without it.
+// APOLLO-Mini is `rank: 1, scaling: tensor, scale: 128`. P is regenerated from the seed at every step, so that none of it is
+// kept; with `projection: svd` it is GaLore's basis, and is kept. The inner rule's bias correction multiplies the whole step,
+// so φ and the limiter see moments without it.
 //
-// Departs from the authors' code: every parameter has a P of its own (per-layer, theirs share one), and `scale` is applied
-// after the limiter, which is the same but for their 1e-8.
+// Departs from the authors' code: every parameter has its own P (in their per-layer mode all share one), and `scale` is
+// applied after the limiter, which is the same except for their 1e-8.
 #include <cmath>
 
 #include "kernels/fill_normal.h"
@@ -49,8 +49,8 @@ class Apollo final : public UpdateRule {
       v("rank", rank, at_least(1), "rank r of the projected gradient");
       v("refresh", refresh, "when the projection changes (T)");
       v("projection", projection, "random normal numbers, or the leading singular vectors of the gradient");
-      v("scaling", scaling, "one factor a channel of the long side (APOLLO), or one for the tensor (APOLLO-Mini)");
-      v("scale", scale, positive, "the step is multiplied by its square root, as the authors' code does");
+      v("scaling", scaling, "one factor per channel of the long side (APOLLO), or one for the tensor (APOLLO-Mini)");
+      v("scale", scale, positive, "the step is multiplied by the square root of this, as in the authors' code");
       v("limit", limit, "whether the growth of the step's norm is limited");
       v("growth", growth, at_least(1), "γ, largest growth of the step's norm from one step to the next");
       v("inner", inner, "rule that runs in the subspace");
@@ -70,8 +70,8 @@ class Apollo final : public UpdateRule {
   Direction direction(const at::Tensor& grad, Slots& slots, const StepInfo& step) const override {
     const at::Tensor projected = project(grad, slots, step);
     const Direction inside = inner_.direction(projected, slots, step);
-    // S is never made: its norm is that of φ and of the gradient's rows (columns), and the driver scales as it adds.
-    const auto squares = [&, a = axis(grad)](const at::Tensor& x) {  // one number a channel of the long side, or one in all
+    // S is never formed: its norm follows from φ and the norms of the gradient's rows (columns), and the driver scales as it adds.
+    const auto squares = [&, a = axis(grad)](const at::Tensor& x) {  // one number per channel of the long side, or one in all
       return c_.scaling == ApolloScaling::kTensor ? kernels::square_norm(x) : kernels::square_norms(x, a);
     };
     at::Tensor gain = squares(inside.value).sqrt() / (squares(projected).sqrt() + kNormEpsilon);
@@ -86,9 +86,9 @@ class Apollo final : public UpdateRule {
   std::optional<std::string> refuses(const Param& param) const override { return refuse_unless_matrix(param); }
 
  private:
-  static int64_t axis(const at::Tensor& grad) { return grad.size(0) < grad.size(1) ? 0 : 1; }  // the short one
+  static int64_t axis(const at::Tensor& grad) { return grad.size(0) < grad.size(1) ? 0 : 1; }  // the short side
 
-  // Of random projections, whose rank may be any.
+  // For random projections, whose rank may exceed the sides.
   std::vector<int64_t> projected_shape(at::IntArrayRef sizes) const {
     const bool wide = sizes[0] < sizes[1];
     return {wide ? c_.rank : sizes[0], wide ? sizes[1] : c_.rank};
@@ -109,7 +109,7 @@ class Apollo final : public UpdateRule {
 
   Config c_;
   Subspace subspace_;
-  InnerRule inner_;  // as stateless as the one in the subspace
+  InnerRule inner_;  // stateless, like the one in the subspace
 };
 
 const bool registered = update_rules().add<Apollo>("apollo", "Zhu et al. 2024, arXiv:2412.05270");

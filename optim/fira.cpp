@@ -1,12 +1,12 @@
 // Fira: full-rank training under low-rank constraint.    Chen et al. 2024, arXiv:2410.01623, Algorithm 1
 //
-//   R = G·Qᵀ (or L·G)    N = inner(R)    φ = ‖N‖ / ‖R‖  along the compressed axis            φ: one number a row (column)
+//   R = G·Qᵀ (or L·G)    N = inner(R)    φ = ‖N‖ / ‖R‖  along the compressed axis            φ: one number per row (column)
 //   S = φ ⊙ (G − α·R·Q)  limited in growth by γ                                              what the subspace leaves out
 //   ΔW = α · N·Q + S
 //
-// Q is GaLore's. `form: code` (the default) is the authors' code, whose published numbers it gives: the bias correction of the inner
-// rule multiplies the whole step, so φ and the limiter see moments without it. `form: paper` is their Algorithm 1: S = α · φ ⊙ (G − R·Q),
-// and N has its bias corrected before φ is made of it.
+// Q is GaLore's. `form: code` (the default) is the authors' code, which gives their published numbers: the inner rule's bias correction
+// multiplies the whole step, so φ and the limiter see moments without it. `form: paper` is their Algorithm 1: S = α · φ ⊙ (G − R·Q),
+// and N is bias-corrected before φ is computed from it.
 #include "kernels/square_norm.h"
 #include "optim/norm_growth_limiter.h"
 #include "optim/subspace.h"
@@ -22,7 +22,7 @@ struct EnumNames<FiraForm> {
 
 namespace {
 
-// Up to here ‖S‖² is at least a hundredth of what it is the difference of.
+// Up to this τ, ‖G − τRQ‖² is at least a hundredth of ‖G‖², so little is lost in the difference.
 constexpr double kMostTaken = 0.9;
 
 class Fira final : public UpdateRule {
@@ -41,7 +41,7 @@ class Fira final : public UpdateRule {
       v("inner", inner, "rule that runs in the subspace");
     }
     void check(const ConfigNode& node, Diagnostics& out) const {
-      if (subspace.side == Side::kFull) out.add(node, "fira scales one side and cannot go with 'side: full'; use std");
+      if (subspace.side == Side::kFull) out.add(node, "fira scales one side and cannot be used with 'side: full'; use std");
     }
   };
   explicit Fira(const Config& config) : c_(config), subspace_(config.subspace, config.inner) {}
@@ -57,13 +57,13 @@ class Fira final : public UpdateRule {
     const at::Tensor projected = subspace_.down(grad, slots);
     const Direction inside = subspace_.inside(projected, slots, step);
     const int64_t axis = subspace_.compressed_axis(grad.sizes());
-    const at::Tensor squares = kernels::square_norms(projected, axis);  // ‖R‖², one number a row (column)
+    const at::Tensor squares = kernels::square_norms(projected, axis);  // ‖R‖², one number per row (column)
     const bool paper = c_.form == FiraForm::kPaper;
     const at::Tensor step_inside = paper && inside.gain.defined() ? inside.value * inside.gain : inside.value;
     const at::Tensor factor = kernels::square_norms(step_inside, axis).sqrt() / (squares.sqrt() + kNormEpsilon);
-    const double taken = paper ? 1 : c_.scale;  // how much of R·Q is left out of S
+    const double taken = paper ? 1 : c_.scale;  // τ, how much of R·Q is taken out of S
 
-    // With little taken, S need not be made: ‖G − τRQ‖² = ‖G‖² − 2τ‖R‖² + τ²‖RQ‖², and φ ⊙ RQ = (φ ⊙ R)·Q goes back with N.
+    // With little taken, S need not be formed: ‖G − τRQ‖² = ‖G‖² − 2τ‖R‖² + τ²‖RQ‖², and φ ⊙ RQ = (φ ⊙ R)·Q goes back with N.
     Direction whole{.value = inside.value * c_.scale, .gain = inside.gain, .rest = grad};
     at::Tensor left_out;
     if (taken > kMostTaken) {
@@ -84,7 +84,7 @@ class Fira final : public UpdateRule {
   std::optional<std::string> refuses(const Param& param) const override { return refuse_unless_matrix(param); }
 
  private:
-  // ‖R·Q‖² of each row, or ‖Lᵀ·R‖² of each column, also where a basis that rests in few bits is not quite orthonormal.
+  // ‖R·Q‖² of each row, or ‖Lᵀ·R‖² of each column, even if a basis stored in few bits is not quite orthonormal.
   static at::Tensor squares_of_product(const at::Tensor& projected, const Slots& slots, int64_t axis) {
     const at::Tensor& basis = slots[axis == 0 ? "left" : "right"];
     const at::Tensor gram = basis.mm(basis.t());

@@ -15,8 +15,8 @@ struct EnumNames<Rounding> {
 
 namespace {
 
-// A second moment kept in bf16 cannot decay when it is rounded to nearest (0.999·v rounds back to v); rounded
-// stochastically it does so in expectation.
+// A second moment kept in bf16 cannot decay if it is rounded to nearest (0.999·v rounds back to v); rounded
+// stochastically, it decays in expectation.
 class Bf16Format final : public StateFormat {
  public:
   struct Config {

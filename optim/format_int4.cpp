@@ -1,6 +1,6 @@
-// 4-bit projectors, two numbers a byte.    Zhang et al. 2024 (Q-GaLore), arXiv:2407.08296, section 3.2
+// 4-bit projectors, two numbers per byte.    Zhang et al. 2024 (Q-GaLore), arXiv:2407.08296, section 3.2
 //
-//   x ≈ scale · (code − zero)        code in 0 … 15; one scale and zero for 256 numbers of a row
+//   x ≈ scale · (code − zero)        code in 0 … 15; one scale and zero per 256 numbers of a row
 //
 // Only for bases: moments need more than 16 levels.
 #include <c10/util/accumulate.h>

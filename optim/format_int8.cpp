@@ -2,10 +2,10 @@
 //
 //   x ≈ map[code] · absmax(block)         blocks of 256 numbers within one row
 //
-// Blocks begin anew with every row, so that their borders stay where they are when rows are split over processes. Signed
-// slots have a signed map, second moments an unsigned one. Slots of fewer numbers than `min_size` stay fp32: there is
-// nothing to save, and norms and biases are the ones that are hurt; and so do those whose rows are so short (one number) that
-// codes and scales would take more.
+// Every row starts a new block, so that block boundaries do not move when rows are split over processes. Signed slots use a
+// signed map, second moments an unsigned one. Slots with fewer than `min_size` numbers stay in fp32: there is nothing to save,
+// and they are the norms and biases, which would suffer. So do slots whose rows are so short (one number) that codes and scales
+// would take more memory than fp32.
 #include <c10/util/accumulate.h>
 
 #include "kernels/quantize_blockwise.h"
@@ -18,7 +18,7 @@ class Int8Format final : public StateFormat {
  public:
   struct Config {
     int64_t min_size = 4096;
-    void fields(FieldVisitor& v) { v("min_size", min_size, at_least(0), "slots of fewer numbers stay fp32"); }
+    void fields(FieldVisitor& v) { v("min_size", min_size, at_least(0), "slots with fewer numbers stay in fp32"); }
   };
   explicit Int8Format(const Config& config) : config_(config) {}
 

@@ -1,12 +1,12 @@
 // FRUGAL: full-rank updates by splitting the gradient.    Zmushko et al. 2024, arXiv:2411.07837, Algorithm 1
 //
 //   R = G·Qᵀ (or L·G)    N = inner(R)       inside the subspace: a rule with state, AdamW
-//   E = G − R·Q          S = sign(E)        outside of it: one without, signSGD, or E itself, SGD
+//   E = G − R·Q          S = sign(E)        outside it: a rule without state, signSGD, or E itself, SGD
 //   ΔW = N·Q + free_scale · S
 //
-// Q is a random orthonormal basis unless another `decomposition` is named; with each new one the moments begin anew, as they belong to
-// the old one. Departs from the authors' code: theirs can also give state to some of the blocks of the model at a time. Here every
-// matrix has as much state as any other, so that what a run holds is known before it.
+// By default Q is a random orthonormal basis, and each new one resets the moments, which belong to the old one. Departs from the
+// authors' code, which can also give state to only some of the model's blocks at a time. Here every matrix always has its state, so
+// that what a run holds is known beforehand.
 #include "optim/subspace.h"
 
 namespace tersor {
@@ -29,8 +29,8 @@ class Frugal final : public UpdateRule {
     Choice<update_rules> inner{"adamw"};
     void fields(FieldVisitor& v) {
       subspace.fields(v);
-      v("free", free, "the rule without state for what the subspace leaves out: sign of the gradient, or the gradient");
-      v("free_scale", free_scale, at_least(0), "what its step is multiplied by");
+      v("free", free, "stateless rule for what the subspace leaves out: sign steps by its sign, sgd by its value");
+      v("free_scale", free_scale, at_least(0), "factor on the step of that rule");
       v("inner", inner, "rule that runs in the subspace");
     }
   };
@@ -45,7 +45,7 @@ class Frugal final : public UpdateRule {
     Direction whole{.value = inside.value, .gain = inside.gain};
     if (slots.contains("left")) whole.left = slots["left"];
     if (slots.contains("right")) whole.right = slots["right"];
-    if (projected.sizes() == grad.sizes()) return whole;  // nothing is left out, and the signs of roundings are no step
+    if (projected.sizes() == grad.sizes()) return whole;  // nothing is left out, and signs of rounding errors are no step
     whole.rest = subspace_.left_out(grad, projected, slots);
     if (c_.free == StateFree::kSign) whole.rest.sign_();
     whole.rest_gain = at::full({}, c_.free_scale, grad.options());

@@ -4,14 +4,14 @@
 //   when due:  Q ← r leading singular vectors of G on its short side           Q (r, short)
 //   R = G·Qᵀ  (or L·G)        N = inner(R)        ΔW = α · N·Q  (or Lᵀ·N)      R, N (long, r) or (r, long)
 //
-// The inner rule, AdamW unless another is named, keeps its moments in the subspace, with ε as the authors' package adds it.
-// Between refreshes gradients are compressed to R before they are added up, and beside R a sketch of what R leaves out is
-// kept, for the norm of the gradient:  ‖G‖² ≈ ‖R‖² + ‖S(G − G·QᵀQ)‖²/k,  S (k, …) normal, an unbiased estimate.
+// The inner rule, by default AdamW with ε as the authors' package adds it, keeps its moments in the subspace. Between
+// refreshes gradients are compressed to R before they are summed, and a sketch of what R leaves out is kept beside R, for
+// the norm of the gradient:  ‖G‖² ≈ ‖R‖² + ‖S(G − G·QᵀQ)‖²/k,  S (k, …) normal, an unbiased estimate.
 //
 // Departs from the authors' code: the signs of singular vectors are fixed, so moments kept over a refresh mean the same on
-// every machine; the side is kept with the basis and not guessed from shapes; bases are found and kept in fp32, theirs in the
-// gradient's type, and where they rest in few bits, the step that finds one still has it whole. A gradient in bf16 is multiplied
-// by a basis that is rounded to bf16, and R is, too, as products are in a pass in bf16.
+// every machine; the side is kept with the basis, not guessed from shapes; bases are found and kept in fp32, theirs in the
+// gradient's type, and where they are stored in fewer bits, the step that finds one still uses it in fp32. A bf16 gradient is
+// multiplied by the basis rounded to bf16, and R is rounded, too, as products are in a bf16 pass.
 #include "kernels/fill_normal.h"
 #include "optim/subspace.h"
 

@@ -25,7 +25,7 @@ void Optimizer::begin_step(const Progress& progress, double lr, int64_t num_micr
   for (size_t i = 0; i < members_.size(); ++i) {
     Member& member = members_[i];
     const Compression* compression = rule(member).compression();
-    if (compression == nullptr && (alone() || sharded())) continue;  // its bases are their owner's alone
+    if (compression == nullptr && (alone() || sharded())) continue;  // its bases concern their owner alone
     const Slots host = state_.open(member.param.name, SlotKind::kHost);
     member.compressed = compress && compression != nullptr && compression->applies(step_info(i), host);
     member.finds_basis = !alone() && rule(member).finds_basis(step_info(i), host);
@@ -54,14 +54,14 @@ at::Tensor Optimizer::compress(size_t index, at::Tensor gradient) const {
   return rule(members_[index]).compression()->compress(gradient, projectors, step_info(index));
 }
 
-// The squared norm of the step's gradient: from itself, or, where only compressed ones were added up, from their sum.
+// The squared norm of the step's gradient, measured, or, where only compressed ones were summed, estimated from their sum.
 at::Tensor Optimizer::measure(size_t index, const at::Tensor& whole, const at::Tensor& sum) const {
   const Member& member = members_[index];
   if (estimates_norm(member)) return rule(member).compression()->square_norm(sum, member.param.value.sizes());
   return kernels::square_norm(member.compressed ? whole : sum);
 }
 
-// On a GPU all gradients that lie there at the end of a step are measured in one launch; in host memory each while it is in the cache.
+// On a GPU, all gradients still held at the end of a step are measured in one launch; in host memory, each while it is in the cache.
 bool Optimizer::measured_at_the_end(const Member& member) const {
   return config_.update == UpdateMode::kAfterBackward && !member.compressed && !kernels::on_host(member.gradient);
 }
@@ -82,12 +82,12 @@ std::vector<std::pair<size_t, at::Tensor>> Optimizer::held_gradients() {
 
 void Optimizer::receive(size_t param, const at::Tensor& gradient) {
   const at::NoGradGuard no_grad;
-  receive_whole(param, num_micro_batches_ > 1 ? gradient.clone() : gradient);  // a sum is added up where the first lies
+  receive_whole(param, num_micro_batches_ > 1 ? gradient.clone() : gradient);  // sums accumulate in the first gradient
 }
 
 void Optimizer::receive_whole(size_t index, at::Tensor whole) {
   const Param& param = params_[index];
-  if (param.mask.defined()) whole = at::where(param.mask, whole, at::zeros({}, whole.options()));  // selected, not multiplied: what is masked may be anything
+  if (param.mask.defined()) whole = at::where(param.mask, whole, at::zeros({}, whole.options()));  // selected, not multiplied: masked entries may be anything
   for (size_t i = first_member_[index]; i < first_member_[index + 1]; ++i) {
     const Piece& piece = members_[i].piece;
     receive_gradient_of(i, piece.end == 0 ? whole : whole.slice(0, piece.begin, piece.end));
@@ -97,14 +97,14 @@ void Optimizer::receive_whole(size_t index, at::Tensor whole) {
 void Optimizer::receive_gradient_of(size_t index, const at::Tensor& whole) {
   Member& member = members_[index];
   at::Tensor gradient = compress(index, whole);
-  // bf16 gradients of many micro-batches would lose their sum to rounding.
+  // Summed in bf16, gradients of many micro-batches would be lost to rounding.
   if (num_micro_batches_ > 1 && gradient.scalar_type() == at::kBFloat16) gradient = gradient.to(at::kFloat);
   const bool last = micro_batch_ == own_micro_batches_;
   const Arriving now{.index = index, .gradient = gradient, .last = last, .measured = last && measuring_};
   if (alone()) return arrived(now, whole);
   if (shards_gradients()) return send(now);
   at::Tensor& sum = member.gradient;
-  if (now.measured) {  // the sum is only looked at: the gradient comes again
+  if (now.measured) {  // the sum is only measured: the gradient will come again
     send({.index = index, .gradient = sum.defined() ? sum + gradient : gradient.clone(), .last = true, .measured = true});
     return;
   }
@@ -113,11 +113,11 @@ void Optimizer::receive_gradient_of(size_t index, const at::Tensor& whole) {
   if (last) send({.index = index, .gradient = std::exchange(sum, at::Tensor()), .last = true});
 }
 
-// A large gradient goes by itself, small ones many at a time.
+// A large gradient is sent by itself, small ones many at a time.
 void Optimizer::send(Arriving gradient) {
   constexpr int64_t kSmall = 1 << 14;  // numbers
   constexpr int64_t kMany = 1 << 18;
-  constexpr size_t kOnTheWay = 4;      // before the first has to have come
+  constexpr size_t kOnTheWay = 4;      // before the first must have arrived
   if (gradient.gradient.numel() > kSmall) {
     send_parcel({std::move(gradient)});
   } else {
@@ -165,18 +165,18 @@ void Optimizer::let_all_arrive() {
   while (!arriving_.empty()) receive_parcel();
 }
 
-// A gradient of one micro-batch, or already the sum of all, of all processes. `whole`: uncompressed, where there is one process.
+// Takes the gradient of one micro-batch, or already the sum over all micro-batches and processes. `whole`: uncompressed, with one process.
 void Optimizer::arrived(const Arriving& now, const at::Tensor& whole) {
   Member& member = members_[now.index];
   const bool is_sum = !alone() && !shards_gradients();
   if (updates(member)) {
     at::Tensor sum = now.gradient;
     if (member.gradient.defined() && !is_sum) sum = now.measured ? member.gradient + sum : member.gradient.add_(sum);
-    if (now.measured) {  // only looked at: it comes again
+    if (now.measured) {  // only measured: it will come again
       member.square_norm = measure(now.index, whole, sum);
       return;
     }
-    if (member.piece.end > 0 && sum.storage().nbytes() > sum.nbytes()) sum = sum.clone();  // some rows would hold on to all
+    if (member.piece.end > 0 && sum.storage().nbytes() > sum.nbytes()) sum = sum.clone();  // a slice would keep the whole alive
     member.gradient = sum;
     book(sum, Segment::kGradients);
     if (now.last && !config_.two_passes() && !measured_at_the_end(member)) member.square_norm = measure(now.index, whole, sum);
@@ -184,13 +184,13 @@ void Optimizer::arrived(const Arriving& now, const at::Tensor& whole) {
   if (!now.last || now.measured) return;
   member.came = true;
   if (config_.update != UpdateMode::kDuringBackward) return;
-  // On a GPU nobody waits for each norm: a step that turns out infinite ends the run, and is not saved.
+  // On a GPU nothing waits for each norm: a step that turns out non-finite ends the run and is not saved.
   if (updates(member) && !config_.two_passes() && kernels::on_host(member.square_norm)) refused_ = refused_ || !std::isfinite(kernels::number_in(member.square_norm));
   if (updates(member) && !refused_) update(now.index, outcome_.clip_factor);
   hand_out(now.index);
 }
 
-// One synchronization a step: the norm of all gradients, each measured by its owner.
+// One synchronization per step: the norm of all gradients, each measured by its owner.
 void Optimizer::measure_all() {
   let_all_arrive();
   processes_.comm->settle();

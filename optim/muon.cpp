@@ -2,9 +2,9 @@
 //
 //   m ← μm + g      u = g + μm  (Nesterov) or m      O = newton_schulz(u)              m (out, in)
 //   scale: spectral     ΔW = √max(1, out/in) · O
-//   scale: match_adamw  ΔW = 0.2 · √max(out, in) · O      so that rate and decay of AdamW can be used as they are
+//   scale: match_adamw  ΔW = 0.2 · √max(out, in) · O      so that AdamW's rate and decay can be used as they are
 //
-// For hidden matrices; embedding, head and vectors go to another rule.
+// For hidden matrices; embedding, head and vectors need another rule.
 #include <cmath>
 
 #include "kernels/newton_schulz.h"
@@ -31,7 +31,7 @@ class Muon final : public UpdateRule {
     void fields(FieldVisitor& v) {
       v("momentum", momentum, half_open(0, 1), "μ");
       v("nesterov", nesterov, "look one momentum step ahead");
-      v("iterations", iterations, at_least(1), "of Newton and Schulz");
+      v("iterations", iterations, at_least(1), "Newton–Schulz iterations");
       v("scale", scale, "how the size of a step depends on the shape of the matrix");
     }
   };

@@ -6,7 +6,7 @@
 
 namespace tersor {
 
-// Takes a parameter's gradient out of autograd's hands as soon as it is complete for one backward pass.
+// Takes a parameter's gradient from autograd as soon as it is complete for one backward pass.
 class Optimizer::GradientHook final : public torch::autograd::PostAccumulateGradHook {
  public:
   GradientHook(Optimizer& optimizer, size_t param) : optimizer_(optimizer), param_(param) {}
@@ -33,12 +33,12 @@ SlotFormats Optimizer::formats(size_t group) const {
   return {methods_[group].state.get(), methods_[group].projector.get(), config.state.type(), config.projector.type(), config.offload};
 }
 
-// Whether every process has it of every parameter: what gradients are compressed with, where they are.
+// Whether every process holds slots of this kind for every parameter: those that gradients are compressed with, if they are.
 bool Optimizer::held_by_all(size_t group, SlotKind kind) const {
   return methods_[group].rule->compression() != nullptr && (kind == SlotKind::kProjector || kind == SlotKind::kHost);
 }
 
-// `all_slots`, or those alone that every process has.
+// Declares all slots or, without `all_slots`, only those that every process holds.
 void Optimizer::declare(const Param& param, size_t group, bool all_slots, StateStore& state) const {
   const ParamShape shape = shape_of(param);
   std::vector<SlotSpec> slots = methods_[group].rule->slots(shape);
@@ -46,7 +46,7 @@ void Optimizer::declare(const Param& param, size_t group, bool all_slots, StateS
   state.declare(param.name, shape, slots, formats(group), param.value.options());
 }
 
-// Whether some rows are kept and updated as they would be among all.
+// Whether some of the rows, by themselves, are stored and updated as they would be among all.
 bool Optimizer::may_be_cut(const Param& param, size_t group) const {
   if (!sharded() || !methods_[group].rule->elementwise() || param.value.dim() != 2 || param.packed || param.mask.defined()) return false;
   const auto on_paper = [&](int64_t rows) {
@@ -65,7 +65,7 @@ bool Optimizer::may_be_cut(const Param& param, size_t group) const {
   return whole.opens_by_rows(param.name) && tensors(whole) == tensors(part);
 }
 
-// Gives every parameter its group, its owners, its slots and its hook: `everything`, also the slots that only owners keep.
+// Gives every parameter its group, owners, slots and hook; with `everything`, also the slots that only owners keep.
 void Optimizer::attach(bool everything) {
   const MemoryScope scope(Segment::kOptimizer);
   const std::vector<size_t> groups = assign_groups(params_, config_.groups, methods_);
@@ -109,7 +109,7 @@ void copy_all(const std::vector<at::Tensor>& from, const std::vector<at::Tensor>
 
 }  // namespace
 
-// The state of one parameter to all processes, from what each of them has of its own.
+// Gathers the state of one parameter on all processes, from what each of them owns.
 void Optimizer::collect(const std::string& param, const StateStore& own, StateStore& whole) const {
   for (const Member& member : members_) {
     if (member.param.name != param) continue;
@@ -119,7 +119,7 @@ void Optimizer::collect(const std::string& param, const StateStore& own, StateSt
   }
 }
 
-// Every process receives the state that others own, for as long as parameters change hands.
+// Gives every process the state that others own, while parameters change owners.
 void Optimizer::complete_state() {
   if (!sharded()) return;
   const StateStore own = std::exchange(state_, {});
@@ -154,7 +154,7 @@ std::vector<int64_t> Optimizer::loads() const {
   return all;
 }
 
-// Which numbers stay may depend on all of a parameter: of one that is cut, all rows come together for it.
+// Which numbers stay may depend on all of a parameter, so the rows of one that is cut are gathered first.
 ResetCount Optimizer::reset(const std::string& param, const Reset& what, const RandomStream& random) {
   const std::optional<Rows> rows = own_rows(param);
   const auto first = std::find_if(members_.begin(), members_.end(), [&](const Member& m) { return m.param.name == param; });

@@ -19,7 +19,7 @@ std::vector<int> assign_owners(const std::vector<int64_t>& sizes, std::vector<in
 
 namespace {
 
-// Fills processes up to `target`, in their order; what is left over goes one part at a time to whoever has the least.
+// Fills processes up to `target`, in rank order; the remainder goes, one part at a time, to whichever has the least.
 std::vector<Piece> share_rows(const at::Tensor& table, size_t index, int64_t target, std::vector<int64_t>& load) {
   const int64_t rows = table.size(0);
   const int64_t at_once = rows_at_once(table.size(1));

@@ -1,4 +1,4 @@
-// Which process updates which parameter, where several train together.
+// Which process updates which parameter, when several train together.
 #pragma once
 
 #include <algorithm>
@@ -10,12 +10,12 @@
 
 namespace tersor {
 
-// What one process alone holds, the others doing without (Rajbhandari et al. 2020, ZeRO, arXiv:1910.02054).
+// What only the owner holds, instead of every process (Rajbhandari et al. 2020, ZeRO, arXiv:1910.02054).
 enum class Shard {
   kNone,       // nothing: every process has all weights, gradients and state
-  kStates,     // the moments of the parameters that it owns (stage 1)
-  kGradients,  // and their gradients, each micro-batch's going to the owner as it arises (stage 2)
-  kWeights,    // and the weights, which come to all for as long as a block of the network runs (stage 3)
+  kStates,     // the moments of the parameters it owns (stage 1)
+  kGradients,  // and their gradients, each micro-batch's sent to the owner as it arises (stage 2)
+  kWeights,    // and the weights, which all processes receive while a block of the network runs (stage 3)
 };
 
 template <>
@@ -32,11 +32,11 @@ struct Processes {
   Shard shard = Shard::kNone;
 };
 
-// The owner of each of things of these sizes: the largest first, each to the process with the least so far. The same on all
-// processes. `load` is what each has before and afterwards.
+// Returns the owner of each item, given their sizes: the largest first, each to the process with the least so far. The result is
+// the same on all processes. `load` is what each process has, and is updated.
 [[nodiscard]] std::vector<int> assign_owners(const std::vector<int64_t>& sizes, std::vector<int64_t>& load);
 
-// What one process updates: a parameter, or rows [begin, end) of one.
+// What one process updates: a parameter, or rows [begin, end) of it.
 struct Piece {
   size_t param = 0;
   int owner = 0;
@@ -44,21 +44,21 @@ struct Piece {
   int64_t end = 0;  // 0: the whole parameter
 };
 
-// Gives whole parameters to owners, the largest first, each to the process that has least. Then come embedding and head: where `by_rows`
-// allows it, one is cut by rows so that all processes have about as much. The pieces are in the order of the parameters and their rows.
-// `by_rows` decides nothing for parameters that are neither embedding nor head.
+// Gives whole parameters to owners, the largest first, each to the process that has least. Embedding and head come last: where `by_rows`
+// allows it, they are cut by rows so that all processes have about as much. The pieces are in the order of the parameters and their rows.
+// `by_rows` is asked only about embedding and head.
 [[nodiscard]] std::vector<Piece> divide(const std::vector<Param>& params, int processes, const std::function<bool(size_t param)>& by_rows);
 
 [[nodiscard]] inline bool is_table(const Param& param) { return param.role == Role::kEmbedding || param.role == Role::kHead; }
 
-// Rows of a matrix that are updated at a time: what is in fp32 for the length of a step is then of so many. Pieces begin where such parts
-// do, so that rounding draws the same numbers however a matrix is cut.
+// How many rows of a matrix are updated at a time, and so are in fp32 during a step. Pieces begin at multiples of it, so that rounding
+// draws the same numbers however a matrix is cut.
 [[nodiscard]] inline int64_t rows_at_once(int64_t columns) {
   constexpr int64_t kNumbers = 1 << 17;
   return std::max<int64_t>(1, kNumbers / std::max<int64_t>(1, columns));
 }
 
-// Whether, with Shard::kWeights, a tensor of a block rests at its owner alone. What is small rests everywhere, and so do tables.
+// Whether, with Shard::kWeights, a block's tensor is stored only at its owner. Small tensors are stored everywhere, and so are tables.
 [[nodiscard]] inline bool rests_at_owner(const at::Tensor& x) {
   constexpr int64_t kSmall = 1 << 14;  // numbers of a vector
   return x.dim() > 1 || x.numel() > kSmall;

@@ -67,7 +67,7 @@ Json ParamMatch::schema() const {
 
 namespace {
 
-// Why a slot cannot rest as the group says, if there is one that cannot.
+// Why some slot cannot be stored as the group says; nullopt if all can.
 std::optional<std::string> refused_slot(const Param& param, const GroupMethods& methods) {
   for (const SlotSpec& spec : methods.rule->slots(shape_of(param))) {
     if (spec.kind == SlotKind::kExact || spec.kind == SlotKind::kHost) continue;
@@ -85,7 +85,7 @@ std::vector<size_t> assign_groups(const std::vector<Param>& params, const std::v
   std::vector<size_t> assigned;
   std::vector<std::string> unmatched;
   std::vector<int64_t> members(groups.size(), 0);
-  std::map<std::pair<size_t, Role>, std::vector<std::string>> refused;  // told once a group and role
+  std::map<std::pair<size_t, Role>, std::vector<std::string>> refused;  // reported once per group and role
   for (const Param& param : params) {
     const auto first = std::find_if(groups.begin(), groups.end(), [&](const GroupConfig& g) { return g.match.matches(param); });
     const auto index = static_cast<size_t>(first - groups.begin());
@@ -128,7 +128,7 @@ void check_groups(const std::vector<std::vector<Param>>& stages, const std::vect
   for (size_t i = 0; i < groups.size(); ++i)
     if (members[i] == 0)
       out.add(groups[i].match.mark(), fmt::format("optimizer.groups[{}].match", i),
-              "matches no parameter that an earlier group has not taken; mend the pattern or remove the group");
+              "matches no parameter left by the groups before it; fix the pattern or remove the group");
   out.throw_if_any();
 }
 

@@ -41,28 +41,28 @@ struct GroupConfig {
   void fields(FieldVisitor& v) {
     v("match", match, "which parameters: any, or role and name patterns");
     v("rule", rule, "how their gradients become steps");
-    v("state", state, "how the rule's moments rest between steps");
-    v("projector", projector, "how the bases of projected rules rest between steps");
-    v("offload", offload, "keep moments in host memory and bring them to the GPU for each update, beside what it computes; on a CPU nothing changes");
+    v("state", state, "how the rule's moments are stored between steps");
+    v("projector", projector, "how the bases of projected rules are stored between steps");
+    v("offload", offload, "keep moments in host memory and copy them to the GPU for each update, while it computes; no effect on a CPU");
     v("lr_scale", lr_scale, at_least(0), "factor on the learning rate");
-    v("weight_decay", weight_decay, at_least(0), "decoupled weight decay; the optimizer's own when absent");
+    v("weight_decay", weight_decay, at_least(0), "decoupled weight decay; absent: the optimizer's");
   }
 };
 
-// The rule and the formats of a group, built.
+// A group's rule and formats, built.
 struct GroupMethods {
   std::unique_ptr<UpdateRule> rule;
   std::unique_ptr<StateFormat> state;
   std::unique_ptr<StateFormat> projector;
 };
 
-// The group of each parameter. Throws a UserError that names every parameter no group matches, every parameter that its rule
-// refuses, and every slot that its format refuses.
+// Returns the group of each parameter. Throws a UserError that reports parameters that no group matches or that their rule refuses,
+// and slots that their format refuses.
 [[nodiscard]] std::vector<size_t> assign_groups(const std::vector<Param>& params, const std::vector<GroupConfig>& groups,
                                                 const std::vector<GroupMethods>& methods);
 
-// Throws what assign_groups finds, and every group that matches nothing in any of the sets of parameters that a model will
-// have one after the other. They need not be allocated.
+// Throws a UserError if assign_groups does for one of the sets of parameters that a model will have one after the other, or if a
+// group matches nothing in any of them. The parameters need not be allocated.
 void check_groups(const std::vector<std::vector<Param>>& stages, const std::vector<GroupConfig>& groups);
 [[nodiscard]] std::vector<GroupMethods> build_methods(const std::vector<GroupConfig>& groups);
 

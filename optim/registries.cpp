@@ -9,7 +9,7 @@ UpdateRuleRegistry& update_rules() {
 }
 
 StateFormatRegistry& state_formats() {
-  static StateFormatRegistry registry("state format", "how optimizer state rests between steps");
+  static StateFormatRegistry registry("state format", "how optimizer state is stored between steps");
   return registry;
 }
 

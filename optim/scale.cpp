@@ -2,8 +2,8 @@
 //
 //   m ← βm + (1−β)g   (where momentum is not 0; else m = g)        ΔW = m / √mean(m²)  along one axis        m (out, in)
 //
-// The axis is the input's (each output row has root mean square 1), for an embedding that of its rows. The paper gives
-// momentum to the head alone and AdamW to vectors: three groups, as in configs/method/scale.yaml.
+// The axis is the input's (each output row gets root mean square 1), or for an embedding that of its rows. The paper uses
+// momentum for the head alone and AdamW for vectors: three groups, as in configs/method/scale.yaml.
 #include "optim/update_rule.h"
 
 namespace tersor {
@@ -26,7 +26,7 @@ class Scale final : public UpdateRule {
     void fields(FieldVisitor& v) {
       v("momentum", momentum, half_open(0, 1), "β; 0 keeps no state");
       v("axis", axis, "what is averaged over: the inputs of each output, or the outputs (the rows of an embedding)");
-      v("epsilon", epsilon, positive, "smallest root mean square that is divided by");
+      v("epsilon", epsilon, positive, "smallest root mean square to divide by");
     }
   };
   explicit Scale(const Config& config) : c_(config) {}

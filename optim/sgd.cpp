@@ -3,7 +3,7 @@
 //   m ← μ m + (1 − d) g              m (shape of W); d is the dampening
 //   ΔW = m,  or with Nesterov  g + μ m
 //
-// Departs from torch.optim.SGD: the first step has m = (1 − d) g as every other, where torch takes m = g.
+// Departs from torch.optim.SGD: the first step has m = (1 − d) g like every other; torch's has m = g.
 #include "optim/update_rule.h"
 
 namespace tersor {
@@ -17,7 +17,7 @@ class Sgd final : public UpdateRule {
     bool nesterov = false;
     void fields(FieldVisitor& v) {
       v("momentum", momentum, half_open(0, 1), "μ; 0 keeps no state");
-      v("dampening", dampening, half_open(0, 1), "d, taken off the gradient as it enters the momentum");
+      v("dampening", dampening, half_open(0, 1), "d, share of the gradient that does not enter the momentum");
       v("nesterov", nesterov, "look one momentum step ahead");
     }
   };

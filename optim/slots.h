@@ -17,15 +17,15 @@ enum class SlotKind {
   kNonNegative,  // second moments
   kProjector,    // orthonormal or random bases
   kExact,        // counters, norms: fp32, never rounded
-  kHost,         // fp32 in host memory, readable without waiting for a device: what decides when something is due
+  kHost,         // fp32 in host memory, readable without waiting for a device: for deciding when something is due
 };
 
 struct ParamShape {
   std::vector<int64_t> sizes;
   std::optional<int64_t> slice_axis;
-  int64_t rows_per_head = 0;  // as Param's
+  int64_t rows_per_head = 0;  // as in Param
 
-  // The shape of one number per slice that broadcasts over the parameter; {} without a slice axis.
+  // The shape that holds one number per slice and broadcasts over the parameter; {} without a slice axis.
   [[nodiscard]] std::vector<int64_t> per_slice() const;
 };
 
@@ -35,7 +35,7 @@ struct SlotSpec {
   SlotKind kind = SlotKind::kSigned;
 };
 
-// Slots of one parameter by name, in fp32. Copies share the tensors: write to them in place; to bases with copy_, which is
+// Slots of one parameter by name, in fp32. Copies share the tensors. Write to them in place, and to bases with copy_, which is
 // how a store knows that they have changed and must be rounded again.
 class Slots {
  public:

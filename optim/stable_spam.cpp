@@ -1,13 +1,13 @@
-// Stable-SPAM: Adam that bears spikes of the gradient.    Huang et al. 2025, arXiv:2502.17055, Algorithm 1
+// Stable-SPAM: Adam that withstands gradient spikes.    Huang et al. 2025, arXiv:2502.17055, Algorithm 1
 //
 //   k ← k + 1    s = η + (1−η)·(1 + cos(π·step/steps))/2                                              from 1 to η over the run
 //   clip       x = max|g|    a ← γ₃a + (1−γ₃)x     â = a/(1−γ₃ᵏ)         gᵢ ← gᵢ·â/x  where |gᵢ| > â
 //   normalize  n = ‖g‖       p ← sγ₁p + (1−sγ₁)n   q ← γ₂q + (1−γ₂)n²    g ← g/n · p̂/(√q̂ + ε)
 //   reset      every T steps m, v, t ← 0
-//   Adam       of g, with β₁ of s·β₁
+//   Adam       of g, with s·β₁ as β₁
 //
-// a, p, q: one number each, their corrections by k, with sγ₁ of this step. Departs from the authors' code at a reset: theirs takes one
-// more step with the old moments, corrected as if they were a step old, and begins to correct a, p and q anew without resetting them.
+// a, p, q: one number each, bias-corrected by k, with sγ₁ of this step. Departs from the authors' code at a reset: theirs takes one
+// more step with the old moments, corrected as if they were one step old, and restarts the correction of a, p and q without resetting them.
 #include <cmath>
 #include <limits>
 #include <numbers>
@@ -38,8 +38,8 @@ class StableSpam final : public UpdateRule {
       v("gamma1", gamma1, half_open(0, 1), "γ₁, decay of the mean of the gradient's norm");
       v("gamma2", gamma2, half_open(0, 1), "γ₂, decay of the mean of its square");
       v("gamma3", gamma3, half_open(0, 1), "γ₃, decay of the mean of the largest entry");
-      v("reset", reset, "when moments begin anew (T)");
-      v("momentum_share", momentum_share, between(0, 1), "η, the share of β₁ and γ₁ that is left at the end of the run; 1: all of it, throughout");
+      v("reset", reset, "when moments are reset (T)");
+      v("momentum_share", momentum_share, between(0, 1), "η, the share of β₁ and γ₁ that is left at the end of the run; 1: they stay constant");
     }
   };
   explicit StableSpam(const Config& config) : c_(config) {}
@@ -78,7 +78,7 @@ class StableSpam final : public UpdateRule {
     return at::where(grad.abs() > most, most / x, 1.0f).mul_(grad).contiguous();
   }
 
-  // p̂/(√q̂ + ε)/n, 0-dim; of a gradient of zero zero.
+  // p̂/(√q̂ + ε)/n, 0-dim; zero for a zero gradient.
   at::Tensor normalization(const at::Tensor& g, Slots& slots, const at::Tensor& k, double gamma1) const {
     const at::Tensor n = kernels::square_norm(g).sqrt();
     const at::Tensor& p = slots["norm"].mul_(gamma1).add_(n, 1 - gamma1);

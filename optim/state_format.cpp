@@ -14,11 +14,11 @@ std::vector<at::Tensor> allocated(const std::string& name, const StateFormat& fo
   int64_t bytes = 0;
   for (const at::Tensor& part : parts) {
     if (!part.defined() || part.device().type() != options.device().type())
-      throw std::runtime_error(who(name, slot) + ": allocate gives a tensor that is not on the device that it is asked for");
+      throw std::runtime_error(who(name, slot) + ": allocate returned a tensor that is not on the device asked for");
     bytes += static_cast<int64_t>(part.nbytes());
   }
   if (const int64_t said = format.bytes(slot.shape, slot.kind); parts.empty() || bytes != said)
-    throw std::runtime_error(fmt::format("{}: allocate takes {} bytes in {} tensors, and bytes() says {}", who(name, slot), bytes, parts.size(), said));
+    throw std::runtime_error(fmt::format("{}: allocate takes {} bytes in {} tensors, but bytes() says {}", who(name, slot), bytes, parts.size(), said));
   return parts;
 }
 
@@ -26,7 +26,7 @@ at::Tensor decoded(const std::string& name, const StateFormat& format, const Slo
   at::Tensor value = blaming([&] { return who(name, slot); }, [&] { return format.decode(resting, slot.kind, shape); });
   if (value.defined() && value.scalar_type() == at::kFloat && value.sizes() == shape) return value;
   const std::string gives = value.defined() ? fmt::format("{} of shape [{}]", c10::toString(value.scalar_type()), fmt::join(value.sizes(), ", ")) : "nothing";
-  throw std::runtime_error(fmt::format("{}: decode gives {}, and fp32 of shape [{}] is asked for", who(name, slot), gives, fmt::join(shape, ", ")));
+  throw std::runtime_error(fmt::format("{}: decode returned {}, not fp32 of shape [{}]", who(name, slot), gives, fmt::join(shape, ", ")));
 }
 
 }  // namespace tersor

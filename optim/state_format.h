@@ -1,4 +1,4 @@
-// How a slot rests between steps. A rule always sees fp32; a format turns that into what is kept, and back.
+// How a slot is stored between steps, "at rest". A rule always sees fp32; a format converts that to what is stored, and back.
 #pragma once
 
 #include <span>
@@ -13,27 +13,28 @@ class StateFormat {
  public:
   virtual ~StateFormat() = default;
 
-  // What rests for a slot of this shape that is all zero: always the same number, types and shapes of tensors.
+  // Returns the stored form of an all-zero slot of this shape. Number, types and shapes of the tensors never change.
   [[nodiscard]] virtual std::vector<at::Tensor> allocate(at::IntArrayRef shape, SlotKind kind,
                                                          const at::TensorOptions& options) const = 0;
-  // Writes `fp32` into what rests. `random` is for formats that round stochastically.
+  // Writes `fp32` into `resting`. `random` is for formats that round stochastically.
   virtual void encode(const at::Tensor& fp32, SlotKind kind, const RandomStream& random,
                       std::span<const at::Tensor> resting) const = 0;
-  // The fp32 tensor of that shape. May alias what rests, and then nothing needs to be encoded again.
+  // Returns the slot in fp32, of that shape. May alias `resting`, and then need not be encoded again.
   [[nodiscard]] virtual at::Tensor decode(std::span<const at::Tensor> resting, SlotKind kind,
                                           at::IntArrayRef shape) const = 0;
   // Bytes that `allocate` takes.
   [[nodiscard]] virtual int64_t bytes(at::IntArrayRef shape, SlotKind kind) const = 0;
 
-  // Whether the first axis of everything that rests is that of the slot, so that some rows of a matrix can be encoded and
-  // decoded without the others.
+  // Whether the first axis of every stored tensor is that of the slot, so that some rows of a matrix can be encoded and
+  // decoded without the rest.
   [[nodiscard]] virtual bool by_rows() const { return false; }
 
-  // Why slots of this kind cannot be kept this way, if they cannot.
+  // Why slots of this kind cannot be stored this way; nullopt if they can.
   [[nodiscard]] virtual std::optional<std::string> refuses(SlotKind) const { return std::nullopt; }
 };
 
-// What the format `name` allocates and decodes for a slot, held to the above: formats may come from outside. std::runtime_error names both.
+// What the format `name` allocates and decodes for a slot, checked against the contract above, since formats may come from plugins. Throw a
+// std::runtime_error that names format and slot if it is broken.
 [[nodiscard]] std::vector<at::Tensor> allocated(const std::string& name, const StateFormat& format, const SlotSpec& slot, const at::TensorOptions& options);
 [[nodiscard]] at::Tensor decoded(const std::string& name, const StateFormat& format, const SlotSpec& slot, std::span<const at::Tensor> resting, at::IntArrayRef shape);
 

@@ -89,8 +89,8 @@ void StateStore::close(const std::string& param, const Slots& slots, const Rando
     const at::Tensor& value = slots[record.spec.name];
     const RandomStream own = random.child(index++);
     if (value.sizes() != at::IntArrayRef(record.spec.shape))
-      throw std::runtime_error(fmt::format("slot '{}' was declared with shape [{}] and has [{}] now; slots are written in place", record.spec.name, fmt::join(record.spec.shape, ", "), fmt::join(value.sizes(), ", ")));
-    if (value.is_alias_of(parts(record)[0])) continue;  // the rule wrote into what rests
+      throw std::runtime_error(fmt::format("slot '{}' was declared with shape [{}] but now has [{}]; slots must be written in place", record.spec.name, fmt::join(record.spec.shape, ", "), fmt::join(value.sizes(), ", ")));
+    if (value.is_alias_of(parts(record)[0])) continue;  // the rule wrote into the stored tensor
     if (record.spec.kind == SlotKind::kProjector && !slots.written(record.spec.name)) continue;
     record.format->encode(value, record.spec.kind, own, parts(record));
   }
@@ -164,7 +164,7 @@ namespace {
 
 bool is_moment(const SlotSpec& spec) { return spec.kind == SlotKind::kSigned || spec.kind == SlotKind::kNonNegative; }
 
-// Of a slot with the slices of a parameter of that shape: those slices; else undefined.
+// A mask of `slices` that broadcasts over a slot, or undefined if the slot lacks the slices of a parameter of that shape.
 at::Tensor slices_of(const at::Tensor& value, const ParamShape& shape, const std::vector<int64_t>& slices) {
   if (!shape.slice_axis) return {};
   const int64_t axis = *shape.slice_axis;
@@ -177,7 +177,7 @@ at::Tensor slices_of(const at::Tensor& value, const ParamShape& shape, const std
   return chosen.view(across).to(value.device());
 }
 
-// Where a first moment stays: bool, of its shape.
+// Where a first moment survives: bool, of its shape.
 at::Tensor survivors(const at::Tensor& moment, const Reset& what, const RandomStream& random) {
   const int64_t numbers = moment.numel();
   const auto count = static_cast<int64_t>(what.share * static_cast<double>(numbers));
@@ -198,7 +198,7 @@ ResetCount StateStore::reset(const std::string& param, const Reset& what, const 
   const Slots slots = open(param);
   ResetCount count;
   const bool partly = what.keep != Reset::Keep::kNothing;
-  std::map<std::vector<int64_t>, at::Tensor> stays;  // by shape: moments of one shape lose the same places
+  std::map<std::vector<int64_t>, at::Tensor> stays;  // by shape: moments of one shape lose the same entries
   for (const Record& record : own.records)
     if (partly && record.spec.kind == SlotKind::kSigned && !stays.contains(record.spec.shape))
       stays[record.spec.shape] = survivors(slots[record.spec.name], what, random.child(stays.size() + 1));

@@ -11,23 +11,23 @@ at::Tensor fix_signs(const at::Tensor& rows) {
   return rows * at::where(rows.gather(1, place) < 0, -1.0, 1.0).to(rows.scalar_type());
 }
 
-// Eigenvectors of the Gram matrix in double. Squaring costs half of the 16 digits, and fp32 gradients have 7; unlike an SVD
-// it cannot fail to converge, and it takes the time of the short side alone.
+// Eigenvectors of the Gram matrix in double. Squaring costs half of the 16 digits, but fp32 gradients have only 7; unlike an
+// SVD this cannot fail to converge, and the eigenproblem is only as large as the short side.
 at::Tensor exact_vectors(const at::Tensor& matrix, int64_t r) {
   const at::Tensor wide = matrix.to(at::kDouble);
-  const auto [values, vectors] = at::linalg_eigh(wide.mm(wide.t()));  // rising
+  const auto [values, vectors] = at::linalg_eigh(wide.mm(wide.t()));  // ascending
   return vectors.t().flip(0).slice(0, 0, r).to(at::kFloat);
 }
 
 at::Tensor orthonormal_columns(const at::Tensor& y) { return std::get<0>(at::linalg_qr(y)); }
 
-// Subspace iteration from `basis` (rows, k). Between the two products of the last one, Rayleigh and Ritz turn the basis to its
-// leading r vectors: what the second product makes of them is nearly orthogonal and in order, and is made so by the last QR.
+// Subspace iteration from `basis` (rows, k). Between the two products of the last iteration, a Rayleigh–Ritz step rotates the
+// basis to its leading r vectors: the second product leaves them nearly orthogonal and in order, and the last QR orthonormalizes.
 at::Tensor iterate(const at::Tensor& matrix, at::Tensor basis, int64_t iterations, int64_t r) {
   for (int64_t i = 1; i < iterations; ++i) basis = orthonormal_columns(matrix.mm(matrix.t().mm(basis)));
   const at::Tensor half = matrix.t().mm(basis);  // (columns, k)
   const at::Tensor exact = half.to(at::kDouble);
-  const auto [values, vectors] = at::linalg_eigh(exact.t().mm(exact));  // rising
+  const auto [values, vectors] = at::linalg_eigh(exact.t().mm(exact));  // ascending
   return orthonormal_columns(matrix.mm(half.mm(vectors.flip(1).slice(1, 0, r).to(at::kFloat)))).t();
 }
 
@@ -46,7 +46,7 @@ at::Tensor left_basis(const at::Tensor& matrix, int64_t r, Decomposition how, co
   };
   if (how == Decomposition::kRandom) return fix_signs(orthonormal_columns(draw(rows, r)).t().contiguous());
   const int64_t k = std::min({r + kOversampling, rows, columns});
-  // Where nearly all vectors are wanted, or there are fewer columns than vectors, shortcuts save nothing.
+  // If nearly all vectors are wanted, or there are fewer columns than vectors, shortcuts save nothing.
   if (how == Decomposition::kSvd || r > columns || 2 * k > rows) return fix_signs(exact_vectors(matrix, r));
   if (how == Decomposition::kSubspace && previous.defined())
     return fix_signs(iterate(matrix, previous.t(), 1, r).contiguous());
@@ -61,13 +61,13 @@ at::Tensor product(const at::Tensor& a, const at::Tensor& b) {
 Direction InnerRule::direction(const at::Tensor& projected, const Slots& slots, const StepInfo& step) const {
   Slots own = slots.scope("inner");
   Direction inside = rule_->direction(projected, own, step);
-  // A rule with a subspace of its own.
+  // The inner rule may have a subspace of its own.
   if (inside.left.defined()) inside.value = inside.left.t().mm(inside.value);
   if (inside.right.defined()) inside.value = inside.value.mm(inside.right);
   inside.left = inside.right = at::Tensor();
   if (inside.gain.defined()) inside.gain = inside.gain.to(projected.scalar_type());
   if (!inside.rest.defined()) return inside;
-  // One with two parts: here they become one.
+  // Its direction has two parts, which become one here.
   const auto part = [&](const at::Tensor& value, const at::Tensor& gain) { return gain.defined() ? value * gain.to(value.scalar_type()) : value; };
   return {part(inside.value, inside.gain) + part(inside.rest, inside.rest_gain)};
 }
@@ -96,7 +96,7 @@ std::vector<SlotSpec> Subspace::slots(const ParamShape& shape) const {
   if (s.right) specs.push_back({"right", {std::min(c_.rank, shape.sizes[1]), shape.sizes[1]}, SlotKind::kProjector});
   specs.push_back({"refreshes", {}, SlotKind::kHost});
   if (!c_.lazy) return specs;
-  specs.push_back({"period", {}, SlotKind::kHost});  // in periods of `refresh`, less one
+  specs.push_back({"period", {}, SlotKind::kHost});  // in units of `refresh`, less one
   specs.push_back({"similarity", {c_.lazy->window}, SlotKind::kHost});
   specs.push_back({"leading", {shape.sizes[s.left ? 0 : 1]}, SlotKind::kExact});
   return specs;
@@ -107,7 +107,7 @@ bool Subspace::due(const StepInfo& step, const Slots& host) const {
   const double stretch = c_.lazy ? 1 + *host["period"].const_data_ptr<float>() : 1;
   const double period = static_cast<double>(c_.refresh.period_steps(step.progress)) * stretch;
   const auto offset = c_.stagger ? static_cast<int64_t>(step.place * period) : 0;
-  return c_.refresh.due(step.progress.shifted(offset - 1), stretch);  // counted in steps done
+  return c_.refresh.due(step.progress.shifted(offset - 1), stretch);  // counted in completed steps
 }
 
 void Subspace::refresh_when_due(const at::Tensor& grad, const Slots& slots, const StepInfo& step) const {
@@ -128,8 +128,8 @@ void Subspace::refresh_when_due(const at::Tensor& grad, const Slots& slots, cons
   refreshes += 1;
 }
 
-// Algorithm of the authors' code: the cosine enters a queue; once the queue is full and its mean high, the period doubles at
-// every refresh.
+// The algorithm of the authors' code: the cosine enters a queue; once the queue is full, every refresh at which its mean is
+// high multiplies the period by `factor`.
 void Subspace::update_period(const Slots& slots) const {
   const float refreshes = *slots["refreshes"].const_data_ptr<float>();
   const at::Tensor leading = slots[slots.contains("left") ? "left" : "right"].select(0, 0);
@@ -157,7 +157,7 @@ void Subspace::carry_moments(const Slots& old_bases, const Slots& slots, at::Int
       continue;
     }
     if (value.dim() != 2 || spec.kind == SlotKind::kHost || spec.kind == SlotKind::kProjector) continue;
-    // In the new basis a first moment has coordinates C·m; second moments of independent coordinates add up with squares.
+    // In the new basis a first moment has coordinates C·m; second moments of independent coordinates add up with C's entries squared.
     const bool squares = spec.kind == SlotKind::kNonNegative;
     const auto turn = [&](const char* name) {
       const at::Tensor cosines = slots[name].mm(old_bases[name].t());  // (r, r)

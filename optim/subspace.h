@@ -1,11 +1,11 @@
-// The subspace that projected rules (GaLore, Fira, APOLLO) work in: which side of a gradient is compressed, how its basis is
-// found, when it is found anew, the rule that runs inside, and what becomes of its moments when the basis changes.
+// The subspace that projected rules (GaLore, Fira, APOLLO, FRUGAL) work in: which side of a gradient is compressed, how and when
+// its basis is found, the rule that runs inside, and what becomes of that rule's moments when the basis changes.
 //
 //   G (rows, columns)      left:  R = L·G   (r, columns)     back: Lᵀ·N          L (r, rows)
 //                          right: R = G·Qᵀ  (rows, r)        back: N·Q           Q (r, columns)
 //                          full:  R = L·G·Qᵀ (r, r)          back: Lᵀ·N·Q
 //
-// Bases are orthonormal rows: leading singular vectors of the gradient, or random directions, each with its largest entry made
+// Bases are orthonormal rows: leading singular vectors of the gradient, or random directions. The largest entry of each is made
 // positive, so that they mean the same on every machine.
 #pragma once
 
@@ -41,16 +41,16 @@ struct EnumNames<Carry> {
                                      std::pair{Carry::kReset, std::string_view("reset")}};
 };
 
-// Q-GaLore's lazy refresh: once the leading vector has stayed put, bases are found anew half as often.
+// Q-GaLore's lazy refresh: while the leading vector stays put, each refresh multiplies the period by `factor`.
 struct LazyConfig {
   double similarity = 0.4;
   double factor = 2;
   int64_t window = 5;
   bool absolute = false;
   void fields(FieldVisitor& v) {
-    v("similarity", similarity, between(-1, 1), "mean cosine of successive leading vectors from which on the period grows");
+    v("similarity", similarity, between(-1, 1), "mean cosine of successive leading vectors at which the period starts to grow");
     v("factor", factor, greater_than(1), "what the period is multiplied by");
-    v("window", window, at_least(1), "how many refreshes the mean is over");
+    v("window", window, at_least(1), "how many refreshes the mean is taken over");
     v("absolute", absolute, "compare without regard to sign (the authors do not)");
   }
 };
@@ -64,22 +64,22 @@ struct SubspaceConfig {
   Carry moments = Carry::kKeep;
   std::optional<LazyConfig> lazy;
   void fields(FieldVisitor& v) {
-    v("rank", rank, at_least(1), "rank r of the projected gradient; the short side where that is smaller");
+    v("rank", rank, at_least(1), "rank r of the projected gradient, at most the length of the compressed side");
     v("side", side, "which side is compressed; std: the shorter, reverse: the longer, full: both");
-    v("refresh", refresh, "when the basis is computed anew from the current gradient, besides before the first step (T)");
-    v("decomposition", decomposition, "svd: exact; randomized: Halko et al. 2011; subspace: iterations from the old basis; random: any directions, whatever the gradient is");
+    v("refresh", refresh, "when, besides at the first step, the basis is recomputed from the current gradient (T)");
+    v("decomposition", decomposition, "svd: exact; randomized: Halko et al. 2011; subspace: iteration from the old basis; random: random directions, independent of the gradient");
     v("stagger", stagger, "spread the refreshes of different parameters over the period");
-    v("moments", moments, "what becomes of moments at a refresh: stay, be turned into the new basis, or begin anew");
+    v("moments", moments, "what becomes of moments at a refresh: kept as they are, rotated into the new basis, or reset to zero");
     v("lazy", lazy, "refresh less often once the basis has settled (Q-GaLore)");
   }
 };
 
-// The rule inside a subspace unless another is named: AdamW with ε where the authors' packages add it.
+// The default rule inside a subspace: AdamW with ε where the authors' packages add it.
 [[nodiscard]] inline Choice<update_rules> adamw_of_packages() {
   return Choice<update_rules>{"adamw", "{epsilon: 0.000001, epsilon_at: uncorrected}"};
 }
 
-// The rule that sees projected gradients only; its slots are called "inner.…".
+// The rule that sees only projected gradients; its slots are called "inner.…".
 class InnerRule {
  public:
   explicit InnerRule(const Choice<update_rules>& choice) : rule_(choice.build()) {}
@@ -98,25 +98,25 @@ class Subspace {
  public:
   Subspace(const SubspaceConfig& config, const Choice<update_rules>& inner) : c_(config), inner_(inner) {}
 
-  // Those of the inner rule, the bases, and what decides when they are due.
+  // The inner rule's slots, the bases, and what decides when they are due.
   [[nodiscard]] std::vector<SlotSpec> slots(const ParamShape& shape) const;
 
   [[nodiscard]] bool due(const StepInfo& step, const Slots& host) const;
-  // Here, or in the inner rule.
+  // Whether a basis is found here or in the inner rule.
   [[nodiscard]] bool finds_basis(const StepInfo& step, const Slots& host) const { return due(step, host) || inner_.finds_basis(step, host); }
-  // Computes the bases from `grad` when that is due, and handles the inner rule's moments. Copies one number to the host
-  // when `lazy` is set, once a refresh.
+  // If due, recomputes the bases from `grad` and handles the inner rule's moments. With `lazy`, copies one number to the host
+  // per refresh.
   void refresh_when_due(const at::Tensor& grad, const Slots& slots, const StepInfo& step) const;
 
-  // `grad` in fp32, or in bf16, which is not copied to fp32.
+  // Projects `grad`, which is in fp32, or in bf16 and then not copied to fp32.
   [[nodiscard]] at::Tensor down(const at::Tensor& grad, const Slots& slots) const;
-  // What the subspace leaves out of `grad`: G − share · (R taken back), with R = `projected`.
+  // What the subspace leaves out of `grad`: G − share · (R projected back), with R = `projected`.
   [[nodiscard]] at::Tensor left_out(const at::Tensor& grad, const at::Tensor& projected, const Slots& slots, double share = 1) const;
-  // The inner rule's step, of the subspace's shape.
+  // The inner rule's step, in the subspace's shape.
   [[nodiscard]] Direction inside(const at::Tensor& projected, const Slots& slots, const StepInfo& step) const {
     return inner_.direction(projected, slots, step);
   }
-  // The axis of a gradient of these sizes that is compressed: 0 on the left, 1 on the right.
+  // Which axis of a gradient of these sizes is compressed: 0 on the left, 1 on the right.
   [[nodiscard]] int64_t compressed_axis(at::IntArrayRef sizes) const { return sides(sizes).left ? 0 : 1; }
   [[nodiscard]] const SubspaceConfig& config() const { return c_; }
 
@@ -134,11 +134,11 @@ class Subspace {
   InnerRule inner_;
 };
 
-// a·b, to be gone on with in fp32. Beside one in bf16 the other is rounded to it, and so is the product, as in the passes of such a run.
+// Returns a·b in fp32. If either is in bf16, the other is rounded to bf16, and so is the product, as in the passes of a bf16 run.
 [[nodiscard]] at::Tensor product(const at::Tensor& a, const at::Tensor& b);
 
-// The r leading left singular vectors of `matrix` (rows, columns), as rows (r, rows), or as many random directions. `previous` is what to
-// begin from, or undefined.
+// Returns the r leading left singular vectors of `matrix` (rows, columns), as rows (r, rows), or as many random directions. `previous` is
+// the basis to start from, or undefined.
 [[nodiscard]] at::Tensor left_basis(const at::Tensor& matrix, int64_t r, Decomposition how, const at::Tensor& previous,
                                               const RandomStream& random);
 

@@ -21,8 +21,8 @@ void Transfers::on_own_stream(F f) {
   f();
 }
 
-// Page-locked memory is given out in powers of two, so tensors are cut out of pieces of such sizes: each as large as all before it
-// together, up to 1 GiB.
+// Pinned memory is allocated in powers of two, so tensors are cut from pieces of such sizes, each as large as all before it together,
+// up to 1 GiB.
 at::Tensor Transfers::cut(int64_t bytes) {
   constexpr int64_t kAligned = 512;
   constexpr int64_t kMost = int64_t{1} << 30;
@@ -73,7 +73,7 @@ void Transfers::wait_for(const Mark& mark) {
   if (mark) mark->block(VirtualGuardImpl(device_.type()).getStream(device_));
 }
 
-// The device's tensors are of the own stream, on which what comes next may take their memory, and not before.
+// The device's tensors were allocated on `stream_`, so their memory is reused only by what comes later on it.
 void Transfers::put_back(std::vector<at::Tensor> from, const std::vector<at::Tensor>& host) {
   if (!stream_) return;
   event_->record(VirtualGuardImpl(device_.type()).getStream(device_));

@@ -1,4 +1,4 @@
-// Copies between a GPU and host memory that go on beside what the GPU computes, on a stream of their own.
+// Copies between a GPU and host memory on a stream of their own, while the GPU computes.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -14,19 +14,19 @@ class Transfers {
   explicit Transfers(const at::Device& device);
   [[nodiscard]] const at::Device& device() const { return device_; }
 
-  // The same tensors in memory that copies can go to and from beside the host: page-locked for a GPU of NVIDIA. Of tensors without
-  // numbers such that take nothing of their device's memory.
+  // Returns copies of the tensors in host memory that asynchronous copies can use: pinned for an NVIDIA GPU. For the meta device,
+  // returns tensors that take none of its memory.
   [[nodiscard]] std::vector<at::Tensor> in_host_memory(const std::vector<at::Tensor>& tensors);
-  // Begins to bring them to the device, which may read them once it has been told to wait.
+  // Starts copying them to the device, which may read the copies after `wait_for`.
   [[nodiscard]] std::vector<at::Tensor> bring(const std::vector<at::Tensor>& host);
-  // A point on the way: all that was begun before it. `again`, which nobody waits for any more, may be taken anew.
+  // Marks the end of all copies started so far. `again`, a mark that nobody waits for any more, may be reused.
   using Mark = std::shared_ptr<c10::Event>;
   [[nodiscard]] Mark mark(Mark again);
-  // What the device is asked to do from here on finds what was brought before the mark.
+  // Work that the device is given from here on sees what was brought before the mark.
   void wait_for(const Mark& mark);
-  // Begins to put them back, once the device has done what it was asked to so far.
+  // Starts copying them back, once the device has done the work it was given so far.
   void put_back(std::vector<at::Tensor> from, const std::vector<at::Tensor>& host);
-  // Returns when all that was put back is in host memory.
+  // Returns once everything put back is in host memory.
   void finish();
 
  private:
@@ -35,12 +35,12 @@ class Transfers {
   void on_own_stream(F f);
 
   at::Device device_;
-  std::optional<c10::Stream> stream_;  // none for tensors without numbers
+  std::optional<c10::Stream> stream_;  // none for the meta device
   std::optional<c10::Event> event_;
   bool under_way_ = false;
-  at::Tensor piece_;  // of host memory; those before it belong to what was cut out of them
-  int64_t used_ = 0;  // bytes of it
-  int64_t cut_ = 0;   // of all
+  at::Tensor piece_;  // of host memory, the current one; earlier ones belong to the tensors cut from them
+  int64_t used_ = 0;  // bytes used of it
+  int64_t cut_ = 0;   // bytes cut from all pieces
 };
 
 }  // namespace tersor

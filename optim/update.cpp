@@ -12,13 +12,13 @@ namespace {
 
 constexpr std::string_view kWeightRounding = "weight_rounding";
 
-// Of a matrix that is in fp32 for some rows at a time: on a GPU, where launches cost more than room, more of them.
+// How many rows of a matrix are in fp32 at a time: more on a GPU, where kernel launches cost more than memory.
 int64_t rows_of_a_step(const at::Tensor& weight) {
   constexpr int64_t kMoreOnGpu = 64;
   return rows_at_once(weight.size(1)) * (kernels::on_host(weight) ? 1 : kMoreOnGpu);
 }
 
-// In fp32, times the factor; an fp32 gradient is changed itself.
+// The gradient in fp32, times the factor; an fp32 gradient is scaled in place.
 at::Tensor clipped(const at::Tensor& gradient, double factor) {
   const at::Tensor exact = gradient.to(at::kFloat);
   if (factor == 1) return exact;
@@ -39,8 +39,8 @@ bool Optimizer::update_fused(size_t index, double clip_factor) {
                              .slots = state_.resting(param.name)});
 }
 
-// State that is offloaded comes for the update and goes; that of the next, which is the one that came next in the step before, is
-// on its way meanwhile.
+// Offloaded state is brought for the update and put back after it; meanwhile that of the next member, going by the order of the
+// previous step, is on its way.
 void Optimizer::update(size_t index, double clip_factor) {
   const MemoryScope scope(Segment::kTemporary);
   const Param& param = members_[index].param;
@@ -80,7 +80,7 @@ void Optimizer::blame_rule(const Member& member) const {
   blame(fmt::format("rule '{}', parameter '{}', step {}", config_.groups[member.group].rule.type(), member.param.name, progress_.step));
 }
 
-// A gradient in bf16 that can be compressed is, so that it is never whole in fp32.
+// A bf16 gradient is compressed first if it can be, so that it is never whole in fp32.
 Direction Optimizer::direction(size_t index, Slots& slots, double clip_factor) const {
   const Member& member = members_[index];
   const StepInfo step = step_info(index);
@@ -91,10 +91,10 @@ Direction Optimizer::direction(size_t index, Slots& slots, double clip_factor) c
   return compression->direction_of(clipped(compression->compress(member.gradient, slots, step), clip_factor), slots, step);
 }
 
-// Of a piece among those of its parameter, for draws that are the same however it is cut.
+// Index of a piece's first number within its parameter, so that draws are the same however that is cut.
 int64_t Optimizer::first_number(const Member& member) { return member.piece.end == 0 ? 0 : member.piece.begin * member.param.value.size(1); }
 
-// What is in fp32 for the length of a step is then of a few rows.
+// Only a few rows are then in fp32 at a time.
 void Optimizer::update_by_rows(size_t index, double clip_factor) {
   const Member& member = members_[index];
   const Param& param = member.param;
@@ -115,7 +115,7 @@ void Optimizer::update_by_rows(size_t index, double clip_factor) {
 
 namespace {
 
-// What a direction is for some rows of its matrix.
+// A direction restricted to some rows of its matrix.
 Direction of_rows(const Direction& whole, int64_t rows, int64_t begin, int64_t end) {
   const auto narrowed = [&](const at::Tensor& x) { return x.defined() && x.dim() == 2 && x.size(0) == rows ? x.slice(0, begin, end) : x; };
   Direction part = whole;
@@ -134,9 +134,9 @@ void check_direction(const Direction& d, at::IntArrayRef sizes) {
   std::vector<int64_t> shape = d.value.sizes().vec();
   if (d.left.defined() && shape.size() == 2) shape[0] = d.left.size(1);
   if (d.right.defined() && shape.size() == 2) shape[1] = d.right.size(1);
-  if (sizes != shape) throw std::runtime_error(fmt::format("its direction has shape [{}], and the parameter has [{}]", fmt::join(shape, ", "), fmt::join(sizes, ", ")));
+  if (sizes != shape) throw std::runtime_error(fmt::format("its direction has shape [{}], but the parameter has [{}]", fmt::join(shape, ", "), fmt::join(sizes, ", ")));
   if (d.rest.defined() && d.rest.sizes() != sizes)
-    throw std::runtime_error(fmt::format("the rest of its direction has shape [{}], and the parameter has [{}]", fmt::join(d.rest.sizes(), ", "), fmt::join(sizes, ", ")));
+    throw std::runtime_error(fmt::format("the rest of its direction has shape [{}], but the parameter has [{}]", fmt::join(d.rest.sizes(), ", "), fmt::join(sizes, ", ")));
 }
 
 // w ← keep·w − lr·(gain·leftᵀ·value·right + rest_gain·rest), in fp32
@@ -150,7 +150,7 @@ void add_direction(at::Tensor& w, const Direction& d, double keep, double lr) {
 
 }  // namespace
 
-// w ← (1 − ηλ)·w − η·gain·leftᵀ·value·right − η·rest_gain·rest.  A weight in bf16 is in fp32 for some rows at a time.
+// w ← (1 − ηλ)·w − η·gain·leftᵀ·value·right − η·rest_gain·rest.  A bf16 weight is in fp32 only a few rows at a time.
 void Optimizer::apply(const Param& param, const Member& member, const Direction& direction, const RandomStream& rounding, int64_t first) const {
   const double lr = lr_ * member.lr_scale;
   const double keep = 1 - lr * member.weight_decay;
@@ -162,7 +162,7 @@ void Optimizer::apply(const Param& param, const Member& member, const Direction&
     d.gain = at::Tensor();
     if (d.left.defined() && d.right.defined()) d.value = d.value.mm(d.right);
   }
-  // The weight itself where it is in fp32.
+  // `exact` is the weight itself if that is in fp32.
   const auto step = [&](at::Tensor exact, const Direction& part, const at::Tensor& mask) {
     const at::Tensor still = mask.defined() ? exact.clone() : at::Tensor();
     add_direction(exact, part, keep, lr);
@@ -178,12 +178,12 @@ void Optimizer::apply(const Param& param, const Member& member, const Direction&
     at::Tensor part = weight.slice(0, begin, end);
     const at::Tensor mask = param.mask.defined() && param.mask.size(0) == rows ? param.mask.slice(0, begin, end) : param.mask;
     kernels::stochastic_round(step(part.to(at::kFloat), of_rows(d, rows, begin, end), mask), part, rounding, first + begin * (weight.numel() / rows));
-    if (weight.is_meta()) return;  // on paper the first part stands for all
+    if (weight.is_meta()) return;  // in a plan the first part stands for all
   }
 }
 
-// Sends the updated weight to all processes that keep it. After a step that found a basis, what compresses gradients goes with it; where
-// all processes update otherwise, all state.
+// Broadcasts the updated weight to all processes that keep it. After a step that found a basis, the slots that compress gradients go with
+// it, or all state where every process updates on other steps.
 void Optimizer::hand_out(size_t index) {
   const Member& member = members_[index];
   if (!one_updates(member)) return;
@@ -196,7 +196,7 @@ void Optimizer::hand_out(size_t index) {
       for (const at::Tensor& part : slot.parts) give(part);
 }
 
-// The rule takes the owner's step, on tensors without numbers, and what it writes into host memory is kept.
+// The rule takes the owner's step on meta tensors, and what it writes into slots of kind kHost is kept.
 void Optimizer::catch_up_on_paper() {
   const at::NoGradGuard no_grad;
   for (size_t i = 0; i < members_.size(); ++i) {

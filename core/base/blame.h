@@ -1,4 +1,4 @@
-// Methods may come from outside: what goes wrong in one is told with its name.
+// Methods may come from plugins, so an exception from one is reported with its name.
 //
 //   blaming([&] { return fmt::format("action '{}', step {}", name, step); }, [&] { action.run(context); });
 #pragma once
@@ -9,7 +9,7 @@
 
 namespace tersor {
 
-// Throws the exception that is being handled again, as one that begins with `who`. What speaks for itself stays as it is.
+// Rethrows the exception being handled with `who` in front of its message; types that need no context are rethrown unchanged.
 [[noreturn]] inline void blame(const std::string& who) {
   const auto told = [&](std::string_view what) { return std::runtime_error(fmt::format("{}: {}", who, what)); };
   try {
@@ -25,16 +25,16 @@ namespace tersor {
   } catch (const c10::Error& e) {
     const std::string why = e.what_without_backtrace();
     if (why.find("'Meta' backend") == std::string::npos && why.find("meta tensor") == std::string::npos) throw told(why);
-    throw told(fmt::format("{} cannot run on tensors without numbers, by which a run is planned: a method may not read numbers (.item()) there; what decides "
-                           "when a rule has something to do is a slot of kind kHost", why.substr(0, why.find(": "))));
+    throw told(fmt::format("{} cannot run on meta tensors (tensors without data), on which runs are planned: a method may not read values (.item()) there; "
+                           "whatever decides when a rule acts belongs in a slot of kind kHost", why.substr(0, why.find(": "))));
   } catch (const std::exception& e) {
     throw told(e.what());
   } catch (...) {
-    throw told("what it has thrown is no std::exception");
+    throw told("it threw something that is not a std::exception");
   }
 }
 
-// What `work` returns; who did it is only asked for when it throws.
+// Returns what `work` returns. `who` is called only if `work` throws.
 template <class Who, class Work>
 decltype(auto) blaming(const Who& who, const Work& work) {
   try {

@@ -1,4 +1,4 @@
-// The two ways this program says no.
+// The two ways in which this program reports errors.
 //
 //   UserError      the configuration, the data or a file is at fault: exit code 2, no stack trace, and the
 //                  message names the remedy.       throw user_error("{}: is empty; run 'tersor tokenize'", path);
@@ -25,13 +25,13 @@ class InternalError : public std::logic_error {
   using std::logic_error::logic_error;
 };
 
-// Another process of the run has ended or does not answer.
+// Another process of the run has exited or does not respond.
 class LostProcess : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
 
-// Returned, not thrown, so that the compiler sees the `throw` where it happens.
+// Returned, not thrown, so that the compiler sees the `throw` at the call site.
 template <class... Args>
 [[nodiscard]] UserError user_error(fmt::format_string<Args...> format, Args&&... args) {
   return UserError(fmt::format(format, std::forward<Args>(args)...));

@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 namespace {
 
 void refuse_folder(const fs::path& file) {
-  if (fs::is_directory(file)) throw user_error("'{}' is a folder, and a file is wanted", file.string());
+  if (fs::is_directory(file)) throw user_error("'{}' is a folder; a file is needed", file.string());
 }
 
 }  // namespace
@@ -43,11 +43,11 @@ WholeFile::WholeFile(fs::path file) : file_(std::move(file)), temporary_(file_.s
 WholeFile::~WholeFile() {
   stream_.close();
   std::error_code ignored;
-  fs::remove(temporary_, ignored);  // nothing after `commit`
+  fs::remove(temporary_, ignored);  // a no-op after `commit`
 }
 
 void WholeFile::check() const {
-  if (!stream_) throw user_error("'{}' cannot be written: {}", file_.string(), errno != 0 ? std::strerror(errno) : "the system does not say why");
+  if (!stream_) throw user_error("'{}' cannot be written: {}", file_.string(), errno != 0 ? std::strerror(errno) : "the system gives no reason");
 }
 
 void WholeFile::write(std::string_view bytes) {

@@ -1,4 +1,4 @@
-// Files that are either whole or not there, read-only mappings, and checksums.
+// Atomically written files, read-only mappings, and checksums.
 //
 //   write_whole(folder / "manifest.json", text);           // temporary file, fsync, rename
 //   MappedFile shard(path);  shard.bytes()…
@@ -14,20 +14,20 @@
 
 namespace tersor {
 
-// The whole file as text. UserError when it cannot be read.
+// Returns the whole file as text. Throws UserError if it cannot be read.
 [[nodiscard]] std::string read_text(const std::filesystem::path& file);
 
-// A file that replaces `file` in one step: after a crash there is the old one or the new, never a part. Without `commit` the old stays.
+// Replaces `file` in one step: after a crash either the old or the new file exists, never a part. Without `commit` the old one stays.
 class WholeFile {
  public:
-  // All throw a UserError that says why something cannot be written.
+  // All members throw a UserError with the reason if the file cannot be written.
   explicit WholeFile(std::filesystem::path file);
   ~WholeFile();
   WholeFile(const WholeFile&) = delete;
   WholeFile& operator=(const WholeFile&) = delete;
 
   void write(std::string_view bytes);
-  // From here on `write` goes on at the file's beginning, over what is there.
+  // Moves back to the beginning of the file, which further writes overwrite.
   void rewind();
   void commit();
 
@@ -39,13 +39,13 @@ class WholeFile {
   std::ofstream stream_;
 };
 
-// The same for a text.
+// Writes a whole text the same way.
 void write_whole(const std::filesystem::path& file, std::string_view text);
 
-// Makes what was written to a file, or the entries of a folder, survive a power cut.
+// Flushes a file, or the entries of a folder, to disk, so that they survive a power cut.
 void sync_to_disk(const std::filesystem::path& file_or_folder);
 
-// A file mapped for reading.
+// A file mapped into memory for reading.
 class MappedFile {
  public:
   explicit MappedFile(const std::filesystem::path& file);
@@ -61,7 +61,7 @@ class MappedFile {
   size_t size_ = 0;
 };
 
-// SHA-256 in hexadecimal, of pieces added one after the other.
+// SHA-256 in hexadecimal, of data added piece by piece.
 class Sha256 {
  public:
   Sha256();

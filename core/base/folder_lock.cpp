@@ -17,7 +17,7 @@ FolderLock::FolderLock(const std::filesystem::path& folder, const char* what, co
   const int error = errno;
   if (file_ >= 0) ::close(file_);
   if (error != EWOULDBLOCK)
-    throw user_error("'{}' cannot be locked, which keeps other processes out: {}", (folder / ".lock").string(), std::strerror(error));
+    throw user_error("'{}' cannot be locked to keep other processes out: {}", (folder / ".lock").string(), std::strerror(error));
   throw user_error("another process is {} in '{}'; wait for it, or {}", what, folder.string(), remedy);
 }
 

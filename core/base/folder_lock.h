@@ -1,4 +1,4 @@
-// A folder that one process at a time works in. The lock is advisory, and given back when the process ends however it ends.
+// Locks a folder for one process at a time. The lock is advisory and is released when the process ends, however it ends.
 #pragma once
 
 #include <filesystem>
@@ -7,7 +7,7 @@ namespace tersor {
 
 class FolderLock {
  public:
-  // UserError when another process holds it; `what` says what that one is doing: "training".
+  // Throws UserError if another process holds the lock; `what` says what that process is doing: "training".
   FolderLock(const std::filesystem::path& folder, const char* what, const char* remedy);
   ~FolderLock();
   FolderLock(const FolderLock&) = delete;

@@ -1,5 +1,5 @@
-// The one logger of the program: spdlog, to standard error, plain "message" lines at info.
-// For warnings and what a person should know at once. Standard output belongs to observers and commands; what went wrong is thrown.
+// The program's only logger: spdlog, to standard error, plain message lines from level info up.
+// For warnings and whatever the user should know at once. Standard output belongs to observers and commands; errors are thrown.
 //
 //   log().info("resumed from {}", folder);
 #pragma once

@@ -1,4 +1,4 @@
-// Patterns of parameter names: * stands for any text, ? for one character.
+// Patterns of parameter names: * matches any text, ? one character.
 #pragma once
 
 #include <string_view>

@@ -1,5 +1,5 @@
-// Precompiled for every target that uses LibTorch. Only what nearly every file needs: this decides how long a
-// file takes to compile.
+// Precompiled for every target that uses LibTorch. Holds only what nearly every file needs, because its size decides
+// how long a file takes to compile.
 #pragma once
 
 #include <ATen/ATen.h>

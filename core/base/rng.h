@@ -5,7 +5,7 @@
 //   const RandomStream init = random_stream(seed, "init", "model.layers.0.mlp.up_proj.weight");
 //   double u = init.uniform(7);           // the stream's draw number 7, always the same
 //
-// Bits come from splitmix64's finaliser (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number
+// Bits come from splitmix64's finalizer (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number
 // generators") over key + index · golden gamma.
 #pragma once
 

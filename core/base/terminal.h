@@ -1,9 +1,9 @@
-// What is printed on standard output for people: lines that stay, and on a terminal a bar below them.
+// Human-readable standard output: lines that stay and, on a terminal, a progress bar below them.
 //
 //   terminal.line("step 10: saved");
 //   if (terminal.due(100ms)) terminal.bar(0.25, "step 10/40");
 //
-// A reader that has gone away, as `tee` at Ctrl-C, is no reason to stop.
+// A reader that has exited, such as `tee` on Ctrl-C, does not stop the run.
 #pragma once
 
 #include <chrono>
@@ -14,11 +14,11 @@ namespace tersor {
 class Terminal {
  public:
   Terminal();
-  // In place of the bar, if there is one.
+  // Prints a line in place of the bar, if there is one.
   void line(const std::string& text) const;
-  // Whether there can be a bar, and it was drawn longer than `pause` ago.
+  // Whether there can be a bar and it was last drawn more than `pause` ago.
   [[nodiscard]] bool due(std::chrono::milliseconds pause) const;
-  // `share` of it is full, of 1. As much of `text` as there is room for stands beside it. Elsewhere than on a terminal, nothing.
+  // Draws the bar, `share` (0 to 1) of it full, and as much of `text` beside it as fits. Does nothing if not on a terminal.
   void bar(double share, const std::string& text);
 
  private:

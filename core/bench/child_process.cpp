@@ -35,10 +35,10 @@ std::vector<char*> pointers(std::vector<std::string>& words) {
   return all;
 }
 
-// Between fork and exec of a process with threads: system calls only, nothing that allocates or locks.
+// Runs between fork and exec of a process with threads: only system calls, nothing that allocates or locks.
 [[noreturn]] void become(char* const* words, char* const* environment, int log, pid_t parent) {
-  ::setpgid(0, 0);  // Ctrl-C in a terminal reaches the parent, which decides
-  ::prctl(PR_SET_PDEATHSIG, SIGINT);  // saves; of one that was asked to stop before, it is the second, and ends it
+  ::setpgid(0, 0);  // Ctrl-C in a terminal reaches only the parent, which decides
+  ::prctl(PR_SET_PDEATHSIG, SIGINT);  // the child saves and stops; one already asked to stop ends at once
   ::signal(SIGINT, SIG_DFL);
   if (::getppid() != parent) ::_exit(kNotStarted);
   ::signal(SIGPIPE, SIG_DFL);
@@ -61,12 +61,12 @@ ChildProcess::ChildProcess(const std::vector<std::string>& words, const std::vec
   const int file = ::open(log.c_str(), O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0644);
   if (file < 0) throw user_error("'{}' cannot be written: {}", log.string(), std::strerror(errno));
   const pid_t parent = ::getpid();
-  std::signal(SIGCHLD, SIG_DFL);  // where it is ignored, how a child ended is thrown away
+  std::signal(SIGCHLD, SIG_DFL);  // if it is ignored, a child's exit status is lost
   id_ = ::fork();
   if (id_ == 0) become(argument_pointers.data(), variable_pointers.data(), file, parent);
   const int error = errno;
   ::close(file);
-  if (id_ < 0) throw user_error("no process can be started: {}; try fewer jobs", std::strerror(error));
+  if (id_ < 0) throw user_error("cannot start a process: {}; try fewer jobs", std::strerror(error));
 }
 
 ChildProcess::~ChildProcess() {
@@ -81,7 +81,7 @@ std::optional<int> ChildProcess::exit_code() {
   int status = 0;
   const pid_t ended = ::waitpid(id_, &status, WNOHANG);
   if (ended == 0 || (ended < 0 && errno == EINTR)) return std::nullopt;
-  if (ended < 0) return code_ = EXIT_FAILURE;  // somebody else has waited for it: how it ended is not known
+  if (ended < 0) return code_ = EXIT_FAILURE;  // somebody else has waited for it: its exit status is unknown
   code_ = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   return code_;
 }

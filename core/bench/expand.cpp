@@ -13,7 +13,7 @@ struct Axis {
   std::vector<ConfigNode> values;
 };
 
-// One place in the grid: a value of every axis.
+// A point of the grid: one value for every axis.
 using Point = std::vector<std::pair<std::string, ConfigNode>>;
 
 constexpr std::string_view kRate = "optimizer.lr";
@@ -22,7 +22,7 @@ std::string text_of(const ConfigNode& value) {
   return value.kind == ConfigNode::Kind::kScalar ? value.scalar : written_to_json(value).dump();
 }
 
-// All that lies below the grid.
+// The options that the grid overrides: those of the files, the suite's `set` and the method's.
 ConfigNode written_config(const SuiteConfig& suite, const SuiteMethod& method, Diagnostics& out) {
   std::vector<fs::path> files = suite.base;
   files.insert(files.end(), method.files.begin(), method.files.end());
@@ -45,7 +45,7 @@ void add_axes(std::vector<Axis>& axes, const WrittenOptions& grid, Diagnostics& 
   }
 }
 
-// Learning rates first, so that cells that differ in them alone lie side by side.
+// Learning rates first: the grid varies them most slowly.
 std::vector<Axis> axes_of(const SuiteConfig& suite, const SuiteMethod& method, double own_rate, Diagnostics& out) {
   std::vector<Axis> axes;
   std::vector<double> rates = method.lr;
@@ -75,7 +75,7 @@ std::vector<Point> points_of(const std::vector<Axis>& axes) {
 
 std::string last_part(const std::string& option) { return option.substr(option.rfind('.') + 1); }
 
-// As the name of a folder. What had to be left out is told apart by a checksum.
+// `text` as the name of a folder. A checksum tells texts apart of which something had to be replaced or cut off.
 std::string name_of(const std::string& text) {
   std::string plain;
   for (const char c : text) plain += std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '.' || c == '-' || c == '_' ? c : '_';
@@ -83,7 +83,7 @@ std::string name_of(const std::string& text) {
   return plain.substr(0, 24) + "~" + sha256_of_text(text).substr(0, 6);
 }
 
-// Paths as seen from `home`, so that results outlive a move of the whole folder; those with nothing in common stay as they are.
+// Makes paths relative to `home`, so that results survive a move of the whole folder; those with nothing in common stay absolute.
 void make_relative(Json& json, const fs::path& home) {
   if (json.is_string()) {
     const fs::path path = json.get<std::string>();

@@ -9,7 +9,7 @@ namespace {
 
 using Flops = std::function<double(const Cell&)>;
 
-// Seconds an operation: sums over what has been measured.
+// Seconds per FLOP, as sums over what has been measured.
 struct Pace {
   double seconds = 0;
   double flops = 0;
@@ -26,9 +26,9 @@ struct Tally {
   const Flops& flops;
   std::map<std::string, Pace> of_method;
   Pace of_all;
-  std::map<std::string, int64_t> open;  // cells of each method that have not begun
-  double left = 0;                      // seconds, one run after the other
-  double longest = 0;                   // no run is split over several processes
+  std::map<std::string, int64_t> open;  // cells of each method that have not started
+  double left = 0;                      // seconds, if runs go one after the other
+  double longest = 0;                   // seconds of the longest run, which cannot be split
 
   void measure(const Cell& cell, double seconds, double share) {
     of_method[cell.method].add(seconds, share * flops(cell));
@@ -56,14 +56,14 @@ void add_finished(const MethodSummary& method, const SuiteConfig& suite, Tally& 
 }
 
 void add_running(const RunningCell& running, Tally& tally) {
-  if (!running.eta_seconds) return;  // as if it had not begun
+  if (!running.eta_seconds) return;  // counts as not started
   --tally.open[running.cell->method];
   tally.expect(*running.eta_seconds);
   const double share = 1 - static_cast<double>(running.step) / static_cast<double>(running.cell->config.total_steps());
   if (share > 0) tally.measure(*running.cell, *running.eta_seconds, share);
 }
 
-// The last record of a step; an empty object when there is none yet.
+// The last record of a step; an empty object if there is none yet.
 Json last_step(const std::filesystem::path& metrics) {
   constexpr std::streamoff kTail = 32768;
   std::ifstream stream(metrics, std::ios::binary | std::ios::ate);
@@ -101,7 +101,7 @@ std::optional<double> Forecast::seconds_left(const Results& results, const std::
     const Pace& own = tally.of_method[cell.method];
     const Pace& pace = own.known() ? own : tally.of_all;
     tally.expect(flops_(cell) * pace.seconds / pace.flops, count);
-    count = 0;  // every cell of a method as its first
+    count = 0;  // the first cell stood for all of the method
   }
   return std::max(tally.longest, tally.left / static_cast<double>(std::max<int64_t>(1, jobs)));
 }

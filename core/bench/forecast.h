@@ -1,27 +1,27 @@
-// How long a suite will take yet, from what its runs have taken so far: seconds for an operation, method by method.
+// How much longer a suite will take, from what its runs have taken so far: seconds per FLOP, method by method.
 #pragma once
 
 #include "core/bench/summary.h"
 
 namespace tersor {
 
-// A run that is under way, as its metrics.jsonl tells.
+// A run in progress, according to its metrics.jsonl.
 struct RunningCell {
   const Cell* cell = nullptr;
   int64_t step = 0;
   std::optional<double> loss;
   std::optional<double> elapsed_seconds;
-  std::optional<double> eta_seconds;  // nothing before the first line of its log
+  std::optional<double> eta_seconds;  // nothing before its first record
 };
 [[nodiscard]] RunningCell look_at(const Cell& cell);
 
 class Forecast {
  public:
-  // `flops` of a cell, by plan.
+  // `flops`: those of a cell, by plan.
   Forecast(const Suite& suite, std::function<double(const Cell&)> flops) : suite_(suite), flops_(std::move(flops)) {}
 
-  // Nothing as long as nothing has been measured. Exact only in so far as operations take the same time in every run of a method,
-  // and methods that have not begun are as fast as the mean of those that have.
+  // Nothing until something has been measured. Assumes that FLOPs take the same time in every run of a method, and that methods that
+  // have not started are as fast as the mean of those that have.
   [[nodiscard]] std::optional<double> seconds_left(const Results& results, const std::vector<RunningCell>& running, int64_t jobs) const;
 
  private:

@@ -14,7 +14,7 @@ double loss_or_last(const MethodSummary& method) {
   return std::isnan(method.loss()) ? INFINITY : method.loss();
 }
 
-// A field of a CSV file as RFC 4180 has it.
+// A field of a CSV file, quoted as in RFC 4180.
 std::string csv_field(const std::string& text) {
   if (text.find_first_of(",\"\n\r") == std::string::npos) return text;
   std::string quoted = "\"";
@@ -49,7 +49,7 @@ std::string csv_line(const Cell& cell, const CellRecord& r) {
   return line + "\n";
 }
 
-// The curves of the page: each method at its best, with the first seed.
+// The curves of the page: each method at its best point, with the first seed.
 std::vector<NamedRun> runs_of(const std::vector<MethodSummary>& methods) {
   std::vector<NamedRun> runs;
   for (const MethodSummary* method : by_loss(methods)) {
@@ -69,7 +69,7 @@ std::string remark_on_tokens(const Suite& suite) {
     return cell.identity.at("data") == first.at("data") && cell.config.evaluation.tokens == config.evaluation.tokens;
   };
   if (!std::all_of(suite.cells.begin(), suite.cells.end(), same_text))
-    return "Not every run has the same data, or is evaluated on as many tokens: losses do not compare from row to row.";
+    return "Not every run has the same data or is evaluated on as many tokens: losses are not comparable from row to row.";
   const auto alike = [&](const Cell& cell) { return cell.config.total_steps() == config.total_steps() && cell.config.tokens_per_step() == config.tokens_per_step(); };
   if (!std::all_of(suite.cells.begin(), suite.cells.end(), alike))
     return fmt::format("Not every run has seen as many tokens; the loss is the mean over {} validation tokens.", format_count(static_cast<double>(config.evaluation.tokens)));
@@ -93,7 +93,7 @@ std::string remark_on_failures(const MethodSummary& method) {
     for (const CellRecord* record : point.records)
       if (record != nullptr && !record->finished()) failed.push_back(record->killed ? record->cell + " (killed)" : record->cell);
   if (failed.empty()) return "";
-  return fmt::format("{}: {} {} failed and {} no part in what is chosen.", method.name, list(failed), failed.size() == 1 ? "has" : "have", failed.size() == 1 ? "has" : "have");
+  return fmt::format("{}: {} {} failed and {} no part in the choice.", method.name, list(failed), failed.size() == 1 ? "has" : "have", failed.size() == 1 ? "has" : "have");
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// What a suite leaves for people, beside results.jsonl for machines: table.md, results.csv (a line a run) and index.html.
+// What a suite writes for people, besides results.jsonl for machines: table.md, results.csv (one line per run) and index.html.
 #pragma once
 
 #include "core/bench/summary.h"
@@ -7,7 +7,7 @@ namespace tersor {
 
 void write_outputs(const Suite& suite, const Results& results);
 
-// One table, the methods from the lowest loss to the highest, with what it rests on in words.
+// One table, the methods from the lowest loss to the highest, with remarks on how the numbers came about.
 [[nodiscard]] std::string markdown_table(const Suite& suite, const std::vector<MethodSummary>& methods);
 [[nodiscard]] std::string csv_of(const Suite& suite, const Results& results);
 // What the page draws; the page itself adds the curves.

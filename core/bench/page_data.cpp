@@ -1,4 +1,4 @@
-// What the page of a suite is drawn from.
+// The data that a suite's page is drawn from.
 #include <cmath>
 
 #include "core/bench/outputs.h"

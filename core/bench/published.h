@@ -1,4 +1,4 @@
-// Perplexities from papers, as data with their sources, to stand beside those of a suite that follows the same protocol.
+// Perplexities from papers, with their sources, to show beside those of a suite that follows the same protocol.
 #pragma once
 
 #include "core/config/fields.h"
@@ -9,8 +9,8 @@ struct PublishedSource {
   std::string key;
   std::string title;
   void fields(FieldVisitor& v) {
-    v("key", key, required, "what results call it");
-    v("title", title, required, "authors, year, where, which table");
+    v("key", key, required, "the key by which results refer to it");
+    v("title", title, required, "authors, year, venue, table");
   }
 };
 
@@ -22,12 +22,12 @@ struct PublishedResult {
   std::string source;
   std::string remark;
   void fields(FieldVisitor& v) {
-    v("protocol", protocol, required, "that of the suites it stands beside");
-    v("method", method, required, "what suites call it");
+    v("protocol", protocol, required, "the protocol of the suites that show it");
+    v("method", method, required, "the method's name in suites");
     v("ppl", ppl, required, positive, "validation perplexity as printed");
-    v("memory", memory, "of weights and optimizer state, as printed");
+    v("memory", memory, "memory of weights and optimizer state, as printed");
     v("source", source, required, "key of the source");
-    v("remark", remark, "what a reader has to know");
+    v("remark", remark, "what a reader should know");
   }
 };
 
@@ -36,12 +36,12 @@ struct Published {
   std::vector<PublishedResult> results;
   void fields(FieldVisitor& v) {
     v("sources", sources, required, "where results come from");
-    v("results", results, required, "what was printed there");
+    v("results", results, required, "the numbers printed there");
   }
   void check(const ConfigNode& node, Diagnostics& out) const;
 };
 
-// UserError with all that is wrong with the file.
+// Throws UserError with everything that is wrong with the file.
 [[nodiscard]] Published read_published(const std::filesystem::path& file);
 
 }  // namespace tersor

@@ -76,7 +76,7 @@ CellRecord CellRecord::from_json(const Json& json) {
 
 namespace {
 
-// What a recorded configuration is today: options that there were not then have their defaults. As it is where it cannot be read any more.
+// A recorded configuration in today's terms: options that did not exist then get their defaults. Unchanged if it can no longer be read.
 Json as_of_now(const Json& recorded, const fs::path& home) {
   Diagnostics out;
   try {
@@ -100,10 +100,10 @@ Results::Results(fs::path file, const fs::path& home) : file_(std::move(file)) {
       records_[record.cell] = std::move(record);
     } catch (const Json::exception& e) {
       if (lines.eof()) {
-        log().warn("{}:{}: is cut off, so that run is done again", file_.string(), number);
+        log().warn("{}:{}: the line is cut off, so that run is repeated", file_.string(), number);
         continue;
       }
-      throw user_error("{}:{}: is no record of a run: {}; remove the line, and the run is done again", file_.string(), number, e.what());
+      throw user_error("{}:{}: not a record of a run: {}; remove the line to repeat the run", file_.string(), number, e.what());
     }
   }
 }

@@ -1,4 +1,4 @@
-// What is known of the cells of a suite that are over: a line of results.jsonl each, with the exact configuration.
+// Records of the cells of a suite that have ended: one line of results.jsonl each, with the exact configuration.
 //
 //   Results results(suite.folder() / "results.jsonl");
 //   if (results.find(cell) == nullptr) …  results.put(record_of(…));
@@ -16,23 +16,23 @@ struct CellRecord {
   int64_t seed = 0;
   std::string status;             // done | failed | planned
   std::vector<std::string> log;   // the last lines of a run that failed
-  bool killed = false;            // it did not end by itself, as where memory is short
-  std::string tokens_sum;         // what tells its data from other; empty where that was not recorded
+  bool killed = false;            // ended by a signal, as when memory runs out
+  std::string tokens_sum;         // fingerprint of its data and plugins; empty if not recorded
   std::optional<double> loss;     // mean over validation tokens, at the end
   std::optional<double> ppl;
   std::optional<double> ppl_legacy;
-  std::optional<double> tokens_per_second;  // the median over the steps written down
-  std::optional<double> seconds;  // of training, over all processes of the run
+  std::optional<double> tokens_per_second;  // the median over the recorded steps
+  std::optional<double> seconds;  // of training, over all resumptions of the run
   int64_t steps = 0;
   int64_t tokens = 0;
   int64_t parameters = 0;
-  int64_t planned_bytes = 0;      // at the fullest moment, by plan
+  int64_t planned_bytes = 0;      // at the peak, by plan
   int64_t weight_bytes = 0;       // by plan
   int64_t state_bytes = 0;        // by plan
-  std::map<std::string, int64_t> planned_segments;  // at that moment
-  std::optional<int64_t> ledger_bytes;    // at the fullest moment, of tensors, measured
-  std::optional<int64_t> resident_bytes;  // of the whole process, measured
-  Json config;  // the identity of its cell
+  std::map<std::string, int64_t> planned_segments;  // at that peak
+  std::optional<int64_t> ledger_bytes;    // peak of tensors, measured
+  std::optional<int64_t> resident_bytes;  // peak of the whole process, measured
+  Json config;  // the identity of the cell
 
   [[nodiscard]] Json to_json() const;
   [[nodiscard]] static CellRecord from_json(const Json& json);
@@ -41,15 +41,15 @@ struct CellRecord {
 
 class Results {
  public:
-  // Reads what is there, of the suite whose folder of results is `home`. UserError for a line that is no record, but for a last one that was cut off.
+  // Reads the records of the suite whose file lies in `home`. Throws UserError for a line that is not a record, except a cut-off last line.
   Results(std::filesystem::path file, const std::filesystem::path& home);
 
-  // The record of this very configuration; nullptr when there is none, or one of another.
+  // The record of exactly this configuration; nullptr if there is none.
   [[nodiscard]] const CellRecord* find(const Cell& cell) const;
-  // The record of this cell with another configuration, if that is what there is.
+  // The record of this cell with another configuration, if there is one.
   [[nodiscard]] const CellRecord* find_other(const Cell& cell) const;
   void put(CellRecord record);
-  // Forgets the failures, so that they are tried again. Returns how many there were.
+  // Drops the failures, so that they are tried again. Returns how many there were.
   int64_t forget_failures();
   void forget(const Cell& cell) { records_.erase(cell.name); }
   [[nodiscard]] const std::map<std::string, CellRecord>& all() const { return records_; }
@@ -61,7 +61,7 @@ class Results {
   std::map<std::string, CellRecord> records_;  // by cell
 };
 
-// The record of a cell whose run is over, from what it left in its folder.
+// The record of a cell whose run has ended, from what it left in its folder.
 [[nodiscard]] CellRecord record_of(const Cell& cell, const RunPlan& plan, const std::string& status);
 
 }  // namespace tersor

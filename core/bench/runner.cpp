@@ -16,7 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// What a process takes besides its tensors: LibTorch's libraries, threads, what malloc rounds up.
+// What a process takes besides its tensors: LibTorch's libraries, threads, malloc's rounding.
 constexpr int64_t kProgramBytes = 320 << 20;
 constexpr size_t kLogLines = 12;
 constexpr auto kPause = std::chrono::milliseconds(100);
@@ -31,7 +31,7 @@ std::vector<std::string> last_lines(const fs::path& file) {
   return lines;
 }
 
-// Learning rates and seeds change nothing of a plan.
+// Learning rates and seeds do not affect a plan.
 std::string plan_key(const Cell& cell) {
   Json json = cell.identity;
   json["run"].erase("seed");
@@ -57,7 +57,7 @@ SuiteRunner::SuiteRunner(const Suite& suite, fs::path program, bool replace)
   plan_all();
 }
 
-// Hours of work are not thrown away because of an option that has changed.
+// Hours of work must not be thrown away because an option has changed.
 void SuiteRunner::refuse_other_results() const {
   int64_t others = 0;
   std::string example;
@@ -71,7 +71,7 @@ void SuiteRunner::refuse_other_results() const {
     throw user_error("'{}' holds results of {} of these runs with other options; --replace runs them again, another name keeps them\n{}", suite_.folder().string(), others, example);
 }
 
-// Mistakes that no single option can tell are found here, before the first run: all of them at once.
+// Finds mistakes that no single option shows, before the first run and all at once.
 void SuiteRunner::plan_all() {
   std::vector<std::string> wrong;
   for (const Cell& cell : suite_.cells) {
@@ -80,14 +80,14 @@ void SuiteRunner::plan_all() {
     if (!fresh) continue;
     try {
       entry->second = plan_run(cell.config);
-    } catch (const std::exception& e) {  // a rule of one's own may throw anything
+    } catch (const std::exception& e) {  // a plugin's rule may throw anything
       wrong.push_back(fmt::format("{}: {}", cell.method, e.what()));
     }
   }
   if (!wrong.empty()) throw user_error("{}", fmt::join(wrong, "\n"));
 }
 
-// All runs read the same data: what is wrong with it is said once.
+// Opens data that several runs read only once, so that errors in it are reported once.
 void SuiteRunner::open_data() {
   for (const Cell& cell : suite_.cells) {
     const auto [entry, fresh] = tokens_.try_emplace(inputs_key(cell));
@@ -100,7 +100,7 @@ void SuiteRunner::open_data() {
   refuse_other_tokens();
 }
 
-// A mean over other text than that of the row below is no comparison.
+// Losses over different texts are not comparable.
 void SuiteRunner::refuse_other_tokens() {
   int64_t others = 0;
   for (const Cell& cell : suite_.cells) {
@@ -110,7 +110,7 @@ void SuiteRunner::refuse_other_tokens() {
     if (replace_ || !record->finished()) results_.forget(cell);
   }
   if (others > 0 && !replace_)
-    throw user_error("'{}' holds results of {} of these runs on other tokens, or with another build of a plugin, than are in their places now; "
+    throw user_error("'{}' holds results of {} of these runs on other tokens, or with another build of a plugin, than there are now; "
                      "--replace runs them again, another name keeps them",
                      suite_.folder().string(), others);
 }
@@ -119,7 +119,7 @@ void SuiteRunner::refuse_too_large() const {
   if (!suite_.config.memory || memory_ == 0) return;
   for (const Cell* cell : due_cells(suite_, results_))
     if (bytes_of(*cell) > memory_)
-      throw user_error("memory: {} takes {} by plan, {} of them the program itself, and all runs together may take {}", cell->name, format_bytes(bytes_of(*cell)),
+      throw user_error("memory: {} takes {} by plan, {} of that for the program itself, but all runs together may take {}", cell->name, format_bytes(bytes_of(*cell)),
                        format_bytes(kProgramBytes), format_bytes(memory_));
 }
 
@@ -139,7 +139,7 @@ int64_t SuiteRunner::num_failed() const {
 
 fs::path SuiteRunner::log_of(const Cell& cell) const { return suite_.cells_folder() / (cell.name + ".log"); }
 
-// Why they failed before is no reason for what comes now.
+// Logs are removed, so that old errors are not taken for those of the retry.
 void SuiteRunner::retry_failures() {
   for (const Cell& cell : suite_.cells)
     if (const CellRecord* record = results_.find(cell); record != nullptr && !record->finished()) fs::remove(log_of(cell));
@@ -165,7 +165,7 @@ int SuiteRunner::run() {
 SuiteProgress SuiteRunner::progress() const {
   SuiteProgress now{.total = num_cells_to_run(suite_)};
   for (const Cell& cell : suite_.cells) now.done += results_.find(cell) != nullptr ? 1 : 0;
-  // What was tried once more may have moved a method's best point, and more seeds are due then.
+  // A retried run may have moved a method's best point, and then more seeds are due.
   now.total = std::max(now.total, now.done + static_cast<int64_t>(due_cells(suite_, results_).size()));
   for (const Running& one : running_) now.running.push_back(look_at(*one.cell));
   now.seconds_left = forecast_.seconds_left(results_, now.running, jobs());
@@ -204,7 +204,7 @@ void SuiteRunner::start_what_fits() {
     if (std::any_of(running_.begin(), running_.end(), [&](const Running& r) { return r.cell == cell; })) continue;
     int64_t taken = bytes_of(*cell);
     for (const Running& one : running_) taken += bytes_of(*one.cell);
-    // A run that is too large for the machine is started alone, and refuses for itself.
+    // A run that is too large for the machine is started alone, and refuses by itself.
     if (!running_.empty() && memory_ > 0 && taken > memory_) return;
     running_.push_back(start(*cell));
   }
@@ -213,7 +213,7 @@ void SuiteRunner::start_what_fits() {
 SuiteRunner::Running SuiteRunner::start(const Cell& cell) const {
   const fs::path file = suite_.cells_folder() / (cell.name + ".yaml");
   RunConfig config = cell.config;
-  const std::string text = fmt::format("# tokens {}\n{}", tokens_of(cell), to_yaml(fields_to_json(config)));  // a run goes on on its own tokens alone
+  const std::string text = fmt::format("# tokens {}\n{}", tokens_of(cell), to_yaml(fields_to_json(config)));  // resumes only with the same
   const bool same = fs::exists(file) && read_text(file) == text;
   if (!same) {
     fs::remove(log_of(cell));
@@ -237,7 +237,7 @@ bool SuiteRunner::collect_finished() {
 }
 
 void SuiteRunner::finish(const Cell& cell, int exit_code) {
-  // Stopped by somebody, so that it is not for us to start it again; or by us, which before its first step ends it at once.
+  // Stopped by somebody, so not for us to start again; or by us: before its first step, a run then ends at once.
   if (exit_code == kExitStopped || (stopping_ && exit_code != kExitDone)) {
     stopping_ = true;
     return;

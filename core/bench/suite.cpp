@@ -30,12 +30,12 @@ void check_same_protocol(const std::vector<Cell>& cells, const SuiteConfig& suit
     const Json own = protocol_of(cell->config);
     for (const auto& [option, value] : first.items())
       if (own[option] != value)
-        out.add(methods->items[i], fmt::format("methods of a suite see the same tokens, but {} is {} here and {} for '{}'", option,
+        out.add(methods->items[i], fmt::format("methods of a suite must see the same tokens, but {} is {} here and {} for '{}'", option,
                                                own[option].dump(), value.dump(), cells.front().method));
   }
 }
 
-// Names that were left out come from the files.
+// Fills in names that were left out, from those of the files.
 void complete_names(SuiteConfig& suite, const fs::path& file) {
   if (suite.name.empty()) suite.name = file.stem().string();
   for (SuiteMethod& method : suite.methods)
@@ -44,18 +44,18 @@ void complete_names(SuiteConfig& suite, const fs::path& file) {
   suite.out_dir = fs::absolute(suite.out_dir).lexically_normal();
 }
 
-// Losses are what methods are compared by.
+// Methods are compared by their losses.
 void check_evaluation(const std::vector<Cell>& cells, const SuiteConfig& suite) {
   for (const Cell& cell : cells)
     if (!suite.plan_only && cell.config.evaluation.every.never())
-      throw user_error("{}: evaluation.every is never, and methods are compared by their validation loss; set it, or plan_only: true", cell.method);
+      throw user_error("{}: evaluation.every is never, but methods are compared by their validation loss; set it, or plan_only: true", cell.method);
 }
 
 void check_names(const SuiteConfig& suite, const ConfigNode& node, Diagnostics& out) {
   std::set<std::string> names;
   for (size_t i = 0; i < suite.methods.size(); ++i)
     if (!names.insert(suite.methods[i].name).second)
-      out.add(node.find("methods")->items[i], fmt::format("a method before it is called '{}' too; give it another `name`", suite.methods[i].name));
+      out.add(node.find("methods")->items[i], fmt::format("an earlier method is also called '{}'; give it another `name`", suite.methods[i].name));
   if (names.contains(suite.baseline)) return;
   out.add(node.nearest({"baseline"}), fmt::format("no method is called '{}'{}", suite.baseline, did_you_mean(suite.baseline, {names.begin(), names.end()})));
 }
@@ -68,7 +68,7 @@ void add_published(Suite& suite) {
   suite.sources = std::move(published.sources);
 }
 
-// All methods' mistakes at once; those of files that they share are told once.
+// Reports the mistakes of all methods at once, those in files that they share only once.
 std::vector<Cell> expand(const Suite& suite) {
   std::vector<Cell> cells;
   std::vector<std::string> wrong;
@@ -83,11 +83,11 @@ std::vector<Cell> expand(const Suite& suite) {
   if (!wrong.empty()) throw user_error("{}", fmt::join(wrong, "\n"));
   std::set<std::string> names;
   for (const Cell& cell : cells)
-    if (!names.insert(cell.name).second) throw user_error("two runs of the suite are called '{}': a value of the grid stands there twice", cell.name);
+    if (!names.insert(cell.name).second) throw user_error("two runs of the suite are called '{}': the grid has a value twice", cell.name);
   return cells;
 }
 
-// A list is an axis of the grid, run.seed those of the suite, and all else holds for every run.
+// A list becomes an axis of the grid, run.seed gives the suite's seeds, and everything else holds for every run.
 void sort_override(ConfigEntry entry, SuiteConfig& suite, Diagnostics& out) {
   const bool list = entry.value.kind == ConfigNode::Kind::kSequence;
   if (entry.key == "run.seed") {
@@ -108,9 +108,9 @@ void SuiteConfig::check(const ConfigNode& node, Diagnostics& out) const {
   const auto place = [&](const char* key) -> const ConfigNode& { return node.nearest({key}); };
   if (name.find('/') != std::string::npos || name.starts_with('.')) out.add(place("name"), fmt::format("'{}' cannot be the name of a folder", name));
   if (methods.empty()) out.add(place("methods"), "is empty; name at least one");
-  if (seeds.empty()) out.add(place("seeds"), "is empty; one seed is the least");
+  if (seeds.empty()) out.add(place("seeds"), "is empty; give at least one seed");
   if (std::set(seeds.begin(), seeds.end()).size() != seeds.size()) out.add(place("seeds"), "holds a seed twice");
-  if (lr_factors.empty()) out.add(place("lr_factors"), "is empty; [1] tries each method's own rate alone");
+  if (lr_factors.empty()) out.add(place("lr_factors"), "is empty; [1] tries only each method's own rate");
 }
 
 int64_t Suite::number_of(const PublishedResult& result) const {
@@ -162,7 +162,7 @@ Suite read_sweep(const std::vector<fs::path>& files, const std::vector<std::stri
   suite.home = fs::absolute(files.front()).lexically_normal().parent_path();
   suite.cells = expand(suite);
   check_evaluation(suite.cells, config);
-  // Every point is a row of the table by itself.
+  // Every point becomes a row of the table.
   for (Cell& cell : suite.cells)
     if (const std::string text = cell.point_text(); !text.empty()) cell.method = text;
   config.baseline = suite.cells.front().method;

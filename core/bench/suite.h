@@ -1,4 +1,4 @@
-// A suite: configurations that are compared on the same tokens, each at several learning rates and with several seeds.
+// A suite: configurations compared on the same tokens, each at several learning rates and with several seeds.
 //
 //   name: small
 //   base: ../run/quickstart.yaml
@@ -8,7 +8,7 @@
 //     - {files: ../method/adamw.yaml}
 //     - {files: ../method/galore.yaml, set: {optimizer.groups.0.rule.rank: 48}}
 //
-// Files win over `base`, `set` over files, a method's `set` over the suite's, and the grid over all.
+// Files override `base`, `set` overrides files, a method's `set` overrides the suite's, and the grid overrides all.
 #pragma once
 
 #include "core/bench/published.h"
@@ -24,16 +24,16 @@ struct SuiteMethod {
   std::vector<double> lr;
   WrittenOptions grid;
   void fields(FieldVisitor& v) {
-    v("name", name, "what the table calls it; the name of its last file when absent");
+    v("name", name, "its name in the table; absent: that of its last file");
     v("files", files, "configuration files laid over the suite's base");
-    v("set", set, "options of this method alone");
+    v("set", set, "options of this method only");
     v("lr", lr, positive, "learning rates to try, instead of the suite's multiples");
     v("grid", grid, "lists of values to try, in all combinations");
   }
   void check(const ConfigNode& node, Diagnostics& out) const;
 };
 
-// Where seeds besides the first are run.
+// Where the seeds after the first are run.
 enum class SeedsAt { kBest, kEvery };
 template <>
 struct EnumNames<SeedsAt> {
@@ -62,25 +62,25 @@ struct SuiteConfig {
   std::filesystem::path published;
   std::vector<std::string> remarks;
   void fields(FieldVisitor& v) {
-    v("name", name, "the folder inside out_dir; the name of the suite's file when absent");
+    v("name", name, "the folder inside out_dir; absent: the name of the suite's file");
     v("title", title, "the heading of the table and the page");
-    v("out_dir", out_dir, "where results are kept; relative to the file that says so, or, by default, to where tersor is started");
-    v("base", base, "configuration files below those of every method");
+    v("out_dir", out_dir, "where results are kept; relative to the file that sets it, or, by default, to the working directory");
+    v("base", base, "configuration files that those of every method override");
     v("set", set, "options of every method, such as {train.steps: 200}");
     v("lr_factors", lr_factors, positive, "learning rates to try, as multiples of each method's own");
     v("grid", grid, "lists of values to try with every method, in all combinations");
-    v("seeds", seeds, at_least(0), "values of run.seed; the first one is that of the grid");
+    v("seeds", seeds, at_least(0), "values of run.seed; the grid is run with the first");
     v("seeds_at", seeds_at, "where the other seeds are run: at each method's best point of the grid, or at every point");
     v("methods", methods, required, "what is compared");
-    v("baseline", baseline, "the method that others are measured by; the first when absent");
+    v("baseline", baseline, "the method that others are compared with; absent: the first");
     v("plan_only", plan_only, "plan the memory of each configuration and train nothing");
     v("jobs", jobs, at_least(0), "runs at a time; 0: as many as fit into cores and memory");
     v("threads", threads, between(1, 1024), "CPU threads of each run");
-    v("memory", memory, "memory that all runs together may take; what the machine has free when absent");
+    v("memory", memory, "memory that all runs together may take; absent: what the machine has free");
     v("keep_checkpoints", keep_checkpoints, "keep the weights of finished runs, for tersor eval and generate");
-    v("protocol", protocol, "name of the protocol, to show published results of the same one");
+    v("protocol", protocol, "name of the protocol; published results of the same one are shown");
     v("published", published, "a file of published results");
-    v("remarks", remarks, "sentences for below the table");
+    v("remarks", remarks, "sentences to put below the table");
   }
   void check(const ConfigNode& node, Diagnostics& out) const;
 };
@@ -104,27 +104,27 @@ struct Cell {
   [[nodiscard]] std::string point_text() const;
 };
 
-// All options of a run of a suite but those that make no other run of it, with paths as seen from the suite's file.
+// All options of a run of a suite except those that do not change its results, with paths relative to the suite's file.
 [[nodiscard]] Json identity_of(RunConfig config, const std::filesystem::path& home);
 
 struct Suite {
   SuiteConfig config;
-  std::filesystem::path home;              // where its file lies
+  std::filesystem::path home;              // the folder of its file
   std::vector<PublishedResult> published;  // of the suite's protocol
   std::vector<PublishedSource> sources;
-  std::vector<Cell> cells;  // method by method, point by point, seed by seed: those of all seeds at all points
+  std::vector<Cell> cells;  // method by method, point by point, seed by seed: all seeds at all points
 
-  // Of the source of a published result, from 1, as tables cite it.
+  // The number, from 1, by which tables cite the source of a published result.
   [[nodiscard]] int64_t number_of(const PublishedResult& result) const;
   [[nodiscard]] std::filesystem::path folder() const { return config.out_dir / config.name; }
   [[nodiscard]] std::filesystem::path cells_folder() const { return folder() / "cells"; }
 };
 
-// Reads a suite and the configuration of each of its cells. UserError with all that is wrong.
+// Reads a suite and the configuration of each of its cells. Throws UserError with everything that is wrong.
 [[nodiscard]] Suite read_suite(const std::filesystem::path& file, const std::vector<std::string>& overrides);
 
-// A suite of one configuration, where every override whose value is a list is an axis of the grid. `run.seed=[…]` are the seeds.
-// `options` are a suite's own ("jobs=2").
+// Makes a suite of one configuration: every override whose value is a list is an axis of the grid, and `run.seed=[…]` gives the seeds.
+// `options` are those of a suite ("jobs=2").
 [[nodiscard]] Suite read_sweep(const std::vector<std::filesystem::path>& files, const std::vector<std::string>& overrides,
                                const std::vector<std::string>& options);
 

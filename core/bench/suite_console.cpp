@@ -9,10 +9,10 @@ std::string eta(const SuiteProgress& progress) {
   return progress.seconds_left ? "eta " + format_duration(*progress.seconds_left) : "eta not measured yet";
 }
 
-// Of the last lines of a log: an error, which remedies may follow; else the last, or, where that only says that the run has failed,
-// the one before.
+// Picks the reason from the last lines of a log: the last error, which remedies may follow; else the last line, or the one before it if
+// the last only says that the run failed.
 std::string why_failed(const std::vector<std::string>& log) {
-  if (log.empty()) return "it left no word";
+  if (log.empty()) return "it left no output";
   for (auto line = log.rbegin(); line != log.rend(); ++line)
     if (line->starts_with("error: ")) return line->substr(std::string_view("error: ").size());
   return log[log.size() - (log.size() > 1 && log.back().starts_with("failed after step") ? 2 : 1)];
@@ -31,9 +31,9 @@ std::string outcome(const CellRecord& r) {
 }  // namespace
 
 void SuiteConsole::start(const Suite& suite, const SuiteProgress& progress, int64_t jobs, int64_t memory) {
-  std::string text = fmt::format("{}: {} of {} runs are there", suite.folder().string(), progress.done, progress.total);
+  std::string text = fmt::format("{}: {} of {} runs are recorded", suite.folder().string(), progress.done, progress.total);
   if (!suite.config.plan_only)
-    text += fmt::format("; {} at a time, of {} thread{} each{}", jobs, suite.config.threads, suite.config.threads == 1 ? "" : "s",
+    text += fmt::format("; {} at a time, with {} thread{} each{}", jobs, suite.config.threads, suite.config.threads == 1 ? "" : "s",
                         memory > 0 ? fmt::format(", in {}", format_bytes(memory)) : "");
   terminal_.line(text);
 }
@@ -45,7 +45,7 @@ void SuiteConsole::over(const CellRecord& r, const SuiteProgress& progress) {
 
 void SuiteConsole::progress(const SuiteProgress& progress) {
   std::string text = fmt::format("{}/{} | {}", progress.done, progress.total, eta(progress));
-  double runs = static_cast<double>(progress.done);  // those that go on with the share that is behind them
+  double runs = static_cast<double>(progress.done);  // plus the finished shares of running ones
   for (const RunningCell& r : progress.running) {
     const int64_t steps = r.cell->config.total_steps();
     runs += static_cast<double>(r.step) / static_cast<double>(steps);

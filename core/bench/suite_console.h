@@ -1,4 +1,4 @@
-// What a suite prints while it runs: a line for each run that is over, and on a terminal a bar below them.
+// What a suite prints while it runs: a line for each run that has ended and, on a terminal, a progress bar below them.
 #pragma once
 
 #include "core/base/terminal.h"
@@ -17,7 +17,7 @@ class SuiteConsole {
  public:
   void start(const Suite& suite, const SuiteProgress& progress, int64_t jobs, int64_t memory);
   void over(const CellRecord& record, const SuiteProgress& progress);
-  // Whether there is a bar, and it is time to draw it again.
+  // Whether there is a bar, and it is time to redraw it.
   [[nodiscard]] bool due() const { return terminal_.due(std::chrono::milliseconds(500)); }
   void progress(const SuiteProgress& progress);
   // A line that stays.

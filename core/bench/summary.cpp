@@ -27,7 +27,7 @@ std::vector<MethodSummary> gather(const Suite& suite, const Results& results) {
   return methods;
 }
 
-// What points are chosen by. With the other seeds at the best point alone, the choice must not move when they arrive.
+// What points are chosen by. If the other seeds are run only at the best point, their results must not change the choice.
 double score(const PointSummary& point, SeedsAt seeds_at) {
   if (seeds_at == SeedsAt::kBest) return point.first() != nullptr && point.first()->loss ? *point.first()->loss : kNone;
   const std::vector<double> losses = point.values(&CellRecord::loss);
@@ -40,7 +40,7 @@ void choose_best(MethodSummary& method, SeedsAt seeds_at) {
   double lowest = kNone;
   for (size_t i = 0; i < method.points.size(); ++i) {
     const double value = score(method.points[i], seeds_at);
-    if (!(value < lowest)) continue;  // NaN is no best
+    if (!(value < lowest)) continue;  // also skips NaN
     lowest = value;
     method.best = i;
   }
@@ -55,7 +55,7 @@ void choose_best(MethodSummary& method, SeedsAt seeds_at) {
   method.at_edge = larger != smaller;
 }
 
-// Less memory and a lower perplexity both.
+// Whether `a` is no worse in loss and memory, and better in one of them.
 bool beats(const MethodSummary& a, const MethodSummary& b) {
   const int64_t bytes_a = a.any_record()->planned_bytes;
   const int64_t bytes_b = b.any_record()->planned_bytes;

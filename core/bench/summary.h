@@ -1,19 +1,19 @@
-// The cells of a suite, by method and point of the grid, with what is known of them: what tables and schedules are made of.
+// The cells of a suite, by method and point of the grid, with their records: the basis of tables and of what is run next.
 #pragma once
 
 #include "core/bench/results.h"
 
 namespace tersor {
 
-// One place in the grid of a method, over the seeds.
+// One point in the grid of a method, over the seeds.
 struct PointSummary {
   std::vector<const Cell*> cells;
-  std::vector<const CellRecord*> records;  // of each cell; nullptr while there is none
+  std::vector<const CellRecord*> records;  // one per cell; nullptr while there is none
 
   [[nodiscard]] const CellRecord* first() const { return records.front(); }
-  // Of the seeds that are done. NaN where a loss is not finite.
+  // Of the seeds that are done; NaN for values that are not finite.
   [[nodiscard]] std::vector<double> values(std::optional<double> CellRecord::* of) const;
-  // Over the seeds; nothing where none has one.
+  // Over the seeds; nothing if none has a value.
   [[nodiscard]] std::optional<int64_t> largest(std::optional<int64_t> CellRecord::* of) const;
   [[nodiscard]] int64_t num_done() const;
   [[nodiscard]] int64_t num_failed() const;
@@ -22,16 +22,16 @@ struct PointSummary {
 struct MethodSummary {
   std::string name;
   std::vector<PointSummary> points;
-  std::optional<size_t> best;  // of the points; nothing while none has a loss
-  bool at_edge = false;        // no larger, or no smaller, learning rate was tried than the best one, of several
-  bool on_front = false;       // no other method takes less memory and has a lower perplexity
+  std::optional<size_t> best;  // index into `points`; nothing while none has a loss
+  bool at_edge = false;        // the best learning rate is the largest or the smallest of several
+  bool on_front = false;       // no other method beats it in memory and loss together
 
   [[nodiscard]] const PointSummary* best_point() const { return best ? &points[*best] : nullptr; }
-  // The mean over the seeds at the best point, NaN where one is not finite; infinity while there is no best point.
+  // The mean over the seeds at the best point, NaN if one is not finite; infinity while there is no best point.
   [[nodiscard]] double loss() const;
   // Whether every point has a record with the first seed.
   [[nodiscard]] bool grid_done() const;
-  // Of the best point, or of any, for what does not depend on the training; nullptr where no cell is over.
+  // A record of the best point, or of any, for what does not depend on the training; nullptr if there is none.
   [[nodiscard]] const CellRecord* any_record() const;
 };
 
@@ -39,7 +39,7 @@ struct MethodSummary {
 
 // The cells that can be run now and have no record, in the order to run them.
 [[nodiscard]] std::vector<const Cell*> due_cells(const Suite& suite, const Results& results);
-// How many cells there will be with a record when all is done.
+// How many cells will have a record when everything is done.
 [[nodiscard]] int64_t num_cells_to_run(const Suite& suite);
 
 [[nodiscard]] double mean(const std::vector<double>& values);

@@ -1,4 +1,4 @@
-// The table in Markdown.
+// The table of a suite, in Markdown.
 #include <cmath>
 
 #include "core/base/quantity.h"
@@ -17,7 +17,7 @@ std::string with_spread(const std::vector<double>& values, int digits) {
   return fmt::format("{} ± {}", number(mean(values), digits), number(standard_deviation(values), digits));
 }
 
-// Of all seeds of a point, the largest.
+// The largest value over the seeds of a point.
 std::string largest(const PointSummary& point, std::optional<int64_t> CellRecord::* of) {
   const std::optional<int64_t> most = point.largest(of);
   return most ? format_bytes(*most) : std::string(kNothing);
@@ -38,7 +38,7 @@ std::string row(std::vector<std::string> cells) {
   return fmt::format("| {} |\n", fmt::join(cells, " | "));
 }
 
-// Against the baseline's loss, at the best points of both.
+// The difference from the baseline's loss, both at their best points.
 std::string difference(const MethodSummary& method, const MethodSummary* baseline) {
   if (baseline == nullptr || !baseline->best || &method == baseline) return std::string(kNothing);
   return fmt::format("{:+.3f}", method.loss() - baseline->loss());

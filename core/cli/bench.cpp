@@ -1,4 +1,4 @@
-// bench and sweep: many runs side by side, and the table of what came out.
+// bench and sweep: many runs side by side, and a table of their results.
 #include "core/bench/outputs.h"
 #include "core/bench/runner.h"
 #include "core/cli/commands.h"
@@ -25,8 +25,14 @@ struct SweepArguments : BenchArguments {
 std::filesystem::path this_program() { return std::filesystem::read_symlink("/proc/self/exe"); }
 
 void print_cells(const Suite& suite) {
-  for (const Cell& cell : suite.cells) fmt::print("{:<40} {} seed {}\n", cell.name, cell.point_text(), cell.seed);
-  fmt::print("{} of these {} will be run, in {}\n", num_cells_to_run(suite), suite.cells.size(), suite.folder().string());
+  const Results results(suite.folder() / "results.jsonl", suite.home);
+  int64_t recorded = 0;
+  for (const Cell& cell : suite.cells) {
+    const bool done = results.find(cell) != nullptr;
+    recorded += done ? 1 : 0;
+    fmt::print("{:<40} {} seed {}{}\n", cell.name, cell.point_text(), cell.seed, done ? ", recorded" : "");
+  }
+  fmt::print("{} of these {} make up the suite, {} are recorded in {}\n", num_cells_to_run(suite), suite.cells.size(), recorded, suite.folder().string());
 }
 
 int run_suite(const Suite& suite, const BenchArguments& arguments, const std::string& again) {
@@ -38,18 +44,18 @@ int run_suite(const Suite& suite, const BenchArguments& arguments, const std::st
   if (arguments.retry) runner.retry_failures();
   const int code = runner.run();
   if (code == kExitStopped) {
-    fmt::print("what is done is kept; the same command goes on from there: {}\n", again);
+    fmt::print("finished runs are kept; the same command continues from there: {}\n", again);
     return code;
   }
   const int64_t failed = runner.num_failed();
   fmt::print("\n{}\n{}/index.html\n", markdown_table(suite, summarize(suite, runner.results())), suite.folder().string());
-  if (failed > 0) fmt::print("{} run{} failed, see results.jsonl; --retry tries {} once more\n", failed, failed == 1 ? "" : "s", failed == 1 ? "it" : "them");
+  if (failed > 0) fmt::print("{} run{} failed, see results.jsonl; --retry tries {} again\n", failed, failed == 1 ? "" : "s", failed == 1 ? "it" : "them");
   return code;
 }
 
 int bench(const CLI::App& command, const BenchArguments& arguments) {
   const auto [files, overrides] = sort_words(command, "configs/bench/smoke.yaml");
-  if (files.size() != 1) throw user_error("bench takes one suite, and {} files are named; a suite `extends` others", files.size());
+  if (files.size() != 1) throw user_error("bench takes one suite, not {} files; to combine suites, use `extends`", files.size());
   return run_suite(read_suite(files.front(), overrides), arguments, "tersor bench " + quoted(command.remaining()));
 }
 
@@ -63,8 +69,8 @@ int sweep(const CLI::App& command, const SweepArguments& a) {
 
 void add_common_flags(CLI::App* command, BenchArguments& arguments) {
   command->add_flag("--dry-run", arguments.dry_run, "print what would be run, and stop");
-  command->add_flag("--retry", arguments.retry, "try what failed once more");
-  command->add_flag("--replace", arguments.replace, "run again what was recorded with other options or on other tokens");
+  command->add_flag("--retry", arguments.retry, "rerun what failed");
+  command->add_flag("--replace", arguments.replace, "rerun what was recorded with other options or on other tokens");
   command->allow_extras();
 }
 
@@ -72,7 +78,7 @@ void add_common_flags(CLI::App* command, BenchArguments& arguments) {
 
 void add_bench_command(CLI::App& app, int& exit_code) {
   auto arguments = std::make_shared<BenchArguments>();
-  CLI::App* command = app.add_subcommand("bench", "compare methods: a suite of runs on the same tokens, and the table of what came out");
+  CLI::App* command = app.add_subcommand("bench", "compare methods: a suite of runs on the same tokens, and a table of the results");
   add_common_flags(command, *arguments);
   command->footer("tersor bench configs/bench/smoke.yaml seeds=[1,2,3] set.train.steps=500\n'tersor describe suite' lists the options of a suite");
   command->callback([command, arguments, &exit_code] { exit_code = bench(*command, *arguments); });

@@ -10,7 +10,7 @@
 
 namespace tersor {
 
-// For numbers on the command line; in CLI11's own messages of this kind stands the largest double.
+// Checks numbers on the command line; the messages of CLI11's own checks print the largest double.
 [[nodiscard]] inline CLI::Validator number_that(const std::string& what, bool (*good)(double)) {
   return {[what, good](const std::string& text) {
             double number = 0;

@@ -1,6 +1,7 @@
 #include "core/cli/config_words.h"
 
 #include "core/config/node.h"
+#include "core/config/plugin.h"
 
 #include <fmt/ranges.h>
 
@@ -32,14 +33,21 @@ ConfigWords sort_words(const CLI::App& command, std::string_view example) {
                        fmt::join(flags, ", "));
     } else if (word.find('.') != std::string::npos && !std::filesystem::exists(word) && !word.ends_with("ml")) {
       const bool value_follows = i + 1 < words.size() && words[i + 1].find_first_of("=]") == std::string::npos;
-      if (value_follows) throw user_error("'{}' is no file; did you mean '{}={}'?", word, word, words[i + 1]);
-      throw user_error("'{}' is no file; an option is written 'section.option=value', without blanks or in quotation marks", word);
+      if (value_follows) throw user_error("'{}' is not a file; did you mean '{}={}'?", word, word, words[i + 1]);
+      throw user_error("'{}' is not a file; write an option as 'section.option=value', without blanks or in quotation marks", word);
     } else {
       sorted.files.emplace_back(word);
     }
   }
   if (sorted.files.empty()) throw user_error("name at least one configuration file, for instance {}", example);
   return sorted;
+}
+
+void add_plugin_option(CLI::App* command) {
+  command->add_option_function<std::vector<std::string>>("--plugin", [](const std::vector<std::string>& files) {
+    for (const std::string& file : files)
+      if (const std::string wrong = load_plugin(file); !wrong.empty()) throw UserError(wrong);
+  }, "shared libraries with methods of your own")->allow_extra_args(false);
 }
 
 std::string quoted(const std::string& word) {

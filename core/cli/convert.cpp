@@ -1,9 +1,10 @@
-// export and import: Hugging Face's format, both ways.
+// export and import: to and from Hugging Face's format.
 #include <set>
 
 #include "core/base/files.h"
 #include "core/base/log.h"
 #include "core/cli/commands.h"
+#include "core/cli/config_words.h"
 #include "core/data/tokenizer.h"
 #include "core/train/checkpoint.h"
 #include "core/train/loaded_run.h"
@@ -22,14 +23,14 @@ struct ConvertArguments {
   bool keep_factors = false;
 };
 
-// What readers of a model's folder would take for a part of it.
+// Whether readers of a model's folder would take the file for a part of the model.
 bool is_of_a_model(const std::string& file) {
   static const std::set<std::string> files{"config.json", "generation_config.json", "model.yaml", "model.safetensors", "model.safetensors.index.json", Tokenizer::kFile,
                                            "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"};
   return files.contains(file) || is_shard_of_weights(file);
 }
 
-// Whether the target may be written to. It is created when there is something to write, not before.
+// Checks that the target may be written to. It is created only once there is something to write.
 void check_output(const ConvertArguments& a) {
   if (!fs::exists(a.to)) return;
   if (!fs::is_directory(a.to)) throw user_error("'{}' is not a folder; choose another", a.to.string());
@@ -39,7 +40,7 @@ void check_output(const ConvertArguments& a) {
     if (is_of_a_model(entry.path().filename().string()) && !a.force) throw user_error("'{}' exists; --force replaces it", entry.path().string());
 }
 
-// With --force what another command has left goes: weights of one model beside another's tokenizer.
+// With --force, removes an earlier model's files: its weights must not lie beside another's tokenizer.
 void create_output(const ConvertArguments& a) {
   std::error_code error;
   fs::create_directories(a.to, error);
@@ -59,7 +60,7 @@ bool copy_tokenizer(const LoadedRun& run, const ConvertArguments& a) {
   return true;
 }
 
-// Weights as the run stores them, with a configuration that goes on from them.
+// Writes the weights as the run stores them, with a configuration to continue from.
 void export_factors(const LoadedRun& run, const ConvertArguments& a) {
   const Structure& structure = run.model->structure();
   check_output(a);
@@ -72,7 +73,7 @@ void export_factors(const LoadedRun& run, const ConvertArguments& a) {
   config.parameterization.assign(structure.parameterizations.begin(), structure.parameterizations.end());
   const Json all = fields_to_json(config);
   const Json yaml = {{"model", all["model"]}, {"parameterization", all["parameterization"]}, {"run", {{"init_from", "."}}}};
-  write_whole(a.to / "model.yaml", "# Exported with its factors; in a run's file: extends: model.yaml\n" + to_yaml(yaml));
+  write_whole(a.to / "model.yaml", "# Exported with its factors; to use it, write in a run's file: extends: model.yaml\n" + to_yaml(yaml));
   copy_tokenizer(run, a);
   fmt::print("{}: step {}, {} parameters as they are stored\n", a.to.string(), run.step, run.model->num_parameters());
 }
@@ -94,25 +95,25 @@ void export_run(const ConvertArguments& a) {
   if (tokenizer) fmt::print("Transformers reads {} with the Python packages sentencepiece and protobuf\n", Tokenizer::kFile);
 }
 
-// What an import adds to the weights: a Hugging Face folder that is also the beginning of a run.
+// Writes what goes with imported weights: the result is a Hugging Face folder from which a run can also start.
 void write_around(const ConvertArguments& a, ModelConfig config, const TextTokens& tokens) {
   if (fs::exists(a.from / "tokenizer.json") && !fs::exists(a.from / Tokenizer::kFile))
-    log().warn("'{}' is not taken over: only SentencePiece models (tokenizer.model) are", (a.from / "tokenizer.json").string());
+    log().warn("'{}' is not imported: only SentencePiece models (tokenizer.model) are", (a.from / "tokenizer.json").string());
   if (fs::exists(a.from / Tokenizer::kFile)) write_whole(a.to / Tokenizer::kFile, read_text(a.from / Tokenizer::kFile));
   write_whole(a.to / "config.json", hugging_face_config(config, at::kFloat, tokens).dump(2) + "\n");
   const Json yaml = {{"model", fields_to_json(config)}, {"run", {{"init_from", "."}}}};
-  write_whole(a.to / "model.yaml", "# Imported; in a run's file: extends: model.yaml\n" + to_yaml(yaml));
+  write_whole(a.to / "model.yaml", "# Imported; to use it, write in a run's file: extends: model.yaml\n" + to_yaml(yaml));
 }
 
 void import_model(const ConvertArguments& a) {
   if (!fs::is_directory(a.from)) throw user_error("'{}' is not a folder with config.json and model.safetensors", a.from.string());
   if (is_checkpoint(a.from) && !fs::exists(a.from / "config.json"))
-    throw user_error("'{}' is a checkpoint whose weights are not dense; make them with tersor export", a.from.string());
+    throw user_error("'{}' is a checkpoint whose weights are not dense; make them dense with tersor export", a.from.string());
   ModelConfig config = read_hugging_face_config(a.from);
   const TextTokens tokens = read_text_tokens(a.from);
   warn_of_what_is_left_out(a.from);
   check_output(a);
-  // Loading is the check that every tensor is there and fits.
+  // Loading checks that every tensor is there and fits.
   const ParameterizationConfig dense;
   Llama model(config, dense, at::TensorOptions(at::kFloat), 0);
   load_weights(a.from, model);
@@ -131,7 +132,7 @@ std::pair<CLI::App*, std::shared_ptr<ConvertArguments>> add(CLI::App& app, const
   command->add_option("from", arguments->from, "what to read")->required();
   command->add_option("to", arguments->to, "folder to write")->required();
   command->add_option("--format", arguments->format, "hf: config.json and model.safetensors")->check(CLI::IsMember({"hf"}))->capture_default_str();
-  command->add_flag("--force", arguments->force, "replace what is there");
+  command->add_flag("--force", arguments->force, "replace existing files");
   command->callback([arguments, run] { run(*arguments); });
   return {command, arguments};
 }
@@ -140,10 +141,11 @@ std::pair<CLI::App*, std::shared_ptr<ConvertArguments>> add(CLI::App& app, const
 
 void add_export_command(CLI::App& app) {
   auto [command, arguments] = add(app, "export", "write the dense model of a run for Hugging Face Transformers", &export_run);
-  command->add_flag("--keep-factors", arguments->keep_factors, "weights as they are stored, for tersor itself, with a model.yaml to go on from");
+  add_plugin_option(command);
+  command->add_flag("--keep-factors", arguments->keep_factors, "weights as they are stored, for tersor itself, with a model.yaml to continue from");
 }
 void add_import_command(CLI::App& app) {
-  add(app, "import", "take over a LLaMA model from a Hugging Face folder, to train it", &import_model);
+  add(app, "import", "import a LLaMA model from a Hugging Face folder, to train it", &import_model);
 }
 
 }  // namespace tersor

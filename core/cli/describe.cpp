@@ -1,12 +1,12 @@
 #include "core/bench/suite.h"
 #include "core/cli/commands.h"
-#include "core/config/plugin.h"
+#include "core/cli/config_words.h"
 #include "core/train/run_config.h"
 
 namespace tersor {
 namespace {
 
-// A choice as it is written: the method, and those options that have other values than the method's own defaults.
+// A choice as written in YAML: the method, and the options that differ from its defaults.
 std::string text_of_choice(const Json& value, const std::string& axis) {
   const auto type = value["type"].get<std::string>();
   std::string options;
@@ -31,7 +31,7 @@ void print_option(const Option& option, const std::string& prefix) {
              limits.empty() ? "" : ", " + limits, standard);
 }
 
-// Options of sections, depth first, under their full names.
+// Prints options of sections, depth first, under their full names.
 class Walker final : public FieldVisitor {
  public:
   Walker(std::string prefix, std::string wanted) : prefix_(std::move(prefix)), wanted_(std::move(wanted)) {}
@@ -66,7 +66,8 @@ bool takes(const MethodInfo& method, const std::string& axis) {
   return found;
 }
 
-// A method by its name; or, by the name of an axis, its methods and those of other axes that take one of them.
+// Prints the methods of that name; or, for an axis, its methods and those of other axes that take one of them. Returns whether there
+// are any.
 bool describe_methods(const std::string& wanted) {
   bool found = false;
   for (const auto& [axis, registry] : all_registries()) {
@@ -93,7 +94,7 @@ void describe_all() {
   }
 }
 
-// The kinds of values that have a language of their own.
+// Prints the syntax of a kind of value that has one of its own. Returns whether `wanted` is one.
 bool describe_kind(const std::string& wanted) {
   if (wanted == "cadence")
     fmt::print("\ncadence: when something happens\n  never\n  at SPAN\n  every SPAN [from SPAN] [until SPAN]\n"
@@ -107,7 +108,7 @@ bool describe_kind(const std::string& wanted) {
   return true;
 }
 
-// The other file that there is.
+// The options of a suite, the other kind of configuration file.
 void describe_suite() {
   fmt::print("\nsuite: what 'tersor bench' reads, for instance configs/bench/smoke.yaml\n");
   SuiteConfig config;
@@ -139,7 +140,7 @@ void print_table() {
     for (const MethodInfo& method : registry->methods()) fmt::print("| {} | `{}` | {} |\n", axis, method.name, method.source);
 }
 
-// A file may leave to another what a run needs, so nothing is required of one.
+// A file may leave required options to another file, so no single file requires any.
 void require_nothing(Json& schema) {
   if (schema.is_object() && schema.contains("required") && schema["required"].is_array()) schema.erase("required");
   if (schema.is_structured())
@@ -153,24 +154,21 @@ void add_describe_command(CLI::App& app) {
     std::string name;
     bool schema = false;
     bool table = false;
-    std::vector<std::filesystem::path> plugins;
   };
   auto arguments = std::make_shared<Arguments>();
   CLI::App* command = app.add_subcommand("describe", "every option and method, with defaults and sources");
   command->add_option("name", arguments->name, "a section, an option, a method or an axis, for instance optimizer, adamw or growth; suite: the options of a benchmark");
   command->add_flag("--schema", arguments->schema, "a JSON schema of a run's YAML, for editors");
   command->add_flag("--table", arguments->table, "the methods as a Markdown table");
-  command->add_option("--plugin", arguments->plugins, "shared libraries with methods of your own");
+  add_plugin_option(command);
   command->callback([arguments] {
-    for (const std::filesystem::path& file : arguments->plugins)
-      if (const std::string wrong = load_plugin(file); !wrong.empty()) throw UserError(wrong);
     if (arguments->table) return print_table();
     if (!arguments->schema) return describe(arguments->name);
     RunConfig config;
     Json schema = {{"$schema", "http://json-schema.org/draft-07/schema#"}, {"title", "tersor run"}};
     schema.update(fields_schema(config));
     schema["properties"]["extends"] = {{"anyOf", Json::array({{{"type", "string"}}, {{"type", "array"}, {"items", {{"type", "string"}}}}})},
-                                       {"description", "files below this one"}};
+                                       {"description", "files that this one builds on and overrides"}};
     for (const auto& [axis, registry] : all_registries()) schema["definitions"][axis] = axis_schema(*registry);
     require_nothing(schema);
     fmt::print("{}\n", schema.dump(2));

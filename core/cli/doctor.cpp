@@ -1,4 +1,4 @@
-// `tersor doctor`: what a run would find on this machine, and whether it computes what it should.
+// `tersor doctor`: what a run would find on this machine, and whether the machine computes correctly.
 #include <ATen/Parallel.h>
 #include <torch/version.h>
 
@@ -30,7 +30,7 @@ std::string processor() {
   return "unknown";
 }
 
-// Repeats `what` for about a second; its rate by the seconds one takes.
+// Repeats `what` for about a second and returns the seconds that one takes.
 double seconds_of(const std::function<void()>& what, const std::function<void()>& finish) {
   what();
   finish();
@@ -51,11 +51,11 @@ std::string product(const DeviceKind& kind, const at::Device& device, at::Scalar
   at::Tensor c = at::empty({size, size}, options);
   const double seconds = seconds_of([&] { at::mm_out(c, a, a); }, [&] { kind.synchronize(device); });
   const auto n = static_cast<double>(size);
-  const bool right = c.eq(0.25 * n).all().item<bool>();  // exact in either type
+  const bool right = c.eq(0.25 * n).all().item<bool>();  // exact in both types
   return fmt::format("{:.1f} TFLOP/s{}", 2 * n * n * n / seconds / 1e12, right ? "" : ", and the product is WRONG");
 }
 
-// Three steps of a tiny model, the same numbers everywhere but for rounding.
+// The losses of three steps of a tiny model, which are the same on all devices but for rounding.
 at::Tensor losses(const RunConfig& config, const at::Device& device) {
   const auto model = build_model(config, device);
   Optimizer optimizer(model->params(), config.optimizer, 1);
@@ -77,7 +77,7 @@ bool check_training(const std::string& dtype, const at::Device& device) {
                                                 "intermediate_size: 96, num_hidden_layers: 2, num_attention_heads: 4}", "train.global_batch_size=4",
                                                 "train.micro_batch_size=4", "run.dtype=" + dtype});
   const at::Tensor here = losses(config, at::kCPU);
-  const double apart = ((losses(config, device) - here).abs() / here).max().item<double>();  // NaN if any is
+  const double apart = ((losses(config, device) - here).abs() / here).max().item<double>();  // NaN if any loss is
   const bool alike = apart < (dtype == "fp32" ? 1e-4 : 2e-2);
   line("training in " + dtype, fmt::format("{} ({:.1e} from the CPU's losses)", alike ? "as on the CPU" : "NOT as on the CPU", apart));
   return alike;
@@ -130,7 +130,7 @@ int doctor(const std::string& name) {
 
 void add_doctor_command(CLI::App& app, int& exit_code) {
   auto name = std::make_shared<std::string>("auto");
-  CLI::App* command = app.add_subcommand("doctor", "what this machine has, how fast it multiplies, and whether it computes what it should");
+  CLI::App* command = app.add_subcommand("doctor", "what this machine has, how fast it multiplies, and whether it computes correctly");
   command->add_option("--device", *name, "cpu, cuda or auto");
   command->footer("torchrun --no-python --nproc_per_node 2 tersor doctor     times an all-reduce, too");
   command->callback([name, &exit_code] { exit_code = doctor(*name); });

@@ -2,6 +2,7 @@
 
 #include "core/base/files.h"
 #include "core/cli/commands.h"
+#include "core/cli/config_words.h"
 #include "core/train/evaluate.h"
 #include "core/train/loaded_run.h"
 #include "core/train/prepare.h"
@@ -18,16 +19,16 @@ struct EvalArguments {
   bool ensemble = false;
 };
 
-// What tokens of another tokenizer mean, no model knows.
+// Refuses tokens of another tokenizer, which would mean something else to the model.
 void check_tokenizer_of(const ValidationPart& part, const LoadedRun& run) {
   const std::string own = run.tokenizer_sum();
   const fs::path theirs = part.source->tokenizer();
   if (own.empty() || theirs.empty() || !fs::exists(theirs) || sha256_of_file(theirs) == own) return;
-  throw user_error("'{}' is another tokenizer than that of '{}': its tokens mean something else to this model; tokenize the text with --tokenizer {}",
+  throw user_error("'{}' is not the tokenizer of '{}': its tokens mean something else to this model; tokenize the text with --tokenizer {}",
                    theirs.string(), run.checkpoint.string(), run.tokenizer().string());
 }
 
-// `--data`, or what the run was validated on.
+// `--data`, or the data that the run was validated on.
 std::vector<ValidationPart> parts_of(const EvalArguments& arguments, const RunConfig& c) {
   if (arguments.data.empty()) return validation_parts(c);
   Diagnostics diagnostics;
@@ -41,7 +42,7 @@ std::vector<ValidationPart> parts_of(const EvalArguments& arguments, const RunCo
 
 std::vector<ValidationPart> checked_parts_of(const EvalArguments& arguments, const LoadedRun& run) {
   if (!run.of_run && arguments.data.empty())
-    throw user_error("'{}' is no run, which would know what it was validated on; name token shards with --data", run.checkpoint.string());
+    throw user_error("'{}' is not a run, so its validation data is unknown; name token shards with --data", run.checkpoint.string());
   std::vector<ValidationPart> parts = parts_of(arguments, run.config);
   for (const ValidationPart& part : parts) check_tokenizer_of(part, run);
   return parts;
@@ -57,7 +58,7 @@ void print(const std::string& name, const EvalReport& report) {
   for (const auto& [source, loss] : report.losses) fmt::print("  {}: loss {:.6f} | ppl {:.4f}\n", source, loss, std::exp(loss));
 }
 
-// Probabilities of the same tokens after the same ones.
+// Checks that both models give probabilities of the same tokens in the same contexts.
 void check_alike(const LoadedRun& first, const LoadedRun& other) {
   const std::string what = first.difference(other);
   if (!what.empty())
@@ -65,7 +66,7 @@ void check_alike(const LoadedRun& first, const LoadedRun& other) {
                      other.checkpoint.string(), what);
 }
 
-// All of them are measured on what the first was validated on.
+// Measures all of them on the validation data of the first.
 void eval_ensemble(const EvalArguments& arguments) {
   std::vector<std::shared_ptr<Llama>> models;
   std::optional<LoadedRun> first;
@@ -99,9 +100,10 @@ void add_eval_command(CLI::App& app) {
   auto arguments = std::make_shared<EvalArguments>();
   CLI::App* command = app.add_subcommand("eval", "validation loss and perplexity of runs, checkpoints or Hugging Face folders");
   command->add_option("runs", arguments->runs, "folders of runs, of checkpoints, or of Hugging Face's format")->required();
-  command->add_option("--data", arguments->data, "other token shards than those of the run; what is no run needs them");
-  command->add_option("--tokens", arguments->tokens, "how many tokens; as the run says when absent")->check(above_zero());
-  command->add_flag("--ensemble", arguments->ensemble, "also the mean of all runs' probabilities, on what the first was validated on");
+  command->add_option("--data", arguments->data, "token shards to use instead of the run's; required for folders that are not runs");
+  command->add_option("--tokens", arguments->tokens, "how many tokens; the run's own number when absent")->check(above_zero());
+  command->add_flag("--ensemble", arguments->ensemble, "also the mean of all runs' probabilities, on the validation data of the first");
+  add_plugin_option(command);
   command->callback([arguments] { eval(*arguments); });
 }
 

@@ -1,4 +1,4 @@
-// What the program says and how it exits when something was thrown.
+// What the program prints and how it exits after an exception.
 #pragma once
 
 #include <exception>

@@ -39,7 +39,7 @@ void add_commands(CLI::App& app, int& exit_code) {
   add_doctor_command(app, exit_code);
 }
 
-// Files of tokens and weights are read where they lie: one that is cut short meanwhile, or whose disk fails, is no return value.
+// Token and weight files are memory-mapped: if one is cut short meanwhile, or its disk fails, reading it raises SIGBUS.
 void tell_of_lost_file(int) {
   constexpr char kText[] = "\nerror: a file that was being read has become shorter, or its disk has failed (SIGBUS)\n";
   [[maybe_unused]] const auto written = write(STDERR_FILENO, kText, sizeof(kText) - 1);
@@ -49,7 +49,7 @@ void catch_lost_files() {
   struct sigaction action {};
   action.sa_handler = &tell_of_lost_file;
   sigemptyset(&action.sa_mask);
-  action.sa_flags = static_cast<int>(SA_RESETHAND);  // the read is tried again, and ends the program
+  action.sa_flags = static_cast<int>(SA_RESETHAND);  // the read is retried, and then ends the program
   sigaction(SIGBUS, &action, nullptr);
 }
 
@@ -75,7 +75,7 @@ int run(int argc, char** argv) {
     fmt::print(stderr, "{}{}\n", failure.exit_code == kExitFailed ? "error: " : "", failure.text);
     return failure.exit_code;
   } catch (...) {
-    fmt::print(stderr, "error: something was thrown that is no std::exception\n");
+    fmt::print(stderr, "error: something was thrown that is not a std::exception\n");
     return kExitFailed;
   }
   return exit_code;

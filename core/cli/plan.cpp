@@ -1,4 +1,4 @@
-// plan: what a run will need and do, before anything is allocated; with --budget, how it can be made to fit.
+// plan: what a run will need and do, before anything is allocated; with --budget, how to make it fit.
 #include "core/base/files.h"
 #include "core/base/quantity.h"
 #include "core/cli/commands.h"
@@ -32,7 +32,7 @@ std::optional<int64_t> read_budget(const std::string& text) {
   return budget.value;
 }
 
-// What fits: the run as it is, or with what is found to save enough; else the nearest miss.
+// What fits the budget: the run as it is, or with overrides that save enough; else the nearest miss.
 Fit fit_of(const ReadConfig& read, int64_t peak, int64_t budget) {
   return peak <= budget ? Fit{.fits = true, .peak = peak} : fit_budget(read, budget);
 }
@@ -40,10 +40,10 @@ Fit fit_of(const ReadConfig& read, int64_t peak, int64_t budget) {
 void print_verdict(const Fit& fit, int64_t peak, int64_t budget, const std::filesystem::path& output) {
   std::fflush(stdout);  // the verdict comes last
   if (peak <= budget) return fmt::print("\nit fits: {} of {}\n", format_bytes(peak), format_bytes(budget));
-  fmt::print(stderr, "\nas it is it does not fit: the peak of {} is {} above the budget of {}\n", format_bytes(peak), format_bytes(peak - budget), format_bytes(budget));
+  fmt::print(stderr, "\nas it is, it does not fit: the peak of {} is {} above the budget of {}\n", format_bytes(peak), format_bytes(peak - budget), format_bytes(budget));
   const std::string overrides = quoted(fit.overrides);
   if (!fit.fits)
-    return fmt::print(stderr, "nothing that is known here makes it fit; the nearest miss takes {}, {} too much, with\n  {}\n", format_bytes(fit.peak),
+    return fmt::print(stderr, "no known option makes it fit; the nearest miss takes {}, {} too much, with\n  {}\n", format_bytes(fit.peak),
                       format_bytes(fit.peak - budget), overrides);
   fmt::print(stderr, "it fits, in {}, with\n  {}\n", format_bytes(fit.peak), overrides);
   for (const Saving& saving : fit.savings) fmt::print(stderr, "  {}: {}\n", quoted(saving.overrides), price_of(saving));
@@ -66,7 +66,7 @@ int plan(const CLI::App& command, const PlanArguments& a) {
     return read_run_config(files, all);
   };
   if (!a.output.empty() && !budget) throw user_error("--output writes the configuration that fits a budget; give one with --budget");
-  if (!a.output.empty() && std::filesystem::exists(a.output)) throw user_error("--output: '{}' is there already", a.output.string());
+  if (!a.output.empty() && std::filesystem::exists(a.output)) throw user_error("--output: '{}' exists already", a.output.string());
   const RunConfig config = read({});
   const RunPlan planned = plan_run(config);
   PlanOutput output{.config = config, .plan = planned, .savings = savings(read), .flops = a.flops, .growth = a.growth};
@@ -97,19 +97,19 @@ int plan(const CLI::App& command, const PlanArguments& a) {
 void add_plan_command(CLI::App& app, int& exit_code) {
   auto arguments = std::make_shared<PlanArguments>();
   CLI::App* command = app.add_subcommand("plan", "memory, compute and schedule of a run, before anything is allocated");
-  command->add_option("--flops", arguments->flops, "floating-point operations a second that are reached, to tell the time")
+  command->add_option("--flops", arguments->flops, "floating-point operations per second actually reached, to estimate the time")
       ->check(above_zero());
   command->add_option("--budget", arguments->budget,
-                      "memory that there is, for instance 24GiB; where the run does not fit, what makes it fit is looked for; exit code 2 where nothing does");
+                      "available memory, for instance 24GiB; if the run does not fit, looks for options that make it fit; exit code 2 if none do");
   command->add_option("--output", arguments->output, "with --budget: writes the configuration that fits");
   CLI::Option* processes = command->add_option("--processes", arguments->processes, "numbers of processes, for instance 2,8,64: what each holds and sends, sharded or not")
       ->delimiter(',')->check(CLI::Range(2, 4096));
-  CLI::Option* bandwidth = command->add_option("--bandwidth", arguments->bandwidth, "with --processes: bytes a second that one process can send, to tell the time")
+  CLI::Option* bandwidth = command->add_option("--bandwidth", arguments->bandwidth, "with --processes: bytes per second that one process can send, to estimate the time")
       ->check(above_zero())->needs(processes);
-  command->add_option("--latency", arguments->latency, "with --bandwidth: seconds that a message takes whatever its size")
+  command->add_option("--latency", arguments->latency, "with --bandwidth: seconds that a message takes, whatever its size")
       ->check(above_zero())->needs(bandwidth)->capture_default_str();
-  command->add_flag("--measure", arguments->measure, "takes two real steps, and shows plan and measurement side by side");
-  command->add_flag("--growth", arguments->growth, "when the model could be grown from a shallower one, by the guideline of G_stack");
+  command->add_flag("--measure", arguments->measure, "take two real steps, and show plan and measurement side by side");
+  command->add_flag("--growth", arguments->growth, "when to grow the model from a shallower one, by G_stack's guideline");
   command->add_flag("--json", arguments->json, "exact numbers for machines");
   command->allow_extras();
   command->footer("tersor plan configs/model/llama_7b.yaml configs/data/synthetic.yaml configs/method/galore.yaml --flops 50e12");

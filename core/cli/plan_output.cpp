@@ -26,7 +26,7 @@ void print_exact(const MemoryPlan& m) {
   bytes_line("all", m.state_bytes());
 }
 
-// The largest that each segment becomes, and all of them when the total is largest.
+// All segments when the total is largest, then some of them at their own largest.
 void print_step(const StepMemory& step) {
   fmt::print("\n{:<40} {:>14}{:>14}\n", "the fullest moment of a step", "the first", "others");
   const auto row = [](std::string_view name, int64_t first, int64_t usual) {
@@ -124,7 +124,7 @@ void print_growth(const RunConfig& config, const RunPlan& plan, bool asked) {
     fmt::print("  {:.1f} % less compute than {} blocks from the start on as many tokens\n", 100 * saved_by_growth(plan), blocks);
   const GrowthAdvice advice = advise_growth(config, plan);
   if (advice.factor == 0) {
-    fmt::print("  G_stack's guideline: × 4 (2 to 4 are near the best), and {} blocks have no such divisor\n", blocks);
+    fmt::print("  G_stack's guideline: × 4 (2 to 4 are near the best), but {} blocks have no such divisor\n", blocks);
     return;
   }
   fmt::print(
@@ -138,7 +138,7 @@ void print_growth(const RunConfig& config, const RunPlan& plan, bool asked) {
         advice.from, advice.factor, advice.tokens);
 }
 
-// Seconds of a step: computing alone, with all that is sent added.
+// Seconds of a step: computation, plus communication as if nothing overlapped.
 void print_processes(const PlanOutput& o) {
   if (o.processes.empty()) return;
   fmt::print("\n{:<20}{:>13}{:>10}{:>12}{:>16}{:>12}{}\n", "processes", "micro-batches", "balance", "peak", "sent by each", "messages",
@@ -153,7 +153,7 @@ void print_processes(const PlanOutput& o) {
     fmt::print("  {:<18}{:>13}{:>10.2f}{:>12}{:>16}{:>12}{}\n", fmt::format("{}, shard={}", p.processes, enum_name(p.shard)), p.micro_batches, p.balance,
                format_bytes(p.peak), format_bytes(p.sent), p.rounds, times);
   }
-  fmt::print("  peak: of the process with the most; balance: what it owns over the mean; sent: in an ordinary step; a step: nothing at the same time\n");
+  fmt::print("  peak: of the process with the most; balance: what it owns over the mean; sent: in an ordinary step; a step: without overlap\n");
 }
 
 }  // namespace
@@ -162,7 +162,7 @@ std::string price_of(const Saving& saving) {
   std::vector<std::string> parts;
   if (saving.more_compute > 0) parts.push_back(fmt::format("{:.0f} % more compute", 100 * saving.more_compute));
   if (!saving.remark.empty()) parts.push_back(saving.remark);
-  if (!saving.lossy && saving.more_compute == 0 && saving.remark.empty()) parts.emplace_back("for nothing");
+  if (!saving.lossy && saving.more_compute == 0 && saving.remark.empty()) parts.emplace_back("at no cost");
   return fmt::format("{}", fmt::join(parts, "; "));
 }
 

@@ -12,10 +12,10 @@ struct PlanOutput {
   const RunPlan& plan;
   std::vector<Saving> savings;
   std::optional<StepMemory> measured;  // of the first stage
-  double flops = 0;                    // a second; 0: no time is told
-  bool growth = false;                 // advice is asked for
+  double flops = 0;                    // per second; 0: no time is given
+  bool growth = false;                 // whether advice is asked for
   std::vector<ProcessesPlan> processes{};
-  double bandwidth = 0;                // bytes a second of one process; 0: no time is told
+  double bandwidth = 0;                // bytes per second of one process; 0: no time is given
   double latency = 0;                  // seconds
 };
 

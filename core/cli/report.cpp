@@ -24,7 +24,7 @@ void add_report_command(CLI::App& app) {
   auto arguments = std::make_shared<ReportArguments>();
   CLI::App* command = app.add_subcommand("report", "a page with the curves and configurations of runs, to open in a browser");
   command->add_option("runs", arguments->runs, "folders of runs")->required();
-  command->add_option("--output", arguments->output, "the page to write; report.html of the first run when absent");
+  command->add_option("--output", arguments->output, "the page to write; report.html in the first run's folder when absent");
   command->callback([arguments] { report(*arguments); });
 }
 

@@ -15,7 +15,7 @@
 namespace tersor {
 namespace {
 
-// The cores of a machine are shared by the processes on it.
+// Divides the cores of a machine among the processes on it.
 void share_cores(const RunConfig& config, const Place& place) {
   if (config.run.threads > 0 || place.local_size == 1) return;
   at::set_num_threads(std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / place.local_size));
@@ -27,9 +27,9 @@ int train_alone(const std::string& program, const RunConfig& config) {
   int code = kExitFailed;
   try {
     code = trainer.run();
-  } catch (const UserError& e) {  // what was asked for was right, and something else was not
+  } catch (const UserError& e) {  // the options were right, but something else was not
     const auto saved = trainer.last_checkpoint();
-    throw std::runtime_error(fmt::format("{}\n{}", e.what(), saved ? fmt::format("the last checkpoint is '{}': once that is mended, go on with: {}", saved->string(), command())
+    throw std::runtime_error(fmt::format("{}\n{}", e.what(), saved ? fmt::format("the last checkpoint is '{}': once that is fixed, go on with: {}", saved->string(), command())
                                                                    : "there is no checkpoint yet"));
   }
   if (code == kExitStopped) {
@@ -38,7 +38,7 @@ int train_alone(const std::string& program, const RunConfig& config) {
   return code;
 }
 
-// A process that has lost another ends at once: what waits for an answer in other threads would wait on.
+// Ends a process that has lost another at once: other threads that wait for an answer would wait on.
 [[noreturn]] void end_now(int code) {
   std::fflush(nullptr);
   std::_Exit(code);
@@ -54,19 +54,19 @@ int train_together(const RunConfig& config, const Place& place) {
       return connect(place, std::chrono::milliseconds(static_cast<int64_t>(1000 * config.distributed.timeout)), kind->connector());
     } catch (const UserError& e) {
       fmt::print(stderr, "{}\n", e.what());
-      end_now(kExitRejected);  // what waits for an answer may wait on
+      end_now(kExitRejected);  // other threads may wait for an answer without end
     }
   }();
   std::unique_ptr<Trainer> trainer;
   const auto next = [&] {
-    return trainer && trainer->last_checkpoint() ? "; go on from the last checkpoint with run.resume=auto" : "";
+    return trainer && trainer->last_checkpoint() ? "; continue from the last checkpoint with run.resume=auto" : "";
   };
   try {
     check_same_options(config, *comm);
     trainer = std::make_unique<Trainer>(config, *comm);
     const int code = trainer->run();
-    (void)comm->gather("");  // the store lives in the first process, which must not be the first to go
-    if (code == kExitStopped && place.rank == 0) fmt::print("stopped and saved: go on by starting the processes in the same way, with run.resume=auto\n");
+    (void)comm->gather("");  // the first process holds the store and must not be the first to exit
+    if (code == kExitStopped && place.rank == 0) fmt::print("stopped and saved: to go on, start the processes the same way, with run.resume=auto\n");
     return code;
   } catch (const LostProcess& e) {
     log().error("process {} of {} ends: {}{}", place.rank, place.size, e.what(), next());
@@ -76,16 +76,16 @@ int train_together(const RunConfig& config, const Place& place) {
     comm->fail(failure.text);
     log().error("process {} of {}: {}{}", place.rank, place.size, failure.text, next());
     std::fflush(nullptr);
-    if (place.rank == 0) std::this_thread::sleep_for(std::chrono::seconds(2));  // the others read why where this process keeps the store
-    end_now(trainer && failure.exit_code == kExitRejected ? kExitFailed : failure.exit_code);  // what was asked for was right
+    if (place.rank == 0) std::this_thread::sleep_for(std::chrono::seconds(2));  // the others read the reason from the store in this process
+    end_now(trainer && failure.exit_code == kExitRejected ? kExitFailed : failure.exit_code);  // the options were right
   }
 }
 
-// A run goes on in its folder, also where that was moved to.
+// A run continues in its folder; if that was moved, the new place must be named.
 void check_place(const std::vector<std::filesystem::path>& files, const std::vector<std::string>& overrides, const RunConfig& config) {
   namespace fs = std::filesystem;
   const auto names_a_place = [](const std::string& word) { return word.find("run.name=") < 3 || word.find("run.out_dir=") < 3; };
-  if (std::any_of(overrides.begin(), overrides.end(), names_a_place)) return;  // another run, by the same options
+  if (std::any_of(overrides.begin(), overrides.end(), names_a_place)) return;  // another run with the same options
   if (config.run.resume != Resume::kAuto || files.empty() || files.back().filename() != "config.yaml") return;
   const fs::path folder = fs::absolute(files.back()).parent_path();
   if (!fs::exists(folder / "checkpoints") || fs::exists(config.folder())) return;
@@ -102,7 +102,7 @@ int train(const CLI::App& command, bool dry_run) {
     try {
       (void)training_data(config);
       if (!config.evaluation.every.never()) (void)validation_parts(config);
-    } catch (const UserError& e) {  // the machine that trains may have it
+    } catch (const UserError& e) {  // the machine that trains may have the data
       log().warn("the options are right, but on this machine the run could not begin: {}", e.what());
     }
     RunConfig copy = config;
@@ -117,7 +117,7 @@ int train(const CLI::App& command, bool dry_run) {
 
 void add_train_command(CLI::App& app, int& exit_code) {
   auto dry_run = std::make_shared<bool>(false);
-  CLI::App* command = app.add_subcommand("train", "train as YAML files say: later files, then section.option=value, win");
+  CLI::App* command = app.add_subcommand("train", "train as YAML files say: later files, then section.option=value, take precedence");
   command->add_flag("--dry-run", *dry_run, "check the configuration, print it with every default, and stop");
   command->allow_extras();
   command->footer("tersor train configs/run/quickstart.yaml optimizer.lr=0.003 run.resume=auto");

@@ -7,18 +7,18 @@
 namespace tersor {
 namespace {
 
-// A span as a position in the run, in the unit in which `due` compares: tokens, compute, or steps for all else. A share of the
-// steps need not be a whole number of them: rounding it would add up over the periods.
+// A span as a position in the run, in the unit that `due` compares: tokens, compute, or else steps. A share of the steps need
+// not be a whole number: rounding errors would add up over the periods.
 double position(const Span& span, const Progress& now) {
   const double share = span.unit == Span::Unit::kFraction ? static_cast<double>(now.total_steps) : 1;
   return std::max(1.0, span.value * share);
 }
 
-// Far above the rounding of a share, and far below what one step is of a period.
+// Far above the rounding error of a share, and far below the fraction of a period that one step makes up.
 constexpr double kNothing = 1e-9;
 bool has_come_to(double a, double b) { return a >= b * (1 - kNothing); }
 
-// What `due` compares: shares of a run are counted in steps.
+// The unit that `due` compares: shares of a run are counted in steps.
 Span::Unit counted_in(const Span& span) { return span.unit == Span::Unit::kFraction ? Span::Unit::kSteps : span.unit; }
 
 struct Interval {
@@ -26,7 +26,7 @@ struct Interval {
   double now;     // inclusive
 };
 
-// What this step covers, in the unit of the span.
+// The interval that this step covers, in the unit of the span.
 Interval covered(const Span& span, const Progress& now) {
   switch (counted_in(span)) {
     case Span::Unit::kTokens: return {static_cast<double>(now.tokens_before), static_cast<double>(now.tokens)};
@@ -83,7 +83,7 @@ bool Cadence::due(const Progress& now, double stretch) const {
   if (until_ && passed(*until_, now)) return false;
   const bool same_unit = from_ && counted_in(*from_) == counted_in(span);
   const double origin = same_unit ? position(*from_, now) : 0;
-  if (origin > 0 && !passed(*from_, now)) return true;  // reached with this step
+  if (origin > 0 && !passed(*from_, now)) return true;  // reached by this step
   const auto periods = [&](double at) { return std::floor((std::max(at, origin) - origin) / place + kNothing); };
   return periods(current) > periods(before);
 }
@@ -106,7 +106,7 @@ std::optional<std::string> Cadence::parse(const std::string& text) {
       fmt::format("must be a cadence (never, every 200, every 10M tokens, at 700, at 80%, every 200 from 10% until 80%), not '{}'", text);
   text_ = text;
   if (text == "never") return std::nullopt;
-  if (!text.empty() && std::isdigit(static_cast<unsigned char>(text[0])) != 0) return parse("every " + text);  // as log.every
+  if (!text.empty() && std::isdigit(static_cast<unsigned char>(text[0])) != 0) return parse("every " + text);  // bare number
   std::map<std::string, std::string> parts;
   std::istringstream words(text);
   std::string keyword;

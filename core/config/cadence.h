@@ -12,7 +12,7 @@
 
 namespace tersor {
 
-// Steps in a span of the run.
+// Returns the number of steps in a span of the run.
 [[nodiscard]] int64_t steps_in(const Span& span, const Progress& progress);
 
 class Cadence {
@@ -20,9 +20,9 @@ class Cadence {
   Cadence() = default;  // never
   [[nodiscard]] static Cadence every(int64_t steps);
 
-  // With `stretch`, as if the period were that many times as long.
+  // `stretch` multiplies the period.
   [[nodiscard]] bool due(const Progress& now, double stretch = 1) const;
-  // Steps from one time to the next; 0 when there is no next.
+  // Steps from one due step to the next; 0 if the cadence does not repeat.
   [[nodiscard]] int64_t period_steps(const Progress& now) const;
   [[nodiscard]] bool never() const { return kind_ == Kind::kNever; }
 
@@ -33,7 +33,7 @@ class Cadence {
 
  private:
   enum class Kind { kNever, kEvery, kAt };
-  [[nodiscard]] std::optional<std::string> parse(const std::string& text);  // what is wrong, if anything
+  [[nodiscard]] std::optional<std::string> parse(const std::string& text);  // returns what is wrong, if anything
 
   Kind kind_ = Kind::kNever;
   Span period_or_position_;

@@ -17,7 +17,7 @@ class Reader final : public FieldVisitor {
     known.push_back(option.name);
     const ConfigNode* value = node_.find(option.name);
     if (value != nullptr && value->kind != Kind::kNull) return option.read(*value, out_);
-    // Nothing is a value only where nothing is the default: else a section left empty would undo the one below it.
+    // An empty value is valid only if the default is empty: otherwise a section left empty would erase the one it overrides.
     if (value != nullptr && !option.is_required && !option.to_json().is_null())
       return out_.add(*value, "is empty; give it a value, or remove the line");
     if (!option.is_required) return;
@@ -49,7 +49,7 @@ class SchemaWriter final : public FieldVisitor {
     schema["description"] = option.doc;
     for (const Constraint& c : option.constraints) schema.update(c.schema);
     const Json value = option.to_json();
-    if (value.is_null() && !option.is_required)  // absent may be written out
+    if (value.is_null() && !option.is_required)  // an absent value may be written as null
       schema = {{"description", option.doc}, {"anyOf", Json::array({std::move(schema), {{"type", "null"}}})}};
     if (value.is_primitive() && !value.is_null() && !option.is_required) schema["default"] = value;
     if (option.is_required) required_names.push_back(option.name);
@@ -107,7 +107,7 @@ void read_map(const std::function<void(FieldVisitor&)>& fields, const ConfigNode
     if (std::find(reader.known.begin(), reader.known.end(), entry.key) != reader.known.end()) continue;
     if (!owner.empty() && entry.key == "type") continue;
     if (entry.key == "<<") {
-      out.add(entry.key_mark, entry.value.path, "YAML's merge keys are not read here; a file builds on others with 'extends'");
+      out.add(entry.key_mark, entry.value.path, "YAML merge keys are not supported; use 'extends' to build on other files");
       continue;
     }
     const std::string of = owner.empty() ? "" : fmt::format(" of '{}'", owner);

@@ -1,5 +1,5 @@
-// Options, each declared once. A component owns a Config struct and lists its members in `fields`; from that one
-// list come reading, checking, defaults, `tersor describe`, the resolved config.yaml and the JSON schema.
+// Options, each declared once. A component owns a Config struct and lists its members in `fields`; reading, checking,
+// defaults, `tersor describe`, the resolved config.yaml and the JSON schema all come from that one list.
 //
 //   struct Config {
 //     int64_t rank = 128;
@@ -8,12 +8,12 @@
 //       v("rank", rank, at_least(1), "rank r of the projected gradient");
 //       v("scale", scale, positive, "α, applied to the update projected back");
 //     }
-//     // Optional: what no single option can check. `node` is where the struct was written.
+//     // Optional: checks that span several options. `node` is where the struct was written.
 //     void check(const ConfigNode& node, Diagnostics& diagnostics) const;
 //   };
 //
 // Types: bool, int64_t (10M, 32k), double (also 10%), std::string, std::filesystem::path (relative to the file that
-// holds it), enums with an EnumNames specialisation, Bytes (2GiB), Span (2000 steps, 10M tokens, 10%), Cadence,
+// names it), enums with an EnumNames specialization, Bytes (2GiB), Span (2000 steps, 10M tokens, 10%), Cadence,
 // std::optional, std::vector and OneOrMore of these, structs with `fields`, Choice (core/config/registry.h).
 #pragma once
 
@@ -34,8 +34,8 @@ namespace tersor {
 
 using Json = nlohmann::ordered_json;
 
-// What a number must satisfy, in words for messages and docs, and as JSON-schema keywords. `outside` is a number
-// that does not satisfy it: tests feed it to every option.
+// A condition on a number, in words for messages and docs, and as JSON Schema keywords. `outside` is a number that
+// violates it: tests feed it to every option.
 struct Constraint {
   std::string text;
   std::function<bool(double)> holds;
@@ -64,7 +64,7 @@ struct Span {
   Unit unit = Unit::kSteps;
 };
 
-// A list that may be written as its only item.
+// A list; one with a single item may be written as just that item.
 template <class T>
 struct OneOrMore : std::vector<T> {
   using std::vector<T>::vector;
@@ -72,7 +72,7 @@ struct OneOrMore : std::vector<T> {
 
 class FieldVisitor;
 
-// Specialise for an enum E: static constexpr std::array<std::pair<E, std::string_view>, N> values.
+// Specialize for an enum E: static constexpr std::array<std::pair<E, std::string_view>, N> values.
 template <class E>
 struct EnumNames;
 template <class E>
@@ -101,7 +101,7 @@ class Option {
   [[nodiscard]] virtual Json to_json() const = 0;
   [[nodiscard]] virtual Json schema() const = 0;
   [[nodiscard]] virtual std::string type_name() const = 0;
-  // Visits what is declared inside: the fields of a struct or of a chosen method.
+  // Visits the options declared inside: the fields of a section, or of the items of a list or optional section.
   virtual void children(FieldVisitor&) const {}
 
   std::string name;
@@ -122,11 +122,11 @@ class FieldVisitor {
   virtual void visit(const Option& option) = 0;
 };
 
-// Reads the map `node` into `config`, with `check` at the end when the struct has one. Unknown keys are errors.
+// Reads the map `node` into `config`, then calls its `check`, if any, unless there were errors. Unknown keys are errors.
 template <HasFields T>
 void read_fields(T& config, const ConfigNode& node, Diagnostics& diagnostics,
                  std::string_view owner = {});
-// The same for a single value of any of the types above.
+// Reads a single value of any of the types above.
 template <class T>
 void read_option(T& value, const ConfigNode& node, Diagnostics& diagnostics);
 template <HasFields T>
@@ -134,13 +134,13 @@ template <HasFields T>
 template <HasFields T>
 [[nodiscard]] Json fields_schema(T& config);
 
-// Calls `each` for every option declared in a struct, not descending into them.
+// Calls `each` for every option declared in a struct, without descending into sections.
 void for_each_option(const std::function<void(FieldVisitor&)>& fields,
                      const std::function<void(const Option&)>& each);
 
-// YAML as tersor writes it: block style, and numbers that every YAML reader takes for numbers.
+// YAML as tersor writes it: block style but for lists of scalars, and numbers that every YAML reader takes for numbers.
 [[nodiscard]] std::string to_yaml(const Json& json);
 
 }  // namespace tersor
 
-#include "core/config/option_types.h"  // what the templates above are made of
+#include "core/config/option_types.h"  // defines the templates above

@@ -11,7 +11,7 @@ namespace {
 using Path = std::filesystem::path;
 using Kind = ConfigNode::Kind;
 
-// The method that a choice names, as far as it is written.
+// The method that a choice names; empty if it names none.
 std::string_view type_of(const ConfigNode& choice) {
   const ConfigNode* type = choice.find("type");
   return type != nullptr ? type->scalar : choice.scalar;
@@ -25,7 +25,7 @@ class FileLoader {
  public:
   explicit FileLoader(Diagnostics& diagnostics) : diagnostics_(diagnostics) {}
 
-  // The file with everything it extends below it. `from` is the place that named it.
+  // Loads a file on top of everything it extends. `from` is the place that named it.
   ConfigNode load(const Path& file, const Mark& from) {
     ConfigNode result{.kind = Kind::kMap, .mark = from};
     const Path absolute = std::filesystem::weakly_canonical(file);
@@ -35,7 +35,7 @@ class FileLoader {
     }
     std::ifstream stream(file);
     std::stringstream text;
-    text << stream.rdbuf();  // of an empty file: nothing, and that is a configuration too
+    text << stream.rdbuf();  // an empty file is a valid configuration
     if (!std::filesystem::is_regular_file(file) || !stream.is_open()) {
       const std::string_view what = !std::filesystem::exists(file)        ? "does not exist"
                                     : std::filesystem::is_directory(file) ? "is a folder"
@@ -81,7 +81,7 @@ class FileLoader {
   std::vector<Path> open_;
 };
 
-// Says of `node` and all below it where they are from here on, so that messages name the whole path.
+// Sets the paths of `node` and everything below it, so that messages name the full path.
 void set_paths(ConfigNode& node, const std::string& path) {
   node.path = path;
   for (size_t i = 0; i < node.items.size(); ++i)
@@ -98,7 +98,7 @@ void set_marks(ConfigNode& node, const Mark& mark) {
   }
 }
 
-// One value put at its path.
+// Puts one value at its path.
 class Setting {
  public:
   Setting(const Mark& mark, const std::string& path, Diagnostics& diagnostics) : mark_(mark), whole_(path), diagnostics_(diagnostics) {}
@@ -136,7 +136,7 @@ class Setting {
     }
     if (!rest.empty()) return set(*child, rest, std::move(value));
     set_paths(value, child->path);
-    // `rule=galore` picks another method whole, as a scalar in a file would.
+    // `rule=galore` replaces the method together with its options, as a scalar in a file would.
     if (value.kind == Kind::kMap) return merge(*child, std::move(value));
     *child = std::move(value);
   }
@@ -146,7 +146,7 @@ class Setting {
     const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), index);
     const bool valid = error == std::errc() && end == key.data() + key.size();
     if (valid && index < list.items.size()) return &list.items[index];
-    diagnostics_.add(mark_, whole_, fmt::format("'{}' has {} elements, numbered from 0; '{}' is none of them",
+    diagnostics_.add(mark_, whole_, fmt::format("'{}' has {} elements, numbered from 0; '{}' is not one of them",
                                                list.path, list.items.size(), key));
     return nullptr;
   }

@@ -9,7 +9,7 @@
 namespace tersor {
 namespace {
 
-// YAML as text to a tree with places. Duplicate keys are an error: YAML would silently keep one of them.
+// Turns YAML text into a tree with marks. Duplicate keys are errors: YAML would silently keep one of them.
 class TreeBuilder {
  public:
   TreeBuilder(std::string name, Diagnostics& diagnostics)

@@ -1,4 +1,4 @@
-// A configuration as written: a tree of YAML values, each of which remembers the place it came from.
+// A configuration as written: a tree of YAML values, each of which remembers where it came from.
 //
 //   ConfigNode root = load_config({"base.yaml", "mine.yaml"}, {"optimizer.lr=0.003"}, diagnostics);
 //
@@ -34,7 +34,7 @@ struct ConfigNode {
   enum class Kind { kNull, kScalar, kSequence, kMap };
 
   Kind kind = Kind::kNull;
-  std::string scalar;                // kScalar; of a map, the word that it was before options were put below it: `rule: lion`, then `rule.beta2=0.9`
+  std::string scalar;                // kScalar; of a map, the scalar it was before options were added: `rule: lion`, then `rule.beta2=0.9`
   bool quoted = false;               // kScalar: written in quotes, so never a number
   std::vector<ConfigNode> items;     // kSequence
   std::vector<ConfigEntry> entries;  // kMap, in the order written
@@ -43,7 +43,7 @@ struct ConfigNode {
 
   [[nodiscard]] const ConfigNode* find(std::string_view key) const;  // nullptr when absent
   [[nodiscard]] ConfigNode* find(std::string_view key);
-  // The value of a nested key, or of the last above it that was written: where a message about that key points.
+  // Returns the value of a nested key, or the nearest one above it that was written: where a message about that key points.
   [[nodiscard]] const ConfigNode& nearest(std::initializer_list<std::string_view> keys) const;
   [[nodiscard]] std::string_view kind_name() const;  // for messages: "a list"
 };
@@ -54,16 +54,16 @@ struct ConfigEntry {
   ConfigNode value;
 };
 
-// All that is wrong with a configuration, collected so that it can be reported at once.
+// All errors in a configuration, collected so that they can be reported together.
 class Diagnostics {
  public:
   void add(const Mark& mark, std::string_view path, std::string message);
   void add(const ConfigNode& node, std::string message) { add(node.mark, node.path, std::move(message)); }
   [[nodiscard]] size_t size() const { return lines_.size(); }
   [[nodiscard]] bool empty() const { return lines_.empty(); }
-  // Every message, one a line, in the order of the files.
+  // All messages, one per line, in the order of files and lines.
   [[nodiscard]] std::string text() const;
-  // Throws a UserError with that when there is any.
+  // Throws a UserError with that text if there are any.
   void throw_if_any() const;
 
  private:
@@ -75,19 +75,19 @@ class Diagnostics {
 };
 
 // Reads and merges `files` in order, then applies `overrides` ("a.b=value", "--a.b=value"; a number picks an
-// element of a list: "optimizer.groups.0.rule.type=sgd"). Reports into `diagnostics` what cannot be read.
+// element of a list: "optimizer.groups.0.rule.type=sgd"). Reports whatever cannot be read in `diagnostics`.
 [[nodiscard]] ConfigNode load_config(const std::vector<std::filesystem::path>& files,
                                      const std::vector<std::string>& overrides,
                                      Diagnostics& diagnostics);
 
-// The same for text in memory, for tests and for embedded configurations.
+// Parses one text, without resolving `extends`; `name` stands for the file in messages.
 [[nodiscard]] ConfigNode parse_config(const std::string& text, const std::string& name,
                                       Diagnostics& diagnostics);
 
-// A value that was written elsewhere than in a configuration; messages begin with `path`.
+// A value that comes from outside any configuration; messages call it `path`.
 [[nodiscard]] ConfigNode scalar_node(std::string text, std::string path = {});
 
-// "; did you mean 'rank'?" for the nearest of `known`, or nothing when none is near.
+// "; did you mean 'rank'?" for the nearest of `known`, or "" if none is close.
 [[nodiscard]] std::string did_you_mean(std::string_view word, const std::vector<std::string>& known);
 
 }  // namespace tersor

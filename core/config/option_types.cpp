@@ -9,7 +9,7 @@ namespace {
 
 using Kind = ConfigNode::Kind;
 
-// A number at the start of `text`, and what follows it without blanks.
+// The number at the start of a text, and what follows it after any blanks.
 struct Quantity {
   double number = 0;
   std::string unit;
@@ -44,7 +44,7 @@ std::optional<double> count_suffix(std::string_view unit) {
   return std::nullopt;
 }
 
-// Takes "M" off the front of "M tokens"; 1 when there is no suffix.
+// Removes "M" from the front of "M tokens" and returns its factor; 1 if there is no suffix.
 double take_count_suffix(std::string& unit) {
   const size_t blank = unit.find(' ');
   const auto factor = count_suffix(unit.substr(0, blank));
@@ -63,7 +63,7 @@ void complain(const ConfigNode& node, std::string_view wanted, Diagnostics& out)
   out.add(node, fmt::format("must be {}, not '{}'", wanted, node.scalar));
 }
 
-// Whole numbers without a point, as people write them.
+// Whole numbers are written without a decimal point.
 Json number(double value) {
   if (std::abs(value) < 1e15 && value == std::floor(value)) return static_cast<int64_t>(value);
   return value;
@@ -91,7 +91,7 @@ void OptionType<int64_t>::read(const ConfigNode& node, int64_t& value, Diagnosti
   const auto factor = q ? count_suffix(q->unit) : std::nullopt;
   const double result = q && factor ? q->number * *factor : NAN;
   if (node.quoted || !(std::abs(result) < 9e18) || result != std::floor(result)) return complain(node, kWanted, out);
-  int64_t exact = 0;  // whole numbers above 2^53 are not doubles
+  int64_t exact = 0;  // doubles do not hold every whole number above 2^53
   const auto [end, error] = std::from_chars(node.scalar.data(), node.scalar.data() + node.scalar.size(), exact);
   const bool plain = error == std::errc() && end == node.scalar.data() + node.scalar.size();
   value = plain ? exact : static_cast<int64_t>(result);

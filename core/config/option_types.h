@@ -1,5 +1,5 @@
-// How each type of option is read, printed, named and put into the JSON schema: the second half of core/config/fields.h, which
-// includes it at its end. A new type of option is one more OptionType here.
+// How each type of option is read, printed, named and described in the JSON schema: the second half of core/config/fields.h,
+// which includes this file at its end. A new type of option needs one more OptionType here.
 #pragma once
 
 #include "core/config/fields.h"
@@ -13,7 +13,7 @@ void read_map(const std::function<void(FieldVisitor&)>& fields, const ConfigNode
 Json print_map(const std::function<void(FieldVisitor&)>& fields);
 Json schema_map(const std::function<void(FieldVisitor&)>& fields);
 
-// Reading, printing and naming of one type. `read` reports and leaves the value alone when the text is wrong.
+// Reads, prints and names one type. If the text is wrong, `read` reports it and leaves the value unchanged.
 template <class T>
 struct OptionType;
 
@@ -122,7 +122,7 @@ struct OptionType<OneOrMore<T>> {
   static std::string type_name() { return fmt::format("{} or {}", OptionType<T>::type_name(), OptionType<std::vector<T>>::type_name()); }
 };
 
-// Numbers that constraints apply to.
+// Collects the numbers that constraints apply to.
 template <class T>
 void collect_numbers(const T& value, std::vector<double>& out) {
   if constexpr (std::is_same_v<T, int64_t> || std::is_same_v<T, double>) {
@@ -137,7 +137,7 @@ void collect_numbers(const T& value, std::vector<double>& out) {
   }
 }
 
-// "must be at least 1, not 0" for the first number that breaks a constraint.
+// Reports "must be at least 1, not 0" for the first number that violates a constraint.
 void check_constraints(const std::vector<Constraint>& constraints, const std::vector<double>& numbers,
                        const ConfigNode& node, Diagnostics& out);
 

@@ -17,7 +17,7 @@ std::string last_error() {
 
 std::map<std::string, std::string> loaded;
 
-// What a plugin was built for, or nothing where the file is no plugin.
+// What a plugin was built for; empty if the file is not a plugin.
 std::string_view built_for(const MappedFile& file) {
   const std::string_view bytes(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
   const std::string_view ours = TERSOR_BUILT_FOR;
@@ -32,7 +32,7 @@ std::set<std::pair<std::string, std::string>> known_methods() {
   return known;
 }
 
-// What is wrong with an option of a method, if anything: the config.yaml of its runs could not be read again.
+// What is wrong with an option of a method, if anything: the config.yaml of its runs could not be read back.
 std::string wrong_option(const Option& option, std::set<std::string>& names) {
   if (option.name.empty() || option.name == "type") return fmt::format("an option cannot be called '{}'", option.name);
   if (!names.insert(option.name).second) return fmt::format("two options are called '{}'", option.name);
@@ -41,10 +41,10 @@ std::string wrong_option(const Option& option, std::set<std::string>& names) {
   Diagnostics out;
   const ConfigNode node = parse_config(to_yaml({{option.name, value}}), "default", out);
   if (const ConfigNode* written = node.find(option.name)) option.read(*written, out);
-  return out.empty() ? "" : fmt::format("the default of option '{}' cannot be read again: {}", option.name, out.text());
+  return out.empty() ? "" : fmt::format("the default of option '{}' cannot be read back: {}", option.name, out.text());
 }
 
-// Of the methods that have come since: of the first that is wrong, what.
+// What is wrong with the first faulty method that is not in `before`; empty if all are sound.
 std::string wrong_methods(const std::set<std::pair<std::string, std::string>>& before) {
   for (const auto& [axis, registry] : all_registries())
     for (const MethodInfo& method : registry->methods()) {
@@ -69,9 +69,9 @@ std::string load_plugin(const std::filesystem::path& file) try {
     const MappedFile mapped(file);
     const std::string_view other = built_for(mapped);
     if (other.empty()) return fmt::format("'{}' is not a plugin: it lacks the line TERSOR_PLUGIN", file.string());
-    if (other != TERSOR_BUILT_FOR) return fmt::format("'{}' is a {}, and this is {}; build it again", file.string(), other, TERSOR_INTERFACE);
+    if (other != TERSOR_BUILT_FOR) return fmt::format("'{}' is a {}, but this is {}; rebuild it", file.string(), other, TERSOR_INTERFACE);
   }
-  static std::map<std::string, std::string> refused;  // by file: they stay in memory, and their methods are known
+  static std::map<std::string, std::string> refused;  // errors by file: the libraries stay loaded and their methods registered
   const std::string place = std::filesystem::weakly_canonical(file).string();
   if (const auto before = refused.find(place); before != refused.end()) return before->second;
   const size_t errors_before = registration_errors().size();
@@ -81,10 +81,10 @@ std::string load_plugin(const std::filesystem::path& file) try {
   if (registration_errors().size() > errors_before)
     return refused[place] = fmt::format("'{}': {}; give it another name", file.string(), registration_errors().back());
   if (const std::string wrong = wrong_methods(methods_before); !wrong.empty()) return refused[place] = fmt::format("'{}': {}", file.string(), wrong);
-  // A suite loads the same one for every run that it reads.
+  // A suite loads the same plugin for every run that it reads.
   if (const auto [entry, fresh] = loaded.try_emplace(place); fresh) entry->second = sha256_of_file(file);
   return "";
-} catch (const UserError& e) {  // it cannot be read
+} catch (const UserError& e) {  // the file cannot be read
   return e.what();
 }
 
@@ -93,7 +93,7 @@ void load_plugins(const ConfigNode& root, Diagnostics& out) {
   if (list == nullptr) return;
   const std::vector<ConfigNode> only{*list};
   for (const ConfigNode& item : list->kind == ConfigNode::Kind::kSequence ? list->items : only) {
-    if (item.kind != ConfigNode::Kind::kScalar) continue;  // what is no text is reported with the other options
+    if (item.kind != ConfigNode::Kind::kScalar) continue;  // reported with the other options
     const std::string wrong = load_plugin(item.mark.folder() / item.scalar);
     if (!wrong.empty()) out.add(item, wrong);
   }

@@ -1,4 +1,4 @@
-// Methods from outside: a shared library, named in YAML under `plugins`, whose methods register themselves as it is loaded.
+// Plugins: shared libraries, listed in YAML under `plugins`, whose methods register themselves when the library is loaded.
 // optim/README.md walks through one.
 #pragma once
 
@@ -6,24 +6,25 @@
 
 #include "core/config/node.h"
 
-// What both are built for: the version and a sum over all headers, from CMake. A program that is given another plugin's classes crashes.
+// The interface that the program or a plugin was built for: the version and a checksum over all headers, from CMake. A plugin whose
+// classes differ from the program's would crash it.
 #define TERSOR_BUILT_FOR "tersor plugin for " TERSOR_INTERFACE
 
-// Once in every plugin. It is read from the file before any of the plugin's code runs.
+// Must appear once in every plugin. It is read from the file before any of the plugin's code runs.
 #define TERSOR_PLUGIN \
   extern "C" const char tersor_plugin_built_for[]; \
   __attribute__((used, visibility("default"))) const char tersor_plugin_built_for[] = TERSOR_BUILT_FOR;
 
 namespace tersor {
 
-// Loads what the list `plugins` of a run's configuration names; see load_plugin. Paths are relative to the file that holds
-// them.
+// Loads the libraries listed under `plugins` in a run's configuration; see load_plugin. Paths are relative to the file that
+// names them.
 void load_plugins(const ConfigNode& root, Diagnostics& out);
 
-// Loads one shared library for as long as the program runs; again does nothing. Returns what is wrong, if anything.
+// Loads one shared library for as long as the program runs; a second call does nothing. Returns what is wrong, if anything.
 [[nodiscard]] std::string load_plugin(const std::filesystem::path& file);
 
-// Those that were loaded, with the checksums of what was loaded.
+// The paths of the loaded plugins, with the SHA-256 of each file.
 [[nodiscard]] const std::map<std::string, std::string>& loaded_plugins();
 
 }  // namespace tersor

@@ -56,7 +56,7 @@ std::optional<std::string> chosen_type(const ConfigNode& node, const AnyRegistry
   }
   const std::string& type = name != nullptr ? name->scalar : node.scalar;
   if (std::find(known.begin(), known.end(), type) != known.end()) return type;
-  out.add(name != nullptr ? *name : node, fmt::format("unknown {} '{}'{} (known: {}; others come with a library that 'plugins' names)", registry.axis(), type,
+  out.add(name != nullptr ? *name : node, fmt::format("unknown {} '{}'{} (known: {}; others come from libraries listed under 'plugins')", registry.axis(), type,
                                                         did_you_mean(type, known), fmt::join(known, ", ")));
   return std::nullopt;
 }

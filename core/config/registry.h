@@ -6,7 +6,7 @@
 //   const bool registered = update_rules().add<AdamW>("adamw", "Loshchilov and Hutter 2019, arXiv:1711.05101");
 //
 // A Choice is the option that picks one: `rule: adamw` or `rule: {type: adamw, beta2: 0.95}`. Its default may come with
-// options of its own, which stay the defaults for as long as that method is the one chosen.
+// options of its own, which remain the defaults as long as that method is chosen.
 #pragma once
 
 #include <map>
@@ -16,7 +16,7 @@
 
 namespace tersor {
 
-// What any registry can tell about one of its methods, whatever its interface.
+// What any registry can tell about one of its methods, whatever the interface.
 struct MethodInfo {
   std::string name;
   std::string source;  // paper and arXiv number, or one line on what it is
@@ -42,7 +42,7 @@ class AnyRegistry {
   std::string doc_;
 };
 
-// What went wrong while methods added themselves, before `main` or while a plugin was loaded.
+// Errors of methods registering themselves, before `main` or while a plugin was loaded.
 [[nodiscard]] std::vector<std::string>& registration_errors();
 
 // The JSON schema of a choice of this axis: a name, or a map with `type` and that method's options.
@@ -70,7 +70,7 @@ class Registry final : public AnyRegistry {
   using AnyRegistry::AnyRegistry;
 
   // T has a Config with `fields` and a constructor T(Config, Args...), or a static make(Config, Args...) that returns another method in
-  // its place. Of two methods with one name neither is silently preferred: see registration_errors.
+  // its place. A second method of the same name is an error: see registration_errors.
   template <class T>
   bool add(const std::string& name, const std::string& source) {
     const bool fresh = entries_.emplace(name, Entry{source, [] { return std::make_unique<MethodOf<T>>(); }}).second;
@@ -129,7 +129,7 @@ class Registry final : public AnyRegistry {
 };
 
 namespace detail {
-// The name that `rule: x` or `rule: {type: x}` gives; reports and returns nothing when there is none.
+// Returns the method named by `rule: x` or `rule: {type: x}`, or `fallback`; reports an error and returns nothing if there is none.
 std::optional<std::string> chosen_type(const ConfigNode& node, const AnyRegistry& registry,
                                        const std::string& fallback, Diagnostics& out);
 }  // namespace detail
@@ -187,7 +187,7 @@ class Choice {
   [[nodiscard]] std::string type_name() const { return registry().axis(); }
 
  private:
-  // Defaults given by name are looked up when first needed, never during static initialisation.
+  // Defaults given by name are looked up when first needed, never during static initialization.
   AnyMethod& method() const {
     if (!method_) method_ = make();
     return *method_;

@@ -5,7 +5,7 @@
 namespace tersor {
 namespace {
 
-// PyYAML takes "3e-05" for text; with a point it is a number everywhere.
+// PyYAML reads "3e-05" as text; with a decimal point it is a number everywhere.
 std::string plain_number(const Json& value) {
   std::string text = value.dump();
   const size_t exponent = text.find('e');

@@ -19,10 +19,10 @@ class CheckedSource final : public TokenSource {
     size_t end = tokens.size();
     while (end > 0 && tokens[end - 1] == kPadding) --end;
     for (const int64_t token : tokens.first(end))
-      if (token < 0 || token >= vocab_size_) throw std::runtime_error(fmt::format("{}: token {}, and the model knows 0 to {}", who(), token, vocab_size_ - 1));
+      if (token < 0 || token >= vocab_size_) throw std::runtime_error(fmt::format("{}: token {} is not in the vocabulary, 0 to {}", who(), token, vocab_size_ - 1));
     const auto targets = static_cast<int64_t>(end) - 1;
     if (const int64_t said = source_->num_targets(window); targets < 1 || said != targets)
-      throw std::runtime_error(fmt::format("{}: {} targets are no padding, and num_targets says {}", who(), std::max<int64_t>(0, targets), said));
+      throw std::runtime_error(fmt::format("{}: {} targets are not padding, but num_targets returns {}", who(), std::max<int64_t>(0, targets), said));
   }
 
  private:

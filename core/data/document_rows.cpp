@@ -1,11 +1,11 @@
-// A window a document, as the scripts of GaLore and of those that follow it have it (arXiv:2403.03507): a longer one is cut off, a
-// shorter one filled up with padding, from which nothing is learnt.
+// One window per document, as in the scripts of GaLore (arXiv:2403.03507) and its successors: a longer document is cut off, a shorter
+// one padded. Padding is excluded from the loss.
 #include "core/data/shard_set.h"
 
 namespace tersor {
 namespace {
 
-constexpr int64_t kBlock = 1 << 20;  // tokens read at a time when documents are looked for
+constexpr int64_t kBlock = 1 << 20;  // tokens read at a time when searching for documents
 
 class DocumentRows final : public TokenSource {
  public:
@@ -16,7 +16,7 @@ class DocumentRows final : public TokenSource {
     void fields(FieldVisitor& v) {
       v("path", path, required, "folder that 'tersor tokenize' made, a folder of llm.c shards (*train*.bin, *val*.bin), or one shard");
       v("verify", verify, "compare every shard with its checksum before the run");
-      v("eos", eos, at_least(0), "the token between documents; that of the tokenizer when absent");
+      v("eos", eos, at_least(0), "the token that ends a document; the tokenizer's when absent");
     }
   };
 
@@ -40,7 +40,7 @@ class DocumentRows final : public TokenSource {
   std::string fingerprint() const override { return tokens_.fingerprint(); }
 
  private:
-  // A document reaches to the token that ends it, and with it. What is one token long has nothing to predict.
+  // A document runs up to and including its end token. One of a single token has nothing to predict and is skipped.
   void find_documents(int64_t eos) {
     std::vector<int64_t> block(kBlock);
     int64_t start = 0;
@@ -62,8 +62,8 @@ class DocumentRows final : public TokenSource {
 
   int64_t length_;
   ShardSet tokens_;
-  std::vector<int64_t> starts_;   // of each document in the row of tokens
-  std::vector<int32_t> lengths_;  // of what a window shows of it
+  std::vector<int64_t> starts_;   // where each document begins, in tokens
+  std::vector<int32_t> lengths_;  // of the part that its window holds
 };
 
 const bool registered =

@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 constexpr size_t kBlock = 1 << 16;
 constexpr std::string_view kSeparator = "<|endoftext|>";
 
-// Of names in capitals too, as other systems write them.
+// The extension in lower case; some systems write it in capitals.
 std::string ending_of(const fs::path& file) {
   std::string ending = file.extension().string();
   for (char& c : ending)
@@ -28,14 +28,14 @@ std::string ending_of(const fs::path& file) {
   return ending;
 }
 
-// The bytes of a file, unpacked.
+// Reads the decompressed bytes of a file.
 class ByteReader {
  public:
   virtual ~ByteReader() = default;
   virtual size_t read(char* out, size_t size) = 0;  // 0 at the end
 };
 
-// Plain files too: zlib passes through what is not compressed.
+// Also reads plain files: zlib passes uncompressed data through.
 class GzipReader final : public ByteReader {
  public:
   explicit GzipReader(const fs::path& file) : name_(file.string()), file_(gzopen(file.c_str(), "rb"), &gzclose) {
@@ -81,7 +81,7 @@ class ZstdReader final : public ByteReader {
   std::ifstream stream_;
   std::vector<char> packed_;
   ZSTD_inBuffer source_{nullptr, 0, 0};
-  size_t open_ = 0;  // what zstd still expects of the frame
+  size_t open_ = 0;  // zstd's hint of what is missing of the frame; 0 at its end
   std::unique_ptr<ZSTD_DCtx, decltype(&ZSTD_freeDCtx)> context_{ZSTD_createDCtx(), &ZSTD_freeDCtx};
 };
 
@@ -92,10 +92,10 @@ std::unique_ptr<ByteReader> unpacked(const fs::path& file) {
 
 class LineReader {
  public:
-  // UserError for a file that says it is UTF-16.
+  // Throws UserError if the byte order mark says UTF-16.
   explicit LineReader(const fs::path& file) : bytes_(unpacked(file)), block_(kBlock) { skip_byte_order_mark(file); }
 
-  // The next line without its newline.
+  // Returns the next line without its newline.
   std::optional<std::string> next() {
     std::string line;
     bool any = false;
@@ -119,7 +119,7 @@ class LineReader {
     return end_ > 0;
   }
 
-  // What some editors begin a file with. It is no text.
+  // Some editors begin files with a byte order mark, which is not text.
   void skip_byte_order_mark(const fs::path& file) {
     constexpr std::string_view kUtf8 = "\xEF\xBB\xBF";
     while (end_ < kUtf8.size()) {
@@ -139,13 +139,13 @@ class LineReader {
   size_t end_ = 0;
 };
 
-// ".txt" or ".jsonl" of "a.jsonl.gz".
+// The extension before compression: ".jsonl" of "a.jsonl.gz".
 std::string kind_of(const fs::path& file) {
   const std::string last = ending_of(file);
   return last == ".gz" || last == ".zst" ? ending_of(file.stem()) : last;
 }
 
-// Packed .json files are lines of objects too, as C4's are.
+// Compressed .json files also hold one object per line, as C4's do.
 bool is_jsonl(const fs::path& file) {
   const std::string kind = kind_of(file);
   return kind == ".jsonl" || (kind == ".json" && ending_of(file) != ".json");
@@ -179,7 +179,7 @@ void read_jsonl(const fs::path& file, LineReader& lines, const std::function<voi
     if (object.is_discarded() && !is_utf8(*line))
       throw user_error("{}:{}: not UTF-8; convert the file with iconv, for instance 'iconv -f WINDOWS-1252 -t UTF-8'", file.string(), number);
     if (!object.is_object() || !object.contains(key) || !object[key].is_string())
-      throw user_error("{}:{}: not a JSON object with a string '{}'; --text-key names another", file.string(), number, key);
+      throw user_error("{}:{}: not a JSON object with a string '{}'; choose another key with --text-key", file.string(), number, key);
     emit(object[key].get<std::string>(), each);
   }
 }
@@ -204,19 +204,19 @@ TextFiles list_text_files(const std::vector<fs::path>& inputs) {
     } else if (!fs::exists(input)) {
       throw user_error("'{}' does not exist", input.string());
     } else if (!is_text_file(input)) {
-      throw user_error("'{}' is of no known kind: .txt, .jsonl, or these with .gz or .zst", input.string());
+      throw user_error("'{}' is of no known kind; known are .txt and .jsonl, also with .gz or .zst", input.string());
     } else {
       all.files.push_back(input);
     }
   }
   std::sort(all.left_out.begin(), all.left_out.end());
-  std::set<fs::path> seen;  // what is named twice is read once: it would be learnt and measured on
+  std::set<fs::path> seen;  // a file named twice is read once, lest it be both trained and validated on
   std::erase_if(all.files, [&](const fs::path& file) { return !seen.insert(fs::weakly_canonical(file)).second; });
   return all;
 }
 
 void for_each_document(const std::vector<fs::path>& files, const std::function<void(std::string_view)>& each, const std::string& text_key) {
-  for (const fs::path& file : files) (void)LineReader(file);  // what cannot be read is refused before hours are spent on the others
+  for (const fs::path& file : files) (void)LineReader(file);  // reject unreadable files before hours are spent on the others
   for (const fs::path& file : files) {
     LineReader lines(file);
     if (is_jsonl(file))

@@ -9,10 +9,10 @@
 namespace tersor {
 namespace {
 
-constexpr size_t kBatchBytes = 1 << 22;   // documents encoded together
-constexpr size_t kSampleBytes = 1 << 20;  // so much is decoded again of any text, and of more a hundredth
+constexpr size_t kBatchBytes = 1 << 22;   // of documents encoded together
+constexpr size_t kSampleBytes = 1 << 20;  // decoded again of any text, plus one in kSampleShare bytes
 constexpr size_t kSampleShare = 100;
-constexpr size_t kLongest = 1 << 20;  // of a longer document only the beginning is decoded again
+constexpr size_t kLongest = 1 << 20;  // only the beginning of a longer document is decoded again
 
 }  // namespace
 
@@ -48,7 +48,7 @@ void Encoder::encode(Document& document) const {
   document.tokens = tokenizer_.encode(text);
   document.unknown = std::count(document.tokens.begin(), document.tokens.end(), tokenizer_.unk_id());
   document.is_utf8 = is_utf8(text);
-  document.look_back = document.look_back && document.is_utf8;  // the others do not come back, which is counted already
+  document.look_back = document.look_back && document.is_utf8;  // invalid UTF-8 cannot come back, and is counted already
   if (!document.look_back) return;
   if (text.size() <= kLongest) {
     document.comes_back = tokenizer_.decode(document.tokens) == text;

@@ -1,4 +1,4 @@
-// Documents to tokens on all cores, handed on in the order of the documents; what the tokens do not keep is counted.
+// Encodes documents on all cores and passes the tokens on in document order; counts what the tokens lose of the text.
 #pragma once
 
 #include <functional>
@@ -12,23 +12,23 @@
 namespace tersor {
 
 struct EncoderCounts {
-  int64_t tokens = 0;     // without those that end documents
-  int64_t unknown = 0;    // of these: the tokenizer's token for what it does not know
-  int64_t not_utf8 = 0;   // documents with bytes that are not UTF-8, for which the tokenizer has taken U+FFFD
-  int64_t looked_at = 0;  // documents that were decoded again
-  int64_t changed = 0;    // of these: those that came back otherwise than they were
+  int64_t tokens = 0;     // without end-of-document tokens
+  int64_t unknown = 0;    // of these, the tokenizer's unknown token
+  int64_t not_utf8 = 0;   // documents with invalid UTF-8, which the tokenizer reads as U+FFFD
+  int64_t looked_at = 0;  // documents decoded again and compared
+  int64_t changed = 0;    // of these, documents that decoded to another text
 };
 
 class Encoder {
  public:
   using Sink = std::function<void(std::span<const int32_t> tokens, size_t text_bytes)>;
-  // With `looks_back` a sample of the documents is decoded again and compared.
+  // With `looks_back`, a sample of the documents is decoded again and compared with the original.
   Encoder(const Tokenizer& tokenizer, bool looks_back, Sink sink) : tokenizer_(tokenizer), looks_back_(looks_back), sink_(std::move(sink)) {}
 
   void add(std::string_view text);
-  // Hands on what is not handed on yet.
+  // Encodes and passes on all pending documents.
   void flush();
-  // Of the documents that were handed on.
+  // Over the documents passed on so far.
   [[nodiscard]] const EncoderCounts& counts() const { return counts_; }
 
  private:
@@ -50,7 +50,7 @@ class Encoder {
   std::vector<Document> batch_;
   size_t batch_bytes_ = 0;
   size_t bytes_ = 0;         // of all documents
-  size_t sample_bytes_ = 0;  // of those that are decoded again
+  size_t sample_bytes_ = 0;  // of those decoded again
   EncoderCounts counts_;
 };
 

@@ -1,4 +1,4 @@
-// manifest.json of a folder of tokens: which tokenizer made them, which shards there are, and from what.
+// manifest.json of a folder of tokens: the tokenizer, the shards, and what they were made from.
 #pragma once
 
 #include <filesystem>
@@ -24,7 +24,7 @@ struct SplitEntry {
 };
 
 struct Manifest {
-  // In the folder while its shards are being made.
+  // Subfolder that exists while the shards are being made.
   static constexpr const char* kUnfinished = ".unfinished";
   static constexpr const char* kFile = "manifest.json";
 
@@ -34,10 +34,10 @@ struct Manifest {
   std::string tokenizer_sha256;
   SplitEntry train;
   SplitEntry validation;
-  nlohmann::ordered_json made_from;  // inputs and options: equal means nothing needs to be done again
+  nlohmann::ordered_json made_from;  // inputs and options; if equal, nothing needs to be redone
 
   void write(const std::filesystem::path& folder) const;
-  // UserError when the folder has none, or one that cannot be understood.
+  // Throws UserError if the folder has no manifest, or one that cannot be understood.
   [[nodiscard]] static Manifest read(const std::filesystem::path& folder);
 };
 

@@ -10,20 +10,20 @@ Mixture::Mixture(const std::vector<SourceShare>& shares, const SourceInfo& info,
     : seed_(info.seed), sequence_length_(info.sequence_length) {
   for (const SourceShare& share : shares) {
     std::unique_ptr<TokenSource> source = build_source(share.source, share.name, info);
-    // One source alone is ordered by the seed itself; several by streams of their own.
+    // A single source is ordered by the seed itself; several each by a stream of their own.
     const uint64_t seed = shares.size() == 1 ? info.seed : random_stream(info.seed, "mixture", share.name).key();
     const int64_t windows = source->size();
     parts_.push_back({share.name, std::move(source), SampleOrder(order, seed, windows)});
   }
 }
 
-// The source of a sample.
+// The index of a sample's source.
 size_t Mixture::pick(int64_t sample, const std::vector<double>& weights) const {
   const double sum = std::accumulate(weights.begin(), weights.end(), 0.0);
   double left = random_stream(seed_, "mixture").uniform(static_cast<uint64_t>(sample)) * sum;
   size_t part = 0;
   while (part + 1 < parts_.size() && (left >= weights[part] || weights[part] == 0)) left -= weights[part++];
-  while (weights[part] == 0 && part > 0) --part;  // what rounding may leave at the end
+  while (weights[part] == 0 && part > 0) --part;  // rounding may end at a source of weight 0
   return part;
 }
 

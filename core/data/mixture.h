@@ -1,7 +1,7 @@
-// The training data of a run: one source, or several that are drawn from by weight.
+// The training data of a run: one source, or several sampled by weight.
 //
-// Sample n of a run comes from the source that a random number of (seed, n) picks, and is that source's next window in its own
-// order: what a source has given before is all there is to save, and weights may change on the way.
+// A random number from (seed, n) picks the source of sample n, which is that source's next window in its own order. So the only
+// state to save is how many windows each source has given, and weights may change during a run.
 #pragma once
 
 #include "core/data/batch.h"
@@ -13,7 +13,7 @@ struct SourceShare {
   double weight = 1;
   Choice<token_sources> source;
   void fields(FieldVisitor& v) {
-    v("name", name, required, "what it is called in logs");
+    v("name", name, required, "its name in logs");
     v("weight", weight, at_least(0), "how often it is drawn from, relative to the others");
     v("source", source, required, "its tokens, e.g. {type: shards, path: data/code}");
   }
@@ -23,21 +23,21 @@ class Mixture {
  public:
   Mixture(const std::vector<SourceShare>& shares, const SourceInfo& info, Order order);
 
-  // Samples [first, first + rows). `drawn`, a number a source, counts what each has given and is moved on.
+  // Reads samples [first, first + rows). `drawn` counts the windows that each source has given, and is advanced.
   [[nodiscard]] Batch read(int64_t first, int64_t rows, const std::vector<double>& weights, std::vector<int64_t>& drawn) const;
 
-  // Targets of the same samples that are no padding.
+  // Number of targets in the same samples that are not padding.
   [[nodiscard]] int64_t num_targets(int64_t first, int64_t rows, const std::vector<double>& weights, std::vector<int64_t> drawn) const;
 
-  // `read` for samples that another process reads.
+  // Advances `drawn` as `read` does, for samples that another process reads.
   void skip(int64_t first, int64_t rows, const std::vector<double>& weights, std::vector<int64_t>& drawn) const;
 
   [[nodiscard]] size_t size() const { return parts_.size(); }
   [[nodiscard]] const std::string& name(size_t part) const { return parts_[part].name; }
-  // The SentencePiece model that made the tokens, where it is known.
+  // The SentencePiece model that made the tokens; empty if unknown.
   [[nodiscard]] std::filesystem::path tokenizer() const;
   [[nodiscard]] std::filesystem::path tokenizer_of(size_t part) const { return parts_[part].source->tokenizer(); }
-  // What tells the tokens of each source from others.
+  // One per source; see TokenSource::fingerprint.
   [[nodiscard]] std::vector<std::string> fingerprints() const;
 
  private:

@@ -1,5 +1,5 @@
-// Which window is sample number n of a run: a pure function, so that seeking costs nothing and the order depends neither on
-// the number of processes nor on where a run was resumed.
+// Maps sample n of a run to a window. A pure function, so that seeking costs nothing and the order depends neither on the number of
+// processes nor on where a run was resumed.
 #pragma once
 
 #include <array>
@@ -22,7 +22,7 @@ class SampleOrder {
  public:
   SampleOrder(Order order, uint64_t seed, int64_t num_windows);
 
-  // Every window comes once an epoch; shuffled epochs differ.
+  // Every window occurs once per epoch; shuffled epochs differ.
   [[nodiscard]] int64_t window(int64_t sample) const;
 
  private:

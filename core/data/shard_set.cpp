@@ -42,7 +42,7 @@ void ShardSet::open(const fs::path& path, bool verify) {
   } else if (fs::exists(path / Manifest::kFile)) {
     open_manifest(path, verify);
   } else if (fs::exists(path / Manifest::kUnfinished) || (fs::exists(path / Manifest().tokenizer) && fs::exists(path / "train_000000.bin"))) {
-    throw user_error("'{}' has no {}: putting its shards there has not come to an end; run 'tersor tokenize' again", path.string(), Manifest::kFile);
+    throw user_error("'{}' has no {}: 'tersor tokenize' did not finish there; run it again", path.string(), Manifest::kFile);
   } else if (fs::is_directory(path)) {
     open_by_name(path);
   } else {
@@ -53,7 +53,7 @@ void ShardSet::open(const fs::path& path, bool verify) {
 void ShardSet::open_manifest(const fs::path& folder, bool verify) {
   const Manifest manifest = Manifest::read(folder);
   if (manifest.vocab_size > info_.vocab_size)
-    throw user_error("'{}' was made with a tokenizer of {} tokens, and the model knows {}; set model.vocab_size: {}", folder.string(),
+    throw user_error("'{}' was made with a tokenizer of {} tokens, but the model knows {}; set model.vocab_size: {}", folder.string(),
                      manifest.vocab_size, info_.vocab_size, manifest.vocab_size);
   tokenizer_ = folder / manifest.tokenizer;
   if (manifest.eos_id >= 0) eos_ = manifest.eos_id;

@@ -1,5 +1,5 @@
-// Windows over token shards on disk, cut without regard to documents: window i takes tokens [i·L, i·L + L], so that targets follow
-// inputs by one and nothing lies between windows.
+// Windows over token shards on disk, cut without regard to documents: window i takes tokens [i·L, i·L + L], so that targets are
+// inputs shifted by one and no token between windows is lost.
 #include "core/data/shard_set.h"
 
 namespace tersor {

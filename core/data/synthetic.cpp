@@ -1,5 +1,5 @@
-// A made-up language that can be learnt, for tests and benchmarks without data: after token a come, with falling
-// probability, four tokens that depend on a alone. Its entropy is 1.75 bits, so a perfect model reaches a loss of 1.21.
+// A made-up language that can be learned, for tests and benchmarks without data: token a is followed, with falling
+// probability, by one of four tokens that depend on a alone. Its entropy is 1.75 bits, so a perfect model reaches a loss of 1.21.
 #include "core/base/rng.h"
 #include "core/data/token_source.h"
 

@@ -12,7 +12,7 @@ namespace tersor {
 
 class TokenFile {
  public:
-  // Maps the file. UserError when it is not a token shard, cut off, or empty.
+  // Maps the file. Throws UserError if it is not a token shard, truncated, or empty.
   explicit TokenFile(const std::filesystem::path& file);
 
   [[nodiscard]] int64_t size() const { return size_; }
@@ -22,12 +22,12 @@ class TokenFile {
  private:
   MappedFile file_;
   int64_t size_ = 0;
-  int64_t width_ = 2;  // bytes a token
+  int64_t width_ = 2;  // bytes per token
 };
 
 class TokenFileWriter {
  public:
-  // Writes beside `file`; it appears under its own name when `close` has run.
+  // Writes to a temporary file, which `close` renames to `file`.
   TokenFileWriter(const std::filesystem::path& file, int64_t vocab_size);
   void append(std::span<const int32_t> tokens);
   void close();

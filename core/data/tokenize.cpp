@@ -13,14 +13,14 @@ namespace tersor {
 namespace {
 
 namespace fs = std::filesystem;
-constexpr size_t kSampleBytes = 20'000'000;  // what a tokenizer is trained on, about; more where files are packed
-constexpr size_t kLineBytes = 4000;          // a longer line is cut for the trainer
+constexpr size_t kSampleBytes = 20'000'000;  // of text that a tokenizer is trained on, about; more from compressed files
+constexpr size_t kLineBytes = 4000;          // longer lines are split for the trainer
 
-// Lines of the text, as the trainer of the tokenizer wants them. Of much text every n-th document is taken.
+// Lines of text for the tokenizer's trainer. From large inputs only every n-th document is taken.
 std::vector<std::string> sample_lines(const std::vector<fs::path>& files, const std::string& text_key) {
   size_t whole = 0;
   for (const fs::path& file : files) whole += fs::file_size(file);
-  const size_t every = whole / kSampleBytes + 1;  // of documents, so that the sample is spread over all files
+  const size_t every = whole / kSampleBytes + 1;  // one document in so many, to spread the sample over all files
   std::vector<std::string> lines;
   size_t number = 0;
   for_each_document(files, [&](std::string_view text) {
@@ -38,7 +38,7 @@ std::vector<std::string> sample_lines(const std::vector<fs::path>& files, const 
   return lines;
 }
 
-// The shards of one split, one after the other. A document goes on in the next where one is full, as in llm.c's own.
+// Writes the shards of one split, one after another. A document continues in the next shard when one is full, as in llm.c's.
 class SplitWriter {
  public:
   SplitWriter(fs::path folder, std::string name, const TokenizeOptions& options, int64_t vocab_size)
@@ -93,11 +93,11 @@ nlohmann::ordered_json describe_inputs(const TokenizeOptions& options, const std
                                       {"vocab_size", options.tokenizer.empty() ? options.vocab_size : 0},
                                       {"hold_out", options.hold_out},
                                       {"shard_tokens", options.shard_tokens}};
-  if (options.text_key != kTextKey) made_from["text_key"] = options.text_key;  // tokens made before there was a choice stay up to date
+  if (options.text_key != kTextKey) made_from["text_key"] = options.text_key;  // tokens made before this option existed stay up to date
   return made_from;
 }
 
-// Whether everything is there and what the manifest says.
+// Whether all files exist and match the manifest.
 bool is_whole(const fs::path& folder, const Manifest& manifest) {
   const auto same = [&](const std::string& file, const std::string& sum) { return fs::exists(folder / file) && sha256_of_file(folder / file) == sum; };
   const auto whole = [&](const ShardEntry& shard) { return same(shard.file, shard.sha256); };
@@ -106,9 +106,9 @@ bool is_whole(const fs::path& folder, const Manifest& manifest) {
 }
 
 std::string documents(int64_t count) { return fmt::format("{} document{}", count, count == 1 ? "" : "s"); }
-constexpr std::string_view kWhatADocumentIs = "a .txt is one document, unless lines <|endoftext|> part it, and of a .jsonl each line is one";
+constexpr std::string_view kWhatADocumentIs = "a .txt is one document, unless lines <|endoftext|> separate several; a .jsonl has one per line";
 
-// What is being made, in a folder of its own inside the output, until it is whole; what was there before stands till then.
+// Output under construction, in a subfolder of the output; until it is complete, what was there before stays.
 class Unfinished {
  public:
   explicit Unfinished(fs::path output) : output_(std::move(output)) {
@@ -125,7 +125,7 @@ class Unfinished {
   Unfinished& operator=(const Unfinished&) = delete;
 
   [[nodiscard]] fs::path folder() const { return output_ / Manifest::kUnfinished; }
-  // In the place of those that are there. While there is no manifest but this folder, nobody takes them for whole (shard_set.cpp).
+  // Replaces the old shards. Meanwhile there is this folder but no manifest, so nobody takes the shards for complete (shard_set.cpp).
   void put_in_place(const Manifest& manifest) const {
     fs::remove(output_ / Manifest::kFile);
     std::vector<fs::path> old;
@@ -148,12 +148,12 @@ class Unfinished {
 
 namespace {
 
-// What is there already, if it is what is asked for and whole. UserError where it is something else and may not be replaced.
+// Returns the existing manifest if it is what is wanted and complete. Throws UserError if it is another one and --force is not given.
 std::optional<Manifest> made_before(const TokenizeOptions& options, const Manifest& wanted) {
   if (options.force || !fs::exists(options.output / Manifest::kFile)) return std::nullopt;
   Manifest there = Manifest::read(options.output);
   if (there.made_from != wanted.made_from)
-    throw user_error("'{}' holds tokens of another text, or made in another way; take another --output, or replace them with --force", options.output.string());
+    throw user_error("'{}' holds tokens of another text, or made with other options; choose another --output, or replace them with --force", options.output.string());
   return is_whole(options.output, there) ? std::optional(std::move(there)) : std::nullopt;
 }
 
@@ -168,31 +168,31 @@ void say_left_out(const std::vector<fs::path>& files, const Say& say) {
 
 constexpr std::string_view kOwnTokenizer = "train a tokenizer on the text by leaving --tokenizer out";
 
-// What the tokens do not keep of the text.
+// Reports what the tokens lose of the text.
 void say_losses(const TokenizeOptions& options, const EncoderCounts& counts, const Say& say) {
   if (counts.not_utf8 > 0)
-    say(fmt::format("{} not UTF-8, and what cannot be read became U+FFFD; convert the text with iconv, and tokenize it again with --force",
+    say(fmt::format("{} not UTF-8, and invalid bytes became U+FFFD; convert the text with iconv, and tokenize it again with --force",
                     counts.not_utf8 == 1 ? "1 document is" : fmt::format("{} documents are", counts.not_utf8)));
   if (counts.unknown > 0)
-    say(fmt::format("{} of {} tokens {} unknown to '{}': what stood there is lost; {}", counts.unknown, counts.tokens, counts.unknown == 1 ? "is" : "are",
+    say(fmt::format("{} of {} tokens {} unknown to '{}': the text there is lost; {}", counts.unknown, counts.tokens, counts.unknown == 1 ? "is" : "are",
                     options.tokenizer.string(), kOwnTokenizer));
   if (counts.changed > 0)
-    say(fmt::format("of {} looked at {} came back from the tokens of '{}' otherwise than before (its normalization drops newlines, for instance); {}",
+    say(fmt::format("of {} checked, {} did not come back from the tokens of '{}' unchanged (its normalization drops newlines, for instance); {}",
                     documents(counts.looked_at), counts.changed, options.tokenizer.string(), kOwnTokenizer));
 }
 
-// Whether there is text to train on, and to measure on where that is asked for. No --hold-out parts a single document.
+// Checks that there is text to train on and, if requested, to validate on. No --hold-out can split a single document.
 void check_splits(const TokenizeOptions& options, int64_t number, const Manifest& manifest, const Say& say) {
   if (number == 0) throw user_error("there is no text in the inputs");
-  const std::string one = fmt::format("the inputs are a single document, and validation needs one of its own: part it by lines <|endoftext|> or give more "
-                                      "files, or take --hold-out 0 and train with evaluation.every=never; {}", kWhatADocumentIs);
+  const std::string one = fmt::format("the inputs are a single document, and validation needs one of its own: split it by lines <|endoftext|>, give more "
+                                      "files, or use --hold-out 0 and train with evaluation.every=never; {}", kWhatADocumentIs);
   if (manifest.train.tokens == 0) {
     if (number == 1) throw user_error("{}", one);
-    throw user_error("no text is left to train on: of {} in the inputs --hold-out {} takes every one for validation; {}", documents(number),
+    throw user_error("no text is left to train on: of {} in the inputs, --hold-out {} takes all for validation; {}", documents(number),
                      options.hold_out, kWhatADocumentIs);
   }
   if (options.hold_out == 0 || manifest.validation.documents > 0) return;
-  say(number == 1 ? one : fmt::format("of {} none became validation: use a smaller --hold-out, or train with evaluation.every=never; {}",
+  say(number == 1 ? one : fmt::format("none of {} became validation: use a smaller --hold-out, or train with evaluation.every=never; {}",
                                       documents(number), kWhatADocumentIs));
 }
 
@@ -201,7 +201,7 @@ void write_shards(const TokenizeOptions& options, const std::vector<fs::path>& f
                   Manifest& manifest, const Say& say) {
   SplitWriter train(folder, "train", options, manifest.vocab_size);
   SplitWriter validation(folder, "validation", options, manifest.vocab_size);
-  const bool is_foreign = !options.tokenizer.empty();  // what comes out of one of our own is the text
+  const bool is_foreign = !options.tokenizer.empty();  // our own tokenizers lose nothing
   int64_t number = 0;
   Encoder encoder(tokenizer, is_foreign, [&](std::span<const int32_t> tokens, size_t text_bytes) {
     ++number;
@@ -223,7 +223,7 @@ TokenizeResult tokenize(const TokenizeOptions& options, const Say& say) {
   Manifest manifest{.made_from = describe_inputs(options, files)};
   if (auto there = made_before(options, manifest)) return {std::move(*there), true};
   if (!left_out.empty()) say_left_out(left_out, say);
-  if (!options.tokenizer.empty()) (void)Tokenizer(options.tokenizer);  // before anything is written
+  if (!options.tokenizer.empty()) (void)Tokenizer(options.tokenizer);  // reject a bad one before anything is written
   const Unfinished unfinished(options.output);
   const fs::path model = unfinished.folder() / manifest.tokenizer;
   if (options.tokenizer.empty()) {
@@ -237,7 +237,7 @@ TokenizeResult tokenize(const TokenizeOptions& options, const Say& say) {
   manifest.eos_id = tokenizer.eos_id();
   manifest.tokenizer_sha256 = tokenizer.hash();
   if (tokenizer.eos_id() < 0)
-    say(fmt::format("'{}' has no token that ends a text: documents run into each other; take a tokenizer that has one, or {}", options.tokenizer.string(),
+    say(fmt::format("'{}' has no end-of-text token: documents run into each other; use a tokenizer that has one, or {}", options.tokenizer.string(),
                     kOwnTokenizer));
   say(fmt::format("encoding {} file{}", files.size(), files.size() == 1 ? "" : "s"));
   write_shards(options, files, unfinished.folder(), tokenizer, manifest, say);

@@ -61,8 +61,8 @@ int32_t Tokenizer::eos_id() const { return model_->processor.eos_id(); }
 int32_t Tokenizer::unk_id() const { return model_->processor.unk_id(); }
 std::string Tokenizer::piece(int32_t id) const { return model_->processor.IdToPiece(id); }
 
-// The library's packages come without the headers that would tell. The blank is U+2581 in pieces, and where the vocabulary does not have
-// it the first of its three bytes.
+// The library's packages lack the headers that would tell. A blank in a piece is U+2581 or, where the vocabulary does not have it, the
+// first of its three bytes.
 bool Tokenizer::adds_prefix() const {
   const std::vector<std::string> pieces = model_->processor.EncodeAsPieces("a");
   return !pieces.empty() && (pieces.front().starts_with("\u2581") || pieces.front() == "<0xE2>");
@@ -88,12 +88,12 @@ void train_tokenizer(const std::vector<std::string>& sentences, int64_t vocab_si
   std::string serialized;
   const auto status = sentencepiece::SentencePieceTrainer::Train(options, &iterator, &serialized);
   if (status.ok()) return write_whole(model, serialized);
-  // What the library says of a vocabulary that is too small for the text's characters, or too large for what can be made of them.
+  // The library refuses a vocabulary that is too small for the text's characters, or too large for what can be made of them.
   const std::string why = status.ToString();
   if (why.find("smaller than required_chars") != std::string::npos)
     throw user_error("a tokenizer of {} tokens has no room for the text's characters and the 256 bytes; ask for more with --vocab-size", vocab_size);
   throw user_error("a tokenizer of {} tokens cannot be trained on this text ({}); ask for fewer with --vocab-size", vocab_size,
-                   why.substr(why.find_last_of(']') + 1));  // without the place in the library's source, if it is told
+                   why.substr(why.find_last_of(']') + 1));  // without the location in the library's source, if there is one
 }
 
 }  // namespace tersor

@@ -4,7 +4,7 @@
 
 namespace tersor {
 
-// The JSON library looks at text as it writes it.
+// The JSON library checks text when it writes it.
 bool is_utf8(const std::string& text) {
   try {
     (void)nlohmann::json(text).dump();
@@ -19,7 +19,7 @@ size_t whole_characters(std::string_view text, size_t bytes) {
   constexpr size_t kLongest = 4;  // bytes of a character
   for (size_t end = bytes; end > 0 && end + kLongest > bytes; --end)
     if (begins(end)) return end;
-  return bytes;  // it is not UTF-8
+  return bytes;  // not UTF-8
 }
 
 }  // namespace tersor

@@ -1,4 +1,4 @@
-// What the bytes of a text are, where it matters that they are UTF-8.
+// For text that must be UTF-8.
 #pragma once
 
 #include <string>
@@ -8,7 +8,7 @@ namespace tersor {
 
 [[nodiscard]] bool is_utf8(const std::string& text);
 
-// Of text in UTF-8 at most so many bytes that no character is cut.
+// Returns how many bytes of UTF-8 text to take, at most `bytes`, so that no character is cut.
 [[nodiscard]] size_t whole_characters(std::string_view text, size_t bytes);
 
 }  // namespace tersor

@@ -1,4 +1,4 @@
-// GPUs of NVIDIA, through LibTorch. Only in builds with TERSOR_CUDA.
+// NVIDIA GPUs through LibTorch. Only in builds with TERSOR_CUDA.
 #define USE_C10D_NCCL  // as LibTorch was built
 #include <ATen/cuda/CUDAContext.h>
 #include <ATen/cuda/CUDAEvent.h>
@@ -37,8 +37,8 @@ bool is_model(std::string_view gpu, std::string_view model) {
   return false;
 }
 
-// The largest that all tensors of this GPU took together since the last reset. The total comes from the caching allocator, the segments
-// from the ledger.
+// The peak memory of all tensors of this GPU since the last reset. The total comes from the caching allocator, the segments from the
+// ledger.
 MemoryPeak peak_of(const at::Device& device) {
   constexpr auto kAll = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
   MemoryPeak peak = memory_peak(device.type());
@@ -46,13 +46,13 @@ MemoryPeak peak_of(const at::Device& device) {
   return peak;
 }
 
-// A CUDA graph. It is captured on a stream of its own, and its tensors lie in a pool of their own. When it is replayed the ledger
-// counts nothing, so `peak` remembers what the capture took.
+// A CUDA graph, captured on its own stream, with its tensors in their own pool. During a replay the ledger counts nothing, so
+// `peak` remembers what the capture took.
 class Graph final : public Recorder {
  public:
   explicit Graph(std::shared_ptr<std::optional<MemoryPeak>> peak) : peak_(std::move(peak)) {}
 
-  // The streams wait for each other, as tensors of one are read on the other.
+  // The streams wait for each other, because tensors of one are read on the other.
   void warm(const std::function<void()>& work) override {
     const c10::cuda::CUDAStream usual = c10::cuda::getCurrentCUDAStream(stream_.device_index());
     at::cuda::CUDAEvent asked;
@@ -68,7 +68,7 @@ class Graph final : public Recorder {
   }
   std::vector<at::Tensor> record(const std::function<std::vector<at::Tensor>()>& work) override {
     c10::cuda::device_synchronize();
-    allocator::emptyCache();  // the pool takes what it needs anew
+    allocator::emptyCache();  // the pool allocates its own memory
     graph_.emplace();
     std::vector<at::Tensor> results;
     {
@@ -80,7 +80,7 @@ class Graph final : public Recorder {
       } catch (...) {
         try {
           graph_->capture_end();
-        } catch (const std::exception&) {  // says only that something went wrong before, and leaves the pool open
+        } catch (const std::exception&) {  // says only that something failed before, and leaves the pool open
           allocator::endAllocateToPool(stream_.device_index(), pool);
         }
         forget();
@@ -89,11 +89,11 @@ class Graph final : public Recorder {
       graph_->capture_end();
     }
     *peak_ = peak_of(stream_.device());
-    replay();  // while it was captured nothing was computed
+    replay();  // the capture computed nothing
     return results;
   }
   void replay() override { graph_->replay(); }
-  // Updates on the usual stream may still read gradients of the pool.
+  // Waits first: updates on the usual stream may still read the pool's gradients.
   void forget() override {
     if (!graph_) return;
     c10::cuda::device_synchronize();
@@ -103,7 +103,7 @@ class Graph final : public Recorder {
   }
 
  private:
-  const c10::cuda::CUDAStream stream_ = c10::cuda::getStreamFromPool();  // one, for which libraries keep their buffers
+  const c10::cuda::CUDAStream stream_ = c10::cuda::getStreamFromPool();  // one for good, because libraries keep buffers per stream
   std::optional<at::cuda::CUDAGraph> graph_;
   std::shared_ptr<std::optional<MemoryPeak>> peak_;
 };
@@ -117,13 +117,13 @@ class Cuda final : public DeviceKind {
   bool there() const override { return count() > 0; }
   at::Device open(int local_rank, at::ScalarType type) const override {
     const c10::DeviceIndex index = index_of(local_rank);
-    if (c_.deterministic) setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", 0);  // before cuBLAS begins
+    if (c_.deterministic) setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", 0);  // before cuBLAS starts
     static const bool once = (choose_allocator_settings(), at::globalContext().lazyInitDevice(at::kCUDA), count_memory(), true);
     (void)once;
     c10::cuda::set_device(index);
     at::globalContext().setAllowTF32CuBLAS(c_.tf32.value_or(type == at::kBFloat16));
-    at::globalContext().setSDPUseCuDNN(false);  // it plans for every new shape, fails where it has no plan, and adds in any order
-    at::globalContext().setAllowBF16ReductionCuBLAS(false);  // sums of bf16 are in fp32, those of parts of a product too
+    at::globalContext().setSDPUseCuDNN(false);  // it plans for every new shape, fails if it has no plan, and sums in any order
+    at::globalContext().setAllowBF16ReductionCuBLAS(false);  // sums of bf16 are in fp32, also across parts of a product
     at::globalContext().setDeterministicAlgorithms(c_.deterministic, false);
     at::globalContext().setDeterministicFillUninitializedMemory(false);  // nothing here reads memory before it is written
     if (c_.nvtx) name_ranges();
@@ -131,12 +131,12 @@ class Cuda final : public DeviceKind {
   }
   std::string name(int local_rank) const override { return properties(local_rank).name; }
 
-  // Free now, of this GPU: processes do not share one.
+  // What is free on this GPU now: processes do not share one.
   int64_t free_memory(int local_rank, int) const override {
     c10::cuda::set_device(index_of(local_rank));
     size_t free = 0;
     size_t total = 0;
-    check(cudaMemGetInfo(&free, &total), "the GPU does not tell its free memory");
+    check(cudaMemGetInfo(&free, &total), "cannot query the free memory of the GPU");
     return static_cast<int64_t>(free);
   }
   MemoryPeak peak(const at::Device& device) const override {
@@ -153,7 +153,7 @@ class Cuda final : public DeviceKind {
   }
   double peak_flops(int local_rank, at::ScalarType type) const override {
     if (type != at::kBFloat16) return 0;
-    // Dense bf16 with sums in fp32, of NVIDIA's data sheets; of names that begin alike the longer one first.
+    // Dense bf16 with sums in fp32, from NVIDIA's data sheets; of names with the same beginning, the longer one comes first.
     constexpr std::pair<std::string_view, double> kPeaks[]{
         {"GB300", 2.5e15}, {"B300", 2.25e15}, {"GB200", 2.5e15}, {"B200", 2.25e15}, {"GH200", 9.89e14}, {"H200 NVL", 8.35e14}, {"H200", 9.89e14},
         {"H100 PCIe", 7.56e14}, {"H100 NVL", 8.35e14}, {"H100", 9.89e14}, {"A100", 3.12e14}, {"L40S", 3.62e14}, {"L40", 1.81e14}, {"L4", 1.21e14},
@@ -173,11 +173,11 @@ class Cuda final : public DeviceKind {
   ConnectDevices connector() const override {
     return [](const c10::intrusive_ptr<c10d::Store>& store, int rank, int size, std::chrono::milliseconds timeout) -> c10::intrusive_ptr<c10d::Backend> {
       constexpr std::chrono::seconds kToTell(30);
-      if (c10d::getNcclVersionNumber() != NCCL_VERSION_CODE)  // options lie in memory otherwise
-        throw user_error("LibTorch came with NCCL {}, and this program was built with the header of {}.{}.{}: put the header of that NCCL in its place, and build again",
+      if (c10d::getNcclVersionNumber() != NCCL_VERSION_CODE)  // the options' memory layout depends on the version
+        throw user_error("LibTorch comes with NCCL {}, but this program was built with the header of NCCL {}.{}.{}; install LibTorch's version of that header and build again",
                          c10d::getNcclVersion(), NCCL_MAJOR, NCCL_MINOR, NCCL_PATCH);
       const auto options = c10d::ProcessGroupNCCL::Options::create();
-      options->timeout = timeout + kToTell;  // when LibTorch ends the program; before that `settle` tells who is lost
+      options->timeout = timeout + kToTell;  // when LibTorch ends the program; before that, `settle` tells which process is lost
       return c10::make_intrusive<c10d::ProcessGroupNCCL>(c10::make_intrusive<c10d::PrefixStore>("nccl", store), rank, size, options);
     };
   }
@@ -186,8 +186,8 @@ class Cuda final : public DeviceKind {
     const cudaDeviceProp& p = properties(local_rank);
     int driver = 0;
     int runtime = 0;
-    check(cudaDriverGetVersion(&driver), "the driver does not tell its version");
-    check(cudaRuntimeGetVersion(&runtime), "CUDA's runtime does not tell its version");
+    check(cudaDriverGetVersion(&driver), "cannot query the version of the driver");
+    check(cudaRuntimeGetVersion(&runtime), "cannot query the version of the CUDA runtime");
     const auto version = [](int v) { return fmt::format("{}.{}", v / 1000, v % 1000 / 10); };
     return {{"compute capability", fmt::format("{}.{}", p.major, p.minor)},
             {"memory", fmt::format("{}, {} free", format_bytes(static_cast<double>(p.totalGlobalMem)), format_bytes(static_cast<double>(free_memory(local_rank, 1))))},
@@ -198,13 +198,13 @@ class Cuda final : public DeviceKind {
   }
 
  private:
-  // Segments that grow leave no holes where sizes change, as at an event of the timeline. What the user has set stands.
+  // Expandable segments leave no holes when sizes change, as at a timeline event. The user's own settings take precedence.
   static void choose_allocator_settings() {
     for (const char* name : {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"})
       if (std::getenv(name) != nullptr) return;
     c10::CachingAllocator::setAllocatorSettings("expandable_segments:True");
   }
-  // The ledger hears of every tensor.
+  // Reports every tensor to the ledger.
   static void count_memory() {
     using Entry = allocator::TraceEntry;
     try {
@@ -214,10 +214,10 @@ class Cuda final : public DeviceKind {
         if (entry.action_ == Entry::FREE_REQUESTED) note_released(address);
       });
     } catch (const c10::Error&) {
-      throw user_error("PYTORCH_ALLOC_CONF names an allocator that does not tell what it gives out; leave its 'backend' out");
+      throw user_error("PYTORCH_ALLOC_CONF selects an allocator that does not report its allocations; remove its 'backend'");
     }
   }
-  // From here on this thread, and those that run its backward passes, tell profilers the names of operators and of a step's parts.
+  // From here on, this thread and those that run its backward passes tell profilers the names of operators and of a step's parts.
   static void name_ranges() {
     using namespace torch::autograd::profiler;
     static const bool once = (enableProfiler(ProfilerConfig(torch::profiler::impl::ProfilerState::NVTX), {},
@@ -226,15 +226,15 @@ class Cuda final : public DeviceKind {
   }
 
   static int count() { return c10::cuda::device_count(); }
-  // The GPU of a process. srun and mpirun may show each process one alone; torchrun, which sets LOCAL_RANK, shows all.
+  // The GPU of a process. srun and mpirun may show each process only its own; torchrun, which sets LOCAL_RANK, shows all.
   static c10::DeviceIndex index_of(int local_rank) {
     const int found = count();
     if (found == 0)
-      throw user_error("run.device: no GPU was found; is there a driver of NVIDIA's, 580 or newer, and does CUDA_VISIBLE_DEVICES hide none? "
-                       "run.device=cpu does without");
+      throw user_error("run.device: no GPU was found; check that NVIDIA's driver is 580 or newer and that CUDA_VISIBLE_DEVICES hides no "
+                       "GPU, or set run.device=cpu");
     if (found == 1 && std::getenv("CUDA_VISIBLE_DEVICES") != nullptr && std::getenv("LOCAL_RANK") == nullptr) return 0;
     if (local_rank >= found)
-      throw user_error("run.device: process {} of this machine has no GPU, there are {}; start as many processes as there are GPUs", local_rank + 1, found);
+      throw user_error("run.device: process {} of this machine has no GPU because there are only {}; start one process per GPU", local_rank + 1, found);
     return static_cast<c10::DeviceIndex>(local_rank);
   }
   static const cudaDeviceProp& properties(int local_rank) { return *at::cuda::getDeviceProperties(index_of(local_rank)); }

@@ -32,7 +32,7 @@ class Cpu final : public DeviceKind {
   void reset_peak(const at::Device&) const override { reset_memory_peak(); }
 };
 
-// A GPU where there is one, and else the CPU.
+// A GPU if there is one, else the CPU.
 struct Auto {
   using Config = NoOptions;
   static std::unique_ptr<DeviceKind> make(const Config&) {

@@ -1,4 +1,4 @@
-// In the place of cuda.cpp in a build without CUDA: says what to do.
+// Replaces cuda.cpp in a build without CUDA: says what to do.
 #include "core/base/error.h"
 #include "core/device/cuda_options.h"
 #include "core/device/device.h"
@@ -21,7 +21,7 @@ class NoCuda final : public DeviceKind {
 
  private:
   [[noreturn]] static void refuse() {
-    throw user_error("run.device: this program was built without CUDA; build it with 'scripts/build cuda', or take run.device=cpu");
+    throw user_error("run.device: this program was built without CUDA; build it with 'scripts/build cuda', or set run.device=cpu");
   }
 };
 

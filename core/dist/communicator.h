@@ -1,10 +1,10 @@
-// What the processes of a run tell each other: a thin face over LibTorch's c10d.
+// Communication between the processes of a run: a thin layer over LibTorch's c10d.
 //
 //   const auto comm = connect(find_place(), std::chrono::seconds(600));
 //   Pending sum = comm->all_reduce(gradient);   …   sum.wait();
 //
-// All processes call the same operations in the same order. An operation that cannot end, because a process is gone, hangs
-// or has failed, throws LostProcess on all others, which names it.
+// All processes call the same operations in the same order. An operation that cannot complete because a process is
+// gone, hangs or has failed throws LostProcess in all others, naming that process.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -23,7 +23,7 @@
 
 namespace tersor {
 
-// An operation under way. Its tensor is not to be touched before `wait` returns.
+// An operation in progress. Its tensor must not be touched before `wait` returns.
 class Pending {
  public:
   Pending() = default;
@@ -47,30 +47,30 @@ class Communicator {
   [[nodiscard]] int local_rank() const { return local_rank_; }  // among the processes on this machine
   [[nodiscard]] int local_size() const { return local_size_; }
 
-  // In place, over contiguous tensors of one shape and type on all processes. The sum arrives everywhere, or at `owner` alone,
-  // and the others' tensors then hold nothing of use.
+  // In place, on contiguous tensors of the same shape and type in all processes. `all_reduce` leaves the sum in all of them,
+  // `reduce` only at `owner`; the other tensors then hold nothing of use.
   [[nodiscard]] virtual Pending all_reduce(const at::Tensor& tensor) = 0;
   [[nodiscard]] virtual Pending reduce(const at::Tensor& tensor, int owner) = 0;
   [[nodiscard]] virtual Pending broadcast(const at::Tensor& tensor, int owner) = 0;
-  // A short text of every process, by rank, on all of them: a barrier, too.
+  // Returns, in all processes, a short text from each, by rank. Also a barrier.
   [[nodiscard]] virtual std::vector<std::string> gather(const std::string& text) = 0;
-  // Returns when devices are done with what they were asked to send each other, or throws LostProcess. `Pending::wait` lets the device
-  // wait and not the host, so this comes before the host waits for a device's numbers.
+  // Returns when the devices have completed their operations with each other, or throws LostProcess. `Pending::wait` makes the device
+  // wait but not the host, so call this before the host waits for a device's results.
   virtual void settle() {}
-  // Tells the others why this process ends; their operations then say so.
+  // Tells the other processes why this one ends; their operations then report it.
   virtual void fail(const std::string& /*why*/) noexcept {}
 
-  // Bytes that all processes together have sent so far, as the operations' algorithms send them.
+  // Bytes that all processes together have sent so far, computed from the operations' algorithms.
   [[nodiscard]] int64_t bytes_sent() const { return bytes_sent_; }
-  // Messages that have had to wait for one before them: what latency counts for.
+  // Messages so far that had to wait for the one before: each costs one latency.
   [[nodiscard]] int64_t rounds() const { return rounds_; }
-  // That this process has spent in `wait`.
+  // Spent by this process in operations and in waiting for them.
   [[nodiscard]] double seconds_waited() const { return seconds_waited_; }
 
  protected:
   Communicator(int rank, int size, int local_rank = 0, int local_size = 1)
       : rank_(rank), size_(size), local_rank_(local_rank), local_size_(local_size) {}
-  // A ring: each of n parts goes round n − 1 times to be summed up, and as often to be handed out, or once to the owner.
+  // A ring: each of n parts takes n − 1 hops to be summed, and as many to be handed out, or one to the owner.
   void count_all_reduce(const at::Tensor& tensor) { count(int64_t{2} * (size_ - 1) * bytes(tensor), int64_t{2} * (size_ - 1)); }
   void count_reduce(const at::Tensor& tensor) { count((size_ - 1) * (bytes(tensor) + bytes(tensor) / size_), size_); }
   void count_broadcast(const at::Tensor& tensor) { count((size_ - 1) * bytes(tensor), std::bit_width(static_cast<unsigned>(size_ - 1))); }
@@ -91,12 +91,12 @@ class Communicator {
   double seconds_waited_ = 0;
 };
 
-// One process: nothing is sent.
+// A single process: nothing is sent.
 [[nodiscard]] Communicator& alone();
-// One of `size` processes that exist on paper only: operations count what they would send, and move nothing. For plans.
+// For plans: one of `size` processes that exist on paper only. Operations count what they would send, and move nothing.
 [[nodiscard]] std::unique_ptr<Communicator> on_paper(int rank, int size);
-// Meets the other processes: Gloo between CPUs, and between devices what `devices` returns (NCCL), without which their tensors go
-// by way of host memory. UserError where the others do not come within the time.
+// Connects to the other processes: between CPUs by Gloo, between devices by what `devices` returns (NCCL), without which their
+// tensors go through host memory. Throws UserError if the others do not appear within `timeout`.
 [[nodiscard]] std::unique_ptr<Communicator> connect(const Place& place, std::chrono::milliseconds timeout, const ConnectDevices& devices = {});
 
 }  // namespace tersor

@@ -1,4 +1,4 @@
-// How the devices of several processes are connected with each other: what a kind of device offers and a Communicator takes.
+// Connects the devices of several processes with each other: provided by a kind of device, used by a Communicator.
 #pragma once
 
 #include <c10/util/intrusive_ptr.h>

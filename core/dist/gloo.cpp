@@ -23,7 +23,7 @@ namespace {
 
 using Milliseconds = std::chrono::milliseconds;
 
-// torchrun keeps the store in its agent, and says so.
+// torchrun may keep the store in its agent, and then sets this variable.
 bool agent_serves() { return process_environment("TORCHELASTIC_USE_AGENT_STORE").value_or("") == "True"; }
 
 c10::intrusive_ptr<c10d::Store> meet(const Place& place, bool serves, Milliseconds timeout) {
@@ -33,19 +33,19 @@ c10::intrusive_ptr<c10d::Store> meet(const Place& place, bool serves, Millisecon
   options.numWorkers = static_cast<size_t>(place.size);
   options.waitWorkers = false;
   options.timeout = timeout;
-  // A job that torchrun starts anew meets in the store of the one before.
+  // A job that torchrun restarts finds the store of the attempt before.
   const std::string attempt = process_environment("TORCHELASTIC_RESTART_COUNT").value_or("0");
   return c10::make_intrusive<c10d::PrefixStore>("tersor/" + attempt, c10::make_intrusive<c10d::TCPStore>(place.address, options));
 }
 
-// A process's connections to where all meet. That of operations may be waiting.
+// A process's connections to the common store. The one for operations may block.
 struct Stores {
   c10::intrusive_ptr<c10d::Store> operations;
   c10::intrusive_ptr<c10d::Store> signs_of_life;
 };
 
-// The address of this machine that packets to another have: of the network on which the processes meet. Its name may mean something
-// else, on Debian the loopback interface. Nothing where it cannot be told.
+// Returns this machine's address on the network that leads to `host`, where the processes meet; nullopt if it cannot be told. The
+// machine's own name may resolve to another address: on Debian, to that of the loopback interface.
 std::optional<std::string> own_address_towards(const std::string& host, int port) {
   addrinfo* found = nullptr;
   const addrinfo wanted{.ai_flags = 0, .ai_family = AF_UNSPEC, .ai_socktype = SOCK_DGRAM};
@@ -65,7 +65,7 @@ std::optional<std::string> own_address_towards(const std::string& host, int port
   return std::nullopt;
 }
 
-// The network to talk on. GLOO_SOCKET_IFNAME, as in PyTorch, names an interface.
+// The network to communicate on. GLOO_SOCKET_IFNAME, as in PyTorch, names its interface.
 std::shared_ptr<gloo::transport::Device> network(const Place& place) {
   using c10d::ProcessGroupGloo;
   if (const auto interface = process_environment("GLOO_SOCKET_IFNAME")) return ProcessGroupGloo::createDeviceForInterface(*interface);
@@ -74,12 +74,12 @@ std::shared_ptr<gloo::transport::Device> network(const Place& place) {
   if (!own) return ProcessGroupGloo::createDefaultDevice();
   const auto stays_here = [](const std::string& address) { return address.starts_with("127.") || address == "::1" || address == "localhost"; };
   if (stays_here(*own) && !stays_here(place.address))
-    throw user_error("MASTER_ADDR is '{}', which to this machine is itself ({}), where other machines cannot reach it; "
-                     "give its address on the network, or name the network's interface by GLOO_SOCKET_IFNAME", place.address, *own);
+    throw user_error("MASTER_ADDR is '{}', which on this machine is its loopback address ({}), where other machines cannot reach it; "
+                     "give its address on the network, or name the network's interface in GLOO_SOCKET_IFNAME", place.address, *own);
   return ProcessGroupGloo::createDeviceForHostname(*own);
 }
 
-// Of what a library says, without its stack trace.
+// The first line of a library's error message, without its stack trace.
 std::string first_line(const std::exception& e) {
   constexpr size_t kMost = 300;
   const auto* known = dynamic_cast<const c10::Error*>(&e);
@@ -94,7 +94,7 @@ class Connected final : public Communicator {
         pulse_(std::move(stores.signs_of_life), place.rank, place.size), timeout_(timeout) {
     const auto options = c10d::ProcessGroupGloo::Options::create(timeout);
     options->devices.push_back(network(place));
-    options->threads = 1;  // operations are carried out in the order of their calls
+    options->threads = 1;  // operations run in the order of their calls
     group_ = c10::make_intrusive<c10d::ProcessGroupGloo>(c10::make_intrusive<c10d::PrefixStore>("gloo", store_), place.rank, place.size, options);
     if (devices) device_group_ = devices(store_, place.rank, place.size, timeout);
   }
@@ -102,9 +102,9 @@ class Connected final : public Communicator {
     if (!device_group_) return;
     try {
       settle();
-      device_group_->shutdown();  // else NCCL complains, and breaks off
+      device_group_->shutdown();  // otherwise NCCL complains and aborts
     } catch (const std::exception& e) {
-      log().warn("the devices' connections are not closed: {}", first_line(e));
+      log().warn("the devices' connections could not be closed: {}", first_line(e));
     }
   }
   Connected(const Connected&) = delete;
@@ -127,7 +127,7 @@ class Connected final : public Communicator {
     count_broadcast(tensor);
     c10d::BroadcastOptions options;
     options.rootRank = owner;
-    return start(tensor.detach().view({-1}).view(at::kByte),  // whatever its type
+    return start(tensor.detach().view({-1}).view(at::kByte),  // bytes, whatever the type
                  [&](c10d::Backend& group, std::vector<at::Tensor>& tensors) { return group.broadcast(tensors, options); });
   }
   std::vector<std::string> gather(const std::string& text) override {
@@ -137,7 +137,7 @@ class Connected final : public Communicator {
     std::vector<std::string> all;
     blame([&] {
       store_->set(key(rank()), std::vector<uint8_t>(text.begin(), text.end()));
-      std::vector<at::Tensor> all_have{at::zeros({1})};  // the store would wait for one that is gone, connections end with it
+      std::vector<at::Tensor> all_have{at::zeros({1})};  // fails if a process is gone; the store would wait for it
       group_->allreduce(all_have)->wait();
       for (int other = 0; other < size(); ++other) {
         const std::vector<uint8_t> bytes = store_->get(key(other));
@@ -146,7 +146,7 @@ class Connected final : public Communicator {
     });
     return all;
   }
-  // Asked again and again, as waiting for it would end LibTorch's connections when the time is over, and with them the program.
+  // Polls: if a blocking wait timed out, LibTorch would end its connections, and with them the program.
   void settle() override {
     const auto work = std::exchange(last_on_device_, {});
     if (!work) return;
@@ -189,7 +189,7 @@ class Connected final : public Communicator {
       if (through_host) tensor.detach().copy_(came);
     });
   }
-  // Gloo's reduction of much at once sends up to 1.6 times the bytes.
+  // Gloo's reduce of a large tensor at once sends up to 1.6 times the bytes.
   template <class F>
   Pending start_by_parts(const at::Tensor& tensor, F operation) {
     constexpr int64_t kPart = 4 << 20;  // bytes
@@ -206,14 +206,14 @@ class Connected final : public Communicator {
 
   c10::intrusive_ptr<c10d::Store> store_;
   Pulse pulse_;
-  c10::intrusive_ptr<c10d::Backend> group_;         // of CPUs
-  c10::intrusive_ptr<c10d::Backend> device_group_;  // of the devices, where they have one: it does one thing after the other
+  c10::intrusive_ptr<c10d::Backend> group_;         // of the CPUs
+  c10::intrusive_ptr<c10d::Backend> device_group_;  // of the devices, if they have one; runs its operations one after another
   c10::intrusive_ptr<c10d::Work> last_on_device_;
   Milliseconds timeout_;
   int64_t gathered_ = 0;
 };
 
-// LibTorch logs nothing while this lives, and afterwards errors alone: what goes wrong is said once, without stack traces.
+// Silences LibTorch's log while it lives, and leaves only errors on afterwards: failures are reported once, without stack traces.
 struct Quiet {
   Quiet() { FLAGS_caffe2_log_level = kNothing; }
   ~Quiet() { FLAGS_caffe2_log_level = kErrors; }
@@ -225,7 +225,7 @@ struct Quiet {
   static constexpr int kNothing = 3;
 };
 
-// Says who is waited for, where it takes longer than a moment.
+// Logs that this process waits for the others, if that takes longer than a moment.
 class Notice {
  public:
   explicit Notice(const Place& place) : thread_([this, place] { wait(place); }) {}
@@ -246,16 +246,16 @@ class Notice {
     std::unique_lock lock(mutex_);
     if (told_.wait_for(lock, kMoment, [this] { return over_; })) return;
     lock.unlock();
-    log().warn("process {} of {} waits for the others at {}:{}", place.rank, place.size, place.address, place.port);
+    log().warn("process {} of {} is waiting for the others at {}:{}", place.rank, place.size, place.address, place.port);
   }
 
   std::mutex mutex_;
   std::condition_variable told_;
   bool over_ = false;
-  std::thread thread_;  // last, so that the others are there before it runs
+  std::thread thread_;  // last, so that the other members exist before it runs
 };
 
-// Two connections to the store, made in a thread that may be left behind: something else that listens on the port need never answer.
+// Opens two connections to the store in a thread that may be left behind: if something else listens on the port, it may never answer.
 Stores meet_in_time(const Place& place, Milliseconds timeout) {
   auto promise = std::make_shared<std::promise<Stores>>();
   std::future<Stores> met = promise->get_future();
@@ -269,13 +269,13 @@ Stores meet_in_time(const Place& place, Milliseconds timeout) {
   }).detach();
   constexpr int kConnections = 2;
   if (met.wait_for(kConnections * timeout) == std::future_status::ready) return met.get();
-  throw std::runtime_error("nothing there answers as a process of a run does");
+  throw std::runtime_error("what listens there does not answer like a process of a run");
 }
 
 }  // namespace
 
 std::unique_ptr<Communicator> connect(const Place& place, Milliseconds timeout, const ConnectDevices& devices) {
-  TERSOR_CHECK(place.size > 1, "one process meets nobody");
+  TERSOR_CHECK(place.size > 1, "one process has nothing to connect to");
   const Quiet quiet;
   const auto begin = std::chrono::steady_clock::now();
   try {
@@ -286,7 +286,7 @@ std::unique_ptr<Communicator> connect(const Place& place, Milliseconds timeout, 
   } catch (const std::exception& e) {
     const std::chrono::duration<double> waited = std::chrono::steady_clock::now() - begin;
     const auto interface = process_environment("GLOO_SOCKET_IFNAME");
-    throw user_error("process {} of {} has not met the others at {}:{} ({} after {:.0f} s){}; are all of them started, and is the port free and open?",
+    throw user_error("process {} of {} could not reach the others at {}:{} ({} after {:.0f} s){}; are all of them started, and is the port free and open?",
                      place.rank, place.size, place.address, place.port, first_line(e), waited.count(),
                      interface ? fmt::format("; GLOO_SOCKET_IFNAME names the interface '{}'", *interface) : "");
   }

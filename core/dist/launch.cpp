@@ -9,7 +9,7 @@
 namespace tersor {
 namespace {
 
-constexpr int kPort = 29500;  // torchrun's
+constexpr int kPort = 29500;  // torchrun's default
 constexpr int kMany = 1 << 20;
 
 class Reader {
@@ -20,7 +20,7 @@ class Reader {
   [[nodiscard]] std::string text(const std::string& variable) const {
     const auto found = environment_(variable);
     if (!found || found->empty())
-      throw user_error("{} has not set {}: start all processes in one way, with torchrun, srun, mpirun or scripts/launch, or unset its "
+      throw user_error("{} has not set {}: start all processes the same way, with torchrun, srun, mpirun or scripts/launch, or unset its "
                        "variables to train in one process", launcher_, variable);
     return *found;
   }
@@ -66,7 +66,7 @@ Place from_open_mpi(const Environment& environment) {
   return place;
 }
 
-// Of "gpu[07-12,20],other" or "gpu07,gpu08": gpu07.
+// "gpu07" of "gpu[07-12,20],other" or "gpu07,gpu08".
 std::string first_host(const std::string& nodes) {
   const size_t open = nodes.find('[');
   const size_t comma = nodes.find(',');

@@ -10,9 +10,9 @@ namespace tersor {
 namespace {
 
 constexpr auto kBeat = std::chrono::seconds(1);
-constexpr auto kSilence = std::chrono::milliseconds(3500);  // of a process that is gone or stands still
-constexpr const char* kVerdict = "verdict";                 // of the first who knew: those who knew it end, too, and are not to blame
-constexpr auto kPatience = std::chrono::seconds(10);        // with the store itself
+constexpr auto kSilence = std::chrono::milliseconds(3500);  // after which a process is gone or hangs
+constexpr const char* kVerdict = "verdict";                 // of the first to find the culprit: processes that end over it are not to blame
+constexpr auto kPatience = std::chrono::seconds(10);        // for the store itself to answer
 
 }  // namespace
 
@@ -59,7 +59,7 @@ void Pulse::beat_until_stopped() {
       board_->listen();
       stop_.wait_for(lock, kBeat, [this] { return stopping_; });
     }
-  } catch (const std::exception&) {  // the store, in process 0, is gone: the next operation will say so
+  } catch (const std::exception&) {  // the store, in process 0, is gone: the next operation will report it
   }
 }
 
@@ -93,19 +93,19 @@ std::string Pulse::Board::find_culprit() {
     if (rank == rank_) continue;
     const Sign now = sign_of(rank);
     if (now.beat == before[static_cast<size_t>(rank)].beat)
-      return fmt::format("process {} of {} gives no sign of life: it was killed or stands still", rank, size_);
+      return fmt::format("process {} of {} gives no sign of life: it was killed or hangs", rank, size_);
     if (now.operations < fewest) {
       behind = rank;
       fewest = now.operations;
     }
   }
-  if (behind != rank_) return fmt::format("process {} of {} lives and does not go on", behind, size_);
-  return fmt::format("all {} processes live, and the network between them does not answer", size_);
+  if (behind != rank_) return fmt::format("process {} of {} is alive but makes no progress", behind, size_);
+  return fmt::format("all {} processes are alive, but the network between them does not answer", size_);
 }
 
-// In a thread that may be left behind: a store that stands still does not answer at all.
+// In a thread that may be left behind: a store that hangs never answers.
 std::string Pulse::diagnose() {
-  const std::string gone = fmt::format("process 0 of {}, where all meet, gives no sign of life: it was killed or stands still", board_->size());
+  const std::string gone = fmt::format("process 0 of {}, where all meet, gives no sign of life: it was killed or hangs", board_->size());
   auto promise = std::make_shared<std::promise<std::string>>();
   std::future<std::string> answer = promise->get_future();
   std::thread([board = board_, promise, gone] {

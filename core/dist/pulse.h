@@ -1,5 +1,5 @@
-// Signs of life. Every process tells the common store once a second that it lives and how many operations it has begun, so
-// that the others can say whose fault it is when an operation does not end.
+// Heartbeats. Once a second every process tells the common store that it is alive and how many operations it has begun, so that
+// the others can say whose fault it is when an operation does not complete.
 #pragma once
 
 #include <torch/csrc/distributed/c10d/Store.hpp>
@@ -16,20 +16,20 @@ namespace tersor {
 
 class Pulse {
  public:
-  // `store` is a connection of its own: that of others may be waiting.
+  // `store` must be a connection of its own: one that others use may block.
   Pulse(c10::intrusive_ptr<c10d::Store> store, int rank, int size);
   ~Pulse();
   Pulse(const Pulse&) = delete;
   Pulse& operator=(const Pulse&) = delete;
 
   void begin_operation() { ++board_->operations; }
-  // Says why this process ends.
+  // Tells the others why this process ends.
   void fail(const std::string& why) noexcept;
-  // Names the process to blame for an operation that has not ended; takes a few seconds.
+  // Names the process to blame for an operation that has not completed; takes a few seconds.
   [[nodiscard]] std::string diagnose();
 
  private:
-  // What processes read of each other. It outlives this, where one who looks for a culprit is left behind.
+  // What the processes tell each other. Outlives the Pulse if a thread that looks for the culprit is left behind.
   class Board {
    public:
     Board(c10::intrusive_ptr<c10d::Store> store, int rank, int size) : store_(std::move(store)), rank_(rank), size_(size) {}
@@ -37,9 +37,9 @@ class Pulse {
     [[nodiscard]] std::string find_culprit();
     [[nodiscard]] int rank() const { return rank_; }
     [[nodiscard]] int size() const { return size_; }
-    // Remembers why process 0 ends, if it has said so: the store ends with it.
+    // Remembers why process 0 ends, if it has said so, because the store ends with it.
     void listen();
-    // What `listen` has heard, or `nothing`.
+    // Returns what `listen` has heard, or `nothing`.
     [[nodiscard]] std::string heard_or(const std::string& nothing);
     std::atomic<int64_t> operations = 0;
 
@@ -54,7 +54,7 @@ class Pulse {
     int rank_;
     int size_;
     std::mutex mutex_;
-    std::mutex heard_mutex_;  // of its own: the other is held as long as the store does not answer
+    std::mutex heard_mutex_;  // separate: the other is held while the store does not answer
     std::optional<std::string> heard_;
   };
   void beat_until_stopped();

@@ -10,16 +10,16 @@
 namespace tersor {
 
 GrowthRegistry& growths() {
-  static GrowthRegistry registry("growth", "from which block each block of a deeper model starts; used by the action grow");
+  static GrowthRegistry registry("growth", "which block each block of a deeper model starts from; used by the action grow");
   return registry;
 }
 
 std::vector<int64_t> checked_sources(const GrowthSchedule& schedule, std::string_view name, int64_t depth) {
   std::vector<int64_t> blocks = schedule.sources(depth);
-  int64_t next = 0;  // the first that has not occurred
+  int64_t next = 0;  // the first block that has not occurred
   for (const int64_t block : blocks) {
     if (block < 0 || block > next || block >= depth)
-      throw user_error("growth '{}' of {} blocks gives [{}]: it must be blocks 0 to {}, and the first occurrences in that order", name, depth, fmt::join(blocks, ", "), depth - 1);
+      throw user_error("growth '{}' of {} blocks gives [{}]: they must be blocks 0 to {}, first occurring in that order", name, depth, fmt::join(blocks, ", "), depth - 1);
     next = std::max(next, block + 1);
   }
   if (next < depth) throw user_error("growth '{}' of {} blocks gives [{}]: block {} does not occur", name, depth, fmt::join(blocks, ", "), next);

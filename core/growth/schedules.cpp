@@ -1,10 +1,10 @@
-// The maps of depth growth. Of a model of depth l = 3 with blocks 0 1 2:
+// The maps of depth growth, for a model of depth l = 3 with blocks 0 1 2:
 //
 //   stack         0 1 2 0 1 2 …     the whole model g times over: G_stack of Du et al. 2024, arXiv:2405.15319
 //   interpolate   0 0 … 1 1 … 2 2 … each block g times in place; with the copies' outputs zeroed, their G_zero
-//   middle        0 1 1 2           the middle one of l/b groups of b blocks once more (here b = 1): MIDAS of
-//                                   Saunshi et al. 2024, arXiv:2409.19044; of an even number of groups the lower one
-//   append_last   0 1 2 2           the last k blocks once more at the end (here k = 1): gradual stacking, Gong et al. 2019
+//   middle        0 1 1 2           the middle one of l/b groups of b blocks repeated (here b = 1), the lower one if their number
+//                                   is even: MIDAS of Saunshi et al. 2024, arXiv:2409.19044
+//   append_last   0 1 2 2           the last k blocks repeated at the end (here k = 1): gradual stacking, Gong et al. 2019
 #include "core/growth/growth.h"
 
 namespace tersor {
@@ -43,7 +43,7 @@ class Interpolate final : public GrowthSchedule {
   int64_t g_;
 };
 
-// 0 … end − 1, then `begin` … depth − 1: what lies between the two is there twice.
+// 0 … end − 1, then `begin` … depth − 1: blocks from `begin` to end − 1 occur twice.
 std::vector<int64_t> repeat_range(int64_t depth, int64_t begin, int64_t end) {
   std::vector<int64_t> all;
   for (int64_t i = 0; i < end; ++i) all.push_back(i);
@@ -55,7 +55,7 @@ class Middle final : public GrowthSchedule {
  public:
   struct Config {
     int64_t blocks = 1;
-    void fields(FieldVisitor& v) { v("blocks", blocks, at_least(1), "b, blocks in a group; they must divide the depth"); }
+    void fields(FieldVisitor& v) { v("blocks", blocks, at_least(1), "b, blocks per group; must divide the depth"); }
   };
   explicit Middle(const Config& config) : b_(config.blocks) {}
   std::vector<int64_t> sources(int64_t depth) const override {
@@ -73,7 +73,7 @@ class AppendLast final : public GrowthSchedule {
  public:
   struct Config {
     int64_t blocks = 1;
-    void fields(FieldVisitor& v) { v("blocks", blocks, at_least(1), "k, blocks that are appended; at most the depth"); }
+    void fields(FieldVisitor& v) { v("blocks", blocks, at_least(1), "k, blocks to append; at most the depth"); }
   };
   explicit AppendLast(const Config& config) : k_(config.blocks) {}
   std::vector<int64_t> sources(int64_t depth) const override {

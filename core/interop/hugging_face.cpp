@@ -11,17 +11,17 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The files that an index names.
+// Returns the files that an index names.
 std::set<std::string> files_of(const fs::path& index) {
   const Json json = Json::parse(read_text(index), nullptr, false);
   if (!json.is_object() || !json.contains("weight_map")) throw user_error("'{}' has no weight_map", index.string());
   std::set<std::string> names;
   std::vector<std::string> missing;
   for (const auto& [tensor, file] : json["weight_map"].items()) {
-    if (!file.is_string()) throw user_error("'{}': the file of '{}' is {}, which is no name", index.string(), tensor, file.dump());
+    if (!file.is_string()) throw user_error("'{}': the file of '{}' is {}, which is not a name", index.string(), tensor, file.dump());
     if (names.insert(file.get<std::string>()).second && !fs::exists(index.parent_path() / file.get<std::string>())) missing.push_back(file);
   }
-  if (!missing.empty()) throw user_error("'{}' names files that are not there: {}; fetch them, too", index.string(), fmt::join(missing, ", "));
+  if (!missing.empty()) throw user_error("'{}' names files that do not exist: {}; fetch them, too", index.string(), fmt::join(missing, ", "));
   return names;
 }
 
@@ -42,8 +42,8 @@ std::vector<SafetensorsFile> open_weights(const fs::path& folder) {
   } else if (holds_shards(folder)) {
     throw user_error("'{}' is missing: it names the files that the weights are in; fetch it, too", index.string());
   } else {
-    throw user_error("'{}' holds neither model.safetensors nor model.safetensors.index.json; other formats "
-                     "become safetensors with Transformers' save_pretrained",
+    throw user_error("'{}' holds neither model.safetensors nor model.safetensors.index.json; convert "
+                     "other formats with Transformers' save_pretrained",
                      folder.string());
   }
   return files;
@@ -51,7 +51,7 @@ std::vector<SafetensorsFile> open_weights(const fs::path& folder) {
 
 bool is_ignored(const std::string& name) { return name.ends_with("rotary_emb.inv_freq"); }
 
-// The files of a folder and what is wrong with them as the weights of a model.
+// Loads the weights of a model from a folder, and collects what is wrong with them.
 class WeightLoader {
  public:
   WeightLoader(const fs::path& folder, const ModelConfig& config) : folder_(folder), config_(config), files_(open_weights(folder)) {
@@ -100,14 +100,14 @@ class WeightLoader {
     }
     if (linear.bias().defined()) load(linear.name() + ".bias", linear.bias().detach());
   }
-  // Where the head is the embedding some writers keep a copy of it, which goes; a head of its own would be lost.
+  // If the head is tied to the embedding, some writers store a copy, which is dropped; a different head is refused, as it would be lost.
   void drop_tied_head() {
     const std::string head = "lm_head.weight", table = "model.embed_tokens.weight";
     if (unused_.erase(head) == 0 || find(table) == nullptr || same(head, table)) return;
-    throw user_error("'{}': 'lm_head.weight' is another matrix than the embedding, and the model's head is the embedding; set model.tie_word_embeddings=false "
+    throw user_error("'{}': 'lm_head.weight' differs from the embedding, but the model's head is tied to the embedding; set model.tie_word_embeddings=false "
                      "(tie_word_embeddings in config.json for an import)", folder_.string());
   }
-  // How many are in fp64, whose digits fp32 and bf16 do not hold.
+  // The number of fp64 tensors, whose precision fp32 and bf16 do not keep.
   [[nodiscard]] int64_t num_wide() const {
     int64_t wide = 0;
     for (const SafetensorsFile& file : files_)
@@ -122,12 +122,12 @@ class WeightLoader {
     constexpr size_t kMost = 8;  // the rest is of the same kind
     for (size_t i = 0; i < std::min(problems_.size(), kMost); ++i) text += "\n  " + problems_[i];
     if (problems_.size() > kMost) text += fmt::format("\n  and {} more", problems_.size() - kMost);
-    if (other_tensors) text += "\n'tersor export' makes dense weights of a run's factored, sparse and quantized ones";
+    if (other_tensors) text += "\n'tersor export' makes a run's factored, sparse and quantized weights dense";
     throw user_error("the weights of '{}' do not fit the model:{}", folder_.string(), text);
   }
 
  private:
-  // nullptr where none has it.
+  // nullptr if no file has it.
   [[nodiscard]] const SafetensorsFile* file_of(const std::string& name) const {
     const auto file = std::find_if(files_.begin(), files_.end(), [&](const auto& f) { return f.entries().contains(name); });
     return file == files_.end() ? nullptr : &*file;
@@ -142,17 +142,17 @@ class WeightLoader {
     file_of(other)->copy_into(other, second);
     return at::equal(first, second);
   }
-  // What the embedding, of which both sizes are options, knows of it.
+  // Which options differ, as far as the embedding tells: both of its sizes are options.
   [[nodiscard]] std::string other_sizes() const {
     std::string differ;
     const SafetensorsFile::Entry* table = find("model.embed_tokens.weight");
     const auto compare = [&](const char* option, int64_t ours, size_t dimension) {
       if (table == nullptr || table->shape.size() != 2 || table->shape[dimension] == ours) return;
-      differ += fmt::format("{}{} is {} and there {}", differ.empty() ? ": " : ", ", option, ours, table->shape[dimension]);
+      differ += fmt::format("{}{} is {}, in the file {}", differ.empty() ? ": " : ", ", option, ours, table->shape[dimension]);
     };
     compare("model.vocab_size", config_.vocab_size, 0);
     compare("model.hidden_size", config_.hidden_size, 1);
-    return fmt::format(" the model's sizes are others than the file's{}; set model as they are there, which the model.yaml of an import does", differ);
+    return fmt::format(" the model's sizes are not the file's{}; set model to the file's sizes, as the model.yaml of an import does", differ);
   }
 
   fs::path folder_;
@@ -171,8 +171,8 @@ std::set<std::string> names_of_linears(const Llama& model) {
   return names;
 }
 
-// Makes tensors whole, and lets each process keep its own in the end. They are asked for again then: loading a weight may have made
-// others of them, of the file's sizes.
+// Makes tensors whole while it lives; then each process keeps only its own. The tensors are looked up again at the end, since
+// loading may have replaced them by others, of the file's sizes.
 class Held {
  public:
   Held(WeightKeeper* keeper, std::function<std::vector<PackedPart>()> tensors) : keeper_(keeper), tensors_(std::move(tensors)) {
@@ -198,7 +198,7 @@ void load_weights(const fs::path& folder, Llama& model) {
   const std::set<std::string> of_linears = names_of_linears(model);
   for (const Param& param : model.params()) {
     if (of_linears.contains(param.name)) continue;
-    const bool in_a_block = param.name.starts_with(Llama::kBlocks);  // what is in none rests everywhere
+    const bool in_a_block = param.name.starts_with(Llama::kBlocks);  // others are whole in every process
     const Held held(in_a_block ? model.keeper() : nullptr, [&] { return param.resting(); });
     loader.load(param);
   }
@@ -213,7 +213,7 @@ void load_weights(const fs::path& folder, Llama& model) {
   if (model.config().tie_word_embeddings) loader.drop_tied_head();
   loader.throw_if_any();
   const bool narrower = model.params().front().value.scalar_type() != at::kDouble;
-  if (const int64_t wide = loader.num_wide(); wide > 0 && narrower) log().info("'{}': fp64 is rounded, in {} of its tensors", folder.string(), wide);
+  if (const int64_t wide = loader.num_wide(); wide > 0 && narrower) log().info("'{}': fp64 is rounded in {} of its tensors", folder.string(), wide);
 }
 
 void check_finite(const NamedTensors& weights, const fs::path& folder) {
@@ -221,7 +221,7 @@ void check_finite(const NamedTensors& weights, const fs::path& folder) {
   for (const auto& [name, weight] : weights)
     if (!at::isfinite(weight).all().item<bool>()) wrong += fmt::format("{}'{}'", wrong.empty() ? "" : ", ", name);
   if (!wrong.empty())
-    throw user_error("'{}': not all numbers of {} are finite in fp32; nothing can be trained from them, take another copy of the model", folder.string(), wrong);
+    throw user_error("'{}': not all numbers of {} are finite in fp32, so they cannot be trained; use another copy of the model", folder.string(), wrong);
 }
 
 bool is_dense(const Llama& model) {

@@ -1,4 +1,4 @@
-// config.json, both ways.
+// Reading and writing config.json.
 #include "core/base/error.h"
 #include "core/base/files.h"
 #include "core/base/log.h"
@@ -9,7 +9,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Keys of a JSON object, each of the type that it is to have. What is null is as if absent.
+// Reads the keys of a JSON object and checks their types. A key that is null counts as absent.
 class KeyReader {
  public:
   KeyReader(const Json& json, std::string file, std::string inside = {}) : json_(json), file_(std::move(file)), inside_(std::move(inside)) {}
@@ -25,7 +25,7 @@ class KeyReader {
     if (has(key)) value = checked(key, json_[key].is_boolean(), "neither true nor false").get<bool>();
   }
   void take(const char* key, std::string& value) const {
-    if (has(key)) value = checked(key, json_[key].is_string(), "not a word").get<std::string>();
+    if (has(key)) value = checked(key, json_[key].is_string(), "not a string").get<std::string>();
   }
   template <class T>
   void take(const char* key, std::optional<T>& value) const {
@@ -48,7 +48,7 @@ class KeyReader {
   std::string inside_;
 };
 
-// One map of `rope_scaling` and of Transformers 5's `rope_parameters`, which keeps θ there, too.
+// Merges `rope_scaling` and Transformers 5's `rope_parameters`, which also holds θ.
 Json rope_of(const Json& json, const std::string& file) {
   Json rope = Json::object();
   for (const char* key : {"rope_parameters", "rope_scaling"}) {
@@ -72,7 +72,7 @@ void read_rope(const Json& json, const std::string& file, ModelConfig& config) {
   if (share != 1) throw user_error("'{}': rope_scaling.partial_rotary_factor {} is not supported; only 1 is", file, share);
   const char* kind = read.has("rope_type") ? "rope_type" : "type";
   std::string type = "default";
-  if (read.has("factor")) read.need(kind, type);  // else nobody knows what is divided by it
+  if (read.has("factor")) read.need(kind, type);  // a factor without a type is ambiguous
   read.take(kind, type);
   if (type == "default") return;
   RopeScaling& scaling = config.rope_scaling.emplace();
@@ -105,7 +105,7 @@ Json read_object(const std::string& file) {
 void check_kind(const Json& json, const std::string& file) {
   if (!json.contains("model_type") || json["model_type"] != "llama")
     throw user_error("'{}' is of type {}; only \"llama\" can be imported", file, json.value("model_type", Json("unknown")).dump());
-  if (json.contains("hidden_act") && json["hidden_act"] != "silu" && json["hidden_act"] != "swish")  // another name of it
+  if (json.contains("hidden_act") && json["hidden_act"] != "silu" && json["hidden_act"] != "swish")  // another name for silu
     throw user_error("'{}': hidden_act {} is not supported; only silu is", file, json["hidden_act"].dump());
   if (json.contains("quantization_config") && !json["quantization_config"].is_null())
     throw user_error("'{}' is of a quantized model (quantization_config); dequantize the model first", file);
@@ -147,7 +147,7 @@ ModelConfig read_hugging_face_config(const fs::path& folder) {
   read.take("mlp_bias", config.mlp_bias);
   read.take("initializer_range", config.initializer_range);
   read_rope(json, file, config);
-  Diagnostics diagnostics;  // the limits that YAML is held to
+  Diagnostics diagnostics;  // applies the limits that hold for YAML
   ModelConfig checked;
   read_fields(checked, parse_config(to_yaml(fields_to_json(config)), file, diagnostics), diagnostics);
   diagnostics.throw_if_any();
@@ -159,7 +159,7 @@ void warn_of_what_is_left_out(const fs::path& folder) {
   double dropout = 0;
   const Json json = read_config(file);
   KeyReader(json, file).take("attention_dropout", dropout);
-  if (dropout != 0) log().warn("'{}': attention_dropout {} is left out: there is no dropout here", file, dropout);
+  if (dropout != 0) log().warn("'{}': attention_dropout {} is ignored: tersor has no dropout", file, dropout);
 }
 
 TextTokens text_tokens_of(const Tokenizer& tokenizer) {
@@ -221,7 +221,7 @@ Json hugging_face_tokenizer_config(const Tokenizer& tokenizer, int64_t longest) 
                {"legacy", false},
                {"clean_up_tokenization_spaces", false},
                {"model_max_length", longest}};
-  // Of those that are absent Transformers would make some of its own, beyond the vocabulary.
+  // For absent keys Transformers would make up tokens of its own, beyond the vocabulary.
   const auto say = [&](const char* key, int32_t id) { json[key] = id < 0 ? Json(nullptr) : Json(tokenizer.piece(id)); };
   say("bos_token", tokenizer.bos_id());
   say("eos_token", tokenizer.eos_id());

@@ -73,7 +73,7 @@ void SafetensorsFile::parse_header() {
   const std::string name = file_.path().string();
   constexpr std::string_view kPointer = "version https://git-lfs";
   if (std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()).starts_with(kPointer))
-    throw user_error("'{}' is a Git LFS pointer and not the file itself; run 'git lfs pull' where it comes from", name);
+    throw user_error("'{}' is a Git LFS pointer, not the file itself; run 'git lfs pull' in its repository", name);
   uint64_t length = 0;
   if (bytes.size() < sizeof(length)) throw user_error("'{}' is not a safetensors file: it is too short", name);
   std::memcpy(&length, bytes.data(), sizeof(length));
@@ -118,7 +118,7 @@ void SafetensorsFile::copy_into(const std::string& name, const at::Tensor& targe
   auto* place = const_cast<std::byte*>(file_.bytes().data() + entry.begin);
   if (reinterpret_cast<uintptr_t>(place) % c10::elementSize(entry.dtype) == 0) {
     target.detach().copy_(at::from_blob(place, entry.shape, at::TensorOptions(entry.dtype)));
-  } else {  // other writers need not align
+  } else {  // other writers may not align
     const at::Tensor aligned = at::empty(entry.shape, entry.dtype);
     std::memcpy(aligned.data_ptr(), place, entry.end - entry.begin);
     target.detach().copy_(aligned);

@@ -1,4 +1,4 @@
-// The safetensors format: an 8-byte length, a JSON header with type, shape and place of every tensor, then the bytes.
+// The safetensors format: an 8-byte length, a JSON header with type, shape and offsets of every tensor, then the bytes.
 //
 //   write_safetensors(file, {{"model.norm.weight", tensor}, …}, metadata);   // one tensor in host memory at a time
 //   SafetensorsFile read(file);  read.copy_into("model.norm.weight", tensor);
@@ -32,9 +32,9 @@ class SafetensorsFile {
   };
   [[nodiscard]] const std::map<std::string, Entry>& entries() const { return entries_; }
   [[nodiscard]] const std::map<std::string, std::string>& metadata() const { return metadata_; }
-  // As they lie in the file, of a tensor that is there.
+  // The bytes of a tensor, which must exist, as stored in the file.
   [[nodiscard]] std::span<const std::byte> bytes_of(const std::string& name) const;
-  // Copies into `target` of the same shape, converting the type. UserError when the tensor is missing or has another shape.
+  // Copies a tensor into `target`, converting the type. Throws UserError if it is missing or has another shape.
   void copy_into(const std::string& name, const at::Tensor& target) const;
 
  private:

@@ -14,9 +14,9 @@ namespace tersor {
 namespace {
 
 thread_local Segment current_segment = Segment::kOther;
-thread_local int scopes = 0;       // of this thread, now
+thread_local int scopes = 0;       // open on this thread
 
-// Keeps the fullest of every `stride_` changes; when there are too many, of twice as many.
+// Keeps the fullest moment of every `stride_` changes; doubles `stride_` when there are too many moments.
 class Recording {
  public:
   void add(const MemoryUse& use) {
@@ -97,7 +97,7 @@ class Ledger {
   std::optional<Recording> recording_;
 };
 
-// Never destroyed: tensors of static life are freed after all else.
+// Never destroyed: tensors with static lifetime are freed last.
 Ledger& ledger(at::DeviceType device) {
   static auto* host = new Ledger;
   static auto* meta = new Ledger;
@@ -111,7 +111,7 @@ struct Header {
   Segment segment;
 };
 
-// In host memory it is written before the memory that is given out, whose alignment it keeps.
+// In host memory the header precedes the memory handed out, whose alignment it preserves.
 constexpr size_t kHeaderBytes = c10::gAlignment;
 static_assert(sizeof(Header) <= kHeaderBytes);
 
@@ -142,7 +142,7 @@ void release_meta(void* header) {
   if (own) ledger(at::kMeta).add(own->segment, -own->bytes);
 }
 
-// Gives out nothing, and books it.
+// Allocates nothing, but books the bytes asked for.
 class MetaAllocator final : public c10::Allocator {
  public:
   c10::DataPtr allocate(size_t bytes) override {
@@ -155,9 +155,9 @@ class MetaAllocator final : public c10::Allocator {
 };
 
 bool installed = false;
-std::thread::id main_thread;  // that installed it
+std::thread::id main_thread;  // the one that installed the ledger
 
-// How what lies on the GPU is booked.
+// How allocations on the GPU are booked.
 class OnGpu {
  public:
   void add(const void* address, const Header& header) {
@@ -169,7 +169,7 @@ class OnGpu {
     const auto node = headers_.extract(address);
     return node ? std::optional(node.mapped()) : std::nullopt;
   }
-  // What it was before; nothing for memory that is not there.
+  // Returns the header as it was before; nothing for unknown addresses.
   std::optional<Header> move(const void* address, Segment to) {
     const std::lock_guard lock(mutex_);
     const auto found = headers_.find(address);
@@ -189,7 +189,7 @@ OnGpu& on_gpu() {
 }
 constexpr at::DeviceType kGpu = at::kCUDA;  // the ledger of whatever is neither host nor meta
 
-// Where it is booked; nothing for memory that is not the ledger's.
+// Where memory is booked; null if the ledger's allocators did not allocate it.
 Header* booking(const c10::DataPtr& memory) {
   if (memory.get_context() == nullptr) return nullptr;
   if (memory.get_deleter() == &release) return &header_of(memory.get_context());

@@ -1,13 +1,13 @@
-// The ledger of memory: how many bytes of tensors live, and what for.
+// The memory ledger: how many bytes of tensors are live, and what they are for.
 //
 //   install_memory_ledger();                       // once, before the first tensor
-//   { const MemoryScope scope(Segment::kWeights);  … }   // what is allocated here is weights
-//   book(gradient, Segment::kGradients);           // a tensor is something else from now on
+//   { const MemoryScope scope(Segment::kWeights);  … }   // allocations in here are weights
+//   book(gradient, Segment::kGradients);           // from now on this tensor is a gradient
 //   MemoryPeak most = memory_peak();
 //
-// Counting allocators in the place of LibTorch's: bytes are those asked for, without what malloc rounds up. Tensors without
-// numbers (the meta device) have a ledger of their own, of what they would take: a run on them is a run's plan. A GPU's allocator
-// stays, and tells the third ledger what it gives out.
+// Counting allocators replace LibTorch's; they count the bytes asked for, without malloc's rounding. Meta tensors, which have no
+// data, have a ledger of their own, which counts what they would take: a run on them is a plan of the run. The GPU keeps its own
+// allocator, which reports to the third ledger.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -29,7 +29,7 @@ struct MemoryUse {
   [[nodiscard]] int64_t of(Segment segment) const { return bytes[static_cast<size_t>(segment)]; }
 };
 
-// `whole`: all segments at the moment when their total was largest. `most`: the largest that each segment was at any moment.
+// `whole`: all segments at the moment when their total was largest. `most`: the largest size of each segment at any moment.
 struct MemoryPeak {
   MemoryUse whole;
   std::array<int64_t, kSegmentNames.size()> most{};
@@ -37,7 +37,7 @@ struct MemoryPeak {
   [[nodiscard]] int64_t most_of(Segment segment) const { return most[static_cast<size_t>(segment)]; }
 };
 
-// Allocations of this thread belong to a segment for as long as the scope lives.
+// Books this thread's allocations under a segment for as long as the scope lives.
 class MemoryScope {
  public:
   explicit MemoryScope(Segment segment);
@@ -49,22 +49,22 @@ class MemoryScope {
   Segment before_;
 };
 
-// From here on LibTorch allocates through the ledger; before, nothing is counted.
+// Makes LibTorch allocate through the ledger from here on. Nothing is counted before.
 void install_memory_ledger();
 
-// What the allocator of a process's GPU gives out and takes back; what it is for is known as in host memory. Other threads
-// than the one that installed the ledger run backward passes: without a scope theirs is temporary.
+// Allocations and releases of the process's GPU allocator; scopes give the segment, as in host memory. Threads other than the
+// one that installed the ledger run backward passes: without a scope, their allocations are temporary.
 void note_allocated(const void* address, int64_t bytes);
 void note_released(const void* address);
 
-// Of host memory, of tensors without numbers, or else of the GPU.
+// The use of host memory, of meta tensors, or else of the GPU.
 [[nodiscard]] MemoryUse memory_now(at::DeviceType device = at::kCPU);
-// Since the last `reset_memory_peak`.
+// The peak since the last `reset_memory_peak`.
 [[nodiscard]] MemoryPeak memory_peak(at::DeviceType device = at::kCPU);
 void reset_memory_peak(at::DeviceType device = at::kCPU);
-// What lived when, from one call to the other: a few hundred moments, each the fullest of its stretch.
+// Memory use over time, from `record_memory` to `recorded_memory`: a few hundred moments, each the fullest of its stretch.
 struct MemoryMoment {
-  double seconds = 0;  // since the first call
+  double seconds = 0;  // since `record_memory`
   MemoryUse use;
 };
 void record_memory(at::DeviceType device = at::kCPU);

@@ -36,7 +36,7 @@ int64_t available_memory() {
   int64_t available = number_after("/proc/meminfo", "MemAvailable:").value_or(0) * kKilobyte;
   const auto limit = only_number("/sys/fs/cgroup/memory.max");
   const auto used = only_number("/sys/fs/cgroup/memory.current");
-  const int64_t cached = number_after("/sys/fs/cgroup/memory.stat", "inactive_file").value_or(0);  // given back when needed
+  const int64_t cached = number_after("/sys/fs/cgroup/memory.stat", "inactive_file").value_or(0);  // reclaimed when needed
   if (limit && used) available = std::min(available, std::max<int64_t>(0, *limit - *used + cached));
   return available;
 }

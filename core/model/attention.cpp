@@ -7,8 +7,8 @@ namespace tersor {
 
 namespace {
 
-// softmax(q·kᵀ/√width + mask)·v, never with the matrix of all scores. LibTorch would choose another way for tensors without
-// numbers, whose memory is that of no run.
+// softmax(q·kᵀ/√width + mask)·v, never with the matrix of all scores. Left to choose, LibTorch would run meta tensors through
+// another kernel, whose memory no real run has.
 at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
   constexpr bool kCausal = true;
   if (kernels::on_host(q)) return std::get<0>(at::_scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, kCausal));
@@ -38,7 +38,7 @@ at::Tensor Attention::forward(const at::Tensor& x, const RotaryTables& rotary) {
   const at::Tensor q = turned(split(q_->forward(x), heads_)).transpose(1, 2);  // (B, heads, L, width)
   at::Tensor k = turned(split(k_->forward(x), kv_heads_)).transpose(1, 2);
   at::Tensor v = split(v_->forward(x), kv_heads_).transpose(1, 2);
-  if (kv_heads_ != heads_) {  // LibTorch's CPU kernel wants as many key as query heads
+  if (kv_heads_ != heads_) {  // LibTorch's CPU kernel needs as many key heads as query heads
     k = k.repeat_interleave(heads_ / kv_heads_, 1);
     v = v.repeat_interleave(heads_ / kv_heads_, 1);
   }

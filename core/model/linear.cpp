@@ -31,7 +31,7 @@ void Linear::reparameterize(const Choice<parameterizations>& method) {
 
 namespace {
 
-// Whether the tensors of one weight can hold those of the other. Where blocks are stored in different ways they cannot.
+// Whether the tensors of one weight can be copied into those of the other: not if two blocks store the weight differently.
 bool same_storage(Parameterization& a, Parameterization& b) {
   if (typeid(a) != typeid(b)) return false;
   const auto count = [](Parameterization& weight) { return tensors_of(weight).size(); };
@@ -59,7 +59,7 @@ at::Tensor Linear::forward(const at::Tensor& x) {
   const auto who = [&] { return fmt::format("the parameterization of '{}'", shape_.name); };
   const at::Tensor y = blaming(who, [&] { return weight_->forward(x); });
   if (!y.defined() || y.dim() != x.dim() || y.size(-1) != shape_.out || y.numel() / std::max<int64_t>(1, shape_.out) != x.numel() / shape_.in)
-    throw std::runtime_error(fmt::format("{}: forward makes [{}] of [{}], and its last axis must be {}, the others as they are", who(),
+    throw std::runtime_error(fmt::format("{}: forward returns [{}] for [{}]; its last axis must be {}, the others unchanged", who(),
                                          y.defined() ? fmt::format("{}", fmt::join(y.sizes(), ", ")) : "nothing", fmt::join(x.sizes(), ", "), shape_.out));
   return bias_.defined() ? y + bias_ : y;
 }

@@ -5,18 +5,18 @@
 
 namespace tersor {
 
-// Which weights get which parameterization. Weights outside `targets` are dense.
+// Which weights get which parameterization. Weights that match no `targets` are dense.
 struct ParameterizationConfig {
   std::vector<std::string> targets{"*"};
   Choice<parameterizations> method{"dense"};
   void fields(FieldVisitor& v) {
-    v("targets", targets, "patterns of names such as *.self_attn.* or *.mlp.up_proj; others are dense");
+    v("targets", targets, "patterns of weight names, such as *.self_attn.* or *.mlp.up_proj; other weights are dense");
     v("method", method, "how a matching weight is stored, trained and applied");
   }
   [[nodiscard]] bool matches(const std::string& name) const;
 };
 
-// Of those that match a weight of this name the last holds; where none does it is dense.
+// The method of the last configuration that matches a weight of this name; dense if none does.
 [[nodiscard]] Choice<parameterizations> method_of(const std::vector<ParameterizationConfig>& all, const std::string& name);
 
 // What every layer needs to make its parameters.
@@ -37,14 +37,14 @@ class Linear final : public torch::nn::Module {
   [[nodiscard]] const std::string& name() const { return shape_.name; }
   [[nodiscard]] const WeightShape& shape() const { return shape_; }
   [[nodiscard]] const at::Tensor& bias() const { return bias_; }
-  // For rules that treat heads apart: the output is of heads with so many rows of the weight each.
+  // For rules that treat heads separately: the output consists of heads, each of `rows` rows of the weight.
   void set_rows_per_head(int64_t rows) { rows_per_head_ = rows; }
 
-  // Stores the weight in another way from now on, as near to what it was as that can hold.
+  // Changes how the weight is stored from now on; it stays as close to its old value as the new way can represent.
   void reparameterize(const Choice<parameterizations>& method);
-  // Takes all tensors of another layer of the same kind and sizes.
+  // Copies the weight, whichever way it is stored, and the bias of another layer of the same sizes.
   void copy_from(const Linear& other);
-  // Makes the output zero; whatever can still learn from there stays as it is.
+  // Makes the output zero, in such a way that the layer can still learn.
   void zero_output();
 
  private:

@@ -32,7 +32,7 @@ Block::Block(const BuildContext& context, const std::string& name, const ModelCo
   mlp_ = register_module("mlp", std::make_shared<Mlp>(context, name + ".mlp", c));
 }
 
-// Nobody keeps the result of a part's last product, so the sum takes its place.
+// Autograd does not save the result of a part's last product, so the residual is added in place.
 at::Tensor Block::forward(const at::Tensor& x, const RotaryTables& rotary, Recompute again) {
   const auto attend = [this, rotary](const at::Tensor& in) {
     const auto [around, normed] = attention_norm_->residual(in);
@@ -126,12 +126,12 @@ std::vector<std::string> Llama::reparameterize(const ParameterizationConfig& con
   return changed;
 }
 
-// A block that keeps its place is kept as it is. The others go as soon as nothing is copied from them any more, so that no
-// more exists at any time than before or after, whichever is more, but for one block.
+// Blocks that keep their place are reused. The others are freed as soon as nothing more is copied from them, so that there is never
+// more than before or after growth, whichever is more, plus one block.
 void Llama::grow(const std::vector<BlockSource>& sources) {
   std::vector<std::shared_ptr<Block>> old = std::exchange(blocks_, {});
   const auto kept = [&](size_t i) { return i < old.size() && sources[i].block == static_cast<int64_t>(i) && !sources[i].zero_output; };
-  std::vector<size_t> last(old.size(), 0);  // use of each old block
+  std::vector<size_t> last(old.size(), 0);  // where each old block is last used
   for (size_t i = 0; i < sources.size(); ++i) last.at(static_cast<size_t>(sources[i].block)) = i;
   structure_.model.num_hidden_layers = static_cast<int64_t>(sources.size());
   for (size_t i = 0; i < sources.size(); ++i) {
@@ -150,10 +150,10 @@ void Llama::grow(const std::vector<BlockSource>& sources) {
 
 at::Tensor Llama::hidden(const at::Tensor& tokens) {
   const int64_t length = tokens.size(1);
-  TERSOR_CHECK(length <= config().max_position_embeddings, "{} positions, and the model knows {}", length,
+  TERSOR_CHECK(length <= config().max_position_embeddings, "{} positions, but the model supports {}", length,
                config().max_position_embeddings);
   if (rotary_.empty() || rotary_.back().cos.size(0) < length) {
-    const auto doubled = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(length)));  // text that is generated grows by one
+    const auto doubled = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(length)));  // generated text grows by one token at a time
     rotary_.push_back(rotary_tables(std::min(config().max_position_embeddings, doubled), config(), embedding_.options().requires_grad(false)));
   }
   const RotaryTables rotary{rotary_.back().cos.slice(0, 0, length), rotary_.back().sin.slice(0, 0, length)};

@@ -31,8 +31,8 @@ class Block final : public torch::nn::Module {
   [[nodiscard]] at::Tensor forward(const at::Tensor& x, const RotaryTables& rotary, Recompute again);
   [[nodiscard]] std::vector<Param> params() const;
   [[nodiscard]] std::vector<std::shared_ptr<Linear>> linears() const;
-  [[nodiscard]] std::vector<PackedPart> tensors() const;  // of a checkpoint
-  // Those that write into the residual stream.
+  [[nodiscard]] std::vector<PackedPart> tensors() const;  // for checkpoints
+  // The layers that write into the residual stream.
   [[nodiscard]] std::array<std::shared_ptr<Linear>, 2> outputs() const;
   void copy_from(const Block& other);
 
@@ -42,63 +42,63 @@ class Block final : public torch::nn::Module {
   std::shared_ptr<Mlp> mlp_;
 };
 
-// All that decides which tensors a model has, but for sizes that change during training. It changes with growth and when
-// weights are stored in another way, and is saved with the weights.
+// Everything that decides which tensors a model has, except sizes that change during training. Growth and reparameterization
+// change it; it is saved with the weights.
 struct Structure {
   ModelConfig model;
-  std::vector<ParameterizationConfig> parameterizations{ParameterizationConfig{}};  // of those that match the last holds
+  std::vector<ParameterizationConfig> parameterizations{ParameterizationConfig{}};  // the last match wins
   void fields(FieldVisitor& v) {
     v("model", model, "sizes of the decoder");
-    v("parameterizations", parameterizations, "how weights are stored, the last match first");
+    v("parameterizations", parameterizations, "how weights are stored; the last match wins");
   }
 };
 
-// Where a block of a deeper model comes from.
+// The source of a block of a deeper model.
 struct BlockSource {
-  int64_t block = 0;         // of the model before
-  bool zero_output = false;  // its two outputs are zeroed, so that it changes nothing at first
+  int64_t block = 0;         // in the old model
+  bool zero_output = false;  // its two outputs are zeroed, so that it adds nothing at first
 };
 
 class Llama final : public torch::nn::Module {
  public:
-  static constexpr std::string_view kBlocks = "model.layers.";  // then a block's index and a dot begin the names of its tensors
+  static constexpr std::string_view kBlocks = "model.layers.";  // prefix of tensor names; a block's index and a dot follow
 
-  // A keeper sheds the weights of each block as soon as it is built.
+  // `keeper`, if any, sheds the weights of each block as soon as it is built.
   Llama(const Structure& structure, const at::TensorOptions& options, uint64_t seed, WeightKeeper* keeper = nullptr);
   Llama(const ModelConfig& config, const ParameterizationConfig& parameterization, const at::TensorOptions& options,
         uint64_t seed)
       : Llama(Structure{config, {parameterization}}, options, seed) {}
 
-  // tokens (B, L) int64 → (B, L, hidden), after the final norm. A sequence may be at most max_position_embeddings long. Here and below
-  // tokens may lie in host memory: they are brought to where the weights are.
+  // tokens (B, L) int64 → (B, L, hidden), after the final norm. A sequence may be at most max_position_embeddings long. Here and
+  // below, tokens may be in host memory: they are copied to the weights' device.
   [[nodiscard]] at::Tensor hidden(const at::Tensor& tokens);
   // scale · Σ cross-entropy over targets (B, L) that are not −100, or with soft targets of B·L rows; see kernels/linear_cross_entropy.h.
   [[nodiscard]] at::Tensor loss(const at::Tensor& inputs, const at::Tensor& targets, double scale, int64_t chunk,
                                 const kernels::SoftTargets* soft = nullptr);
-  // log p(target) of each of targets (B, L), fp32; 0 for those that are −100. Without gradients, `chunk` tokens' logits at a time.
+  // log p(target) for each of targets (B, L), fp32; 0 where the target is −100. No gradients; logits of `chunk` tokens at a time.
   [[nodiscard]] at::Tensor log_likelihoods(const at::Tensor& inputs, const at::Tensor& targets, int64_t chunk);
   [[nodiscard]] at::Tensor logits(const at::Tensor& tokens) { return head_logits(hidden(tokens)); }  // (B, L) → (B, L, vocab)
   [[nodiscard]] at::Tensor head_logits(const at::Tensor& hidden) const;  // (…, hidden) → (…, vocab)
 
   // Every trained tensor once, in the order of the network.
   [[nodiscard]] std::vector<Param> params() const;
-  // What a checkpoint holds: the trained tensors as they rest, and what weights keep besides.
+  // What a checkpoint holds: the trained tensors as they are stored, and whatever else the weights keep.
   [[nodiscard]] std::vector<PackedPart> tensors() const;
   [[nodiscard]] std::vector<PackedPart> tensors_of_block(int64_t block) const { return blocks_.at(static_cast<size_t>(block))->tensors(); }
-  // Bytes of those that are here, and of what follows from them.
+  // Bytes of those present in this process, and of what is derived from them.
   [[nodiscard]] int64_t bytes() const;
 
-  // Null: all weights are here from now on.
+  // Null: all weights are present from now on.
   void set_keeper(WeightKeeper* keeper) { keeper_ = keeper; }
   [[nodiscard]] WeightKeeper* keeper() const { return keeper_; }
 
-  // What runs again in the backward pass instead of being kept.
+  // What is recomputed in the backward pass instead of being kept.
   void set_recompute(Recompute again) { recompute_ = again; }
 
-  // From now on stores the matching weights in another way. Returns the names of those; tells `each` what they were.
+  // Changes how matching weights are stored from now on. Returns their names; passes `each` the layer and its old weight.
   std::vector<std::string> reparameterize(const ParameterizationConfig& config,
                                           const std::function<void(const Linear&, const at::Tensor& was)>& each = {});
-  // Takes on as many blocks as `sources` has, each a copy of its own.
+  // Rebuilds the model with one block per entry of `sources`, each an independent copy of its source.
   void grow(const std::vector<BlockSource>& sources);
   [[nodiscard]] std::vector<std::shared_ptr<Linear>> linears() const;
   [[nodiscard]] int64_t num_parameters() const;
@@ -120,7 +120,7 @@ class Llama final : public torch::nn::Module {
   at::Tensor head_;       // (vocab, hidden); undefined when tied
   std::vector<std::shared_ptr<Block>> blocks_;
   std::shared_ptr<RmsNorm> norm_;
-  std::vector<RotaryTables> rotary_;  // the last of the longest sequence so far; passes may be recorded with those before it
+  std::vector<RotaryTables> rotary_;  // the last covers the longest sequence so far; recorded passes may use earlier ones
 };
 
 }  // namespace tersor

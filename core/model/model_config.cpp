@@ -14,7 +14,7 @@ void ModelConfig::check(const ConfigNode& node, Diagnostics& out) const {
                                                 hidden_size, num_attention_heads));
   else if (head_width() % 2 != 0)
     complain(head_dim ? "head_dim" : "num_attention_heads",
-             fmt::format("a head is {} wide, and rotary embeddings turn pairs: it must be even", head_width()));
+             fmt::format("heads are {} wide, but rotary embeddings rotate pairs: the width must be even", head_width()));
   if (num_attention_heads % kv_heads() != 0)
     complain("num_key_value_heads", fmt::format("{} query heads cannot be shared by {} key and value heads",
                                                 num_attention_heads, kv_heads()));

@@ -12,7 +12,7 @@ struct EnumNames<RopeType> {
                                      std::pair{RopeType::kLlama3, std::string_view("llama3")}};
 };
 
-// How rotary frequencies are slowed down for longer sequences than those first trained on: see rotary.h.
+// How rotary frequencies are scaled for sequences longer than those first trained on: see rotary.h.
 struct RopeScaling {
   RopeType type = RopeType::kLlama3;
   double factor = 1;
@@ -21,18 +21,18 @@ struct RopeScaling {
   int64_t original_max_position_embeddings = 8192;
 
   void fields(FieldVisitor& v) {
-    v("type", type, required, "linear: all frequencies alike; llama3: the low ones, the high ones not, and those between in part");
-    v("factor", factor, required, positive, "what frequencies are divided by");
-    v("low_freq_factor", low_freq_factor, positive, "of llama3: waves longer than original_max_position_embeddings / this are slowed down whole");
-    v("high_freq_factor", high_freq_factor, positive, "of llama3: waves shorter than original_max_position_embeddings / this are left as they are");
-    v("original_max_position_embeddings", original_max_position_embeddings, between(1, 1 << 27), "of llama3: longest sequence before the frequencies were scaled");
+    v("type", type, required, "linear: divides all frequencies; llama3: divides the low ones, keeps the high ones, interpolates between");
+    v("factor", factor, required, positive, "divisor of the frequencies");
+    v("low_freq_factor", low_freq_factor, positive, "of llama3: frequencies whose wavelength exceeds original_max_position_embeddings / this are divided");
+    v("high_freq_factor", high_freq_factor, positive, "of llama3: frequencies whose wavelength is below original_max_position_embeddings / this are kept");
+    v("original_max_position_embeddings", original_max_position_embeddings, between(1, 1 << 27), "of llama3: longest sequence before scaling");
   }
   void check(const ConfigNode& node, Diagnostics& out) const;
   friend bool operator==(const RopeScaling&, const RopeScaling&) = default;
 };
 
 struct ModelConfig {
-  // Far above any model, so that a slip of the keyboard is told before something of that size is tried.
+  // Far above any real model, so that a typo is reported before anything of that size is attempted.
   static constexpr double kWidest = 1 << 20;
   static constexpr double kDeepest = 1 << 12;
   static constexpr double kLongest = 1 << 27;
@@ -54,7 +54,7 @@ struct ModelConfig {
   double initializer_range = 0.02;
 
   void fields(FieldVisitor& v) {
-    v("vocab_size", vocab_size, between(1, kLongest), "tokens that the embedding and the head know");
+    v("vocab_size", vocab_size, between(1, kLongest), "number of tokens of the embedding and the head");
     v("hidden_size", hidden_size, between(1, kWidest), "width of the residual stream");
     v("intermediate_size", intermediate_size, between(1, kWidest), "width inside the MLP");
     v("num_hidden_layers", num_hidden_layers, between(1, kDeepest), "decoder blocks");
@@ -63,9 +63,9 @@ struct ModelConfig {
     v("head_dim", head_dim, between(2, kWidest), "width of a head; hidden_size / num_attention_heads when absent");
     v("max_position_embeddings", max_position_embeddings, between(1, kLongest), "longest sequence");
     v("rope_theta", rope_theta, positive, "base of the rotary frequencies");
-    v("rope_scaling", rope_scaling, "how they are scaled for longer sequences, e.g. {type: llama3, factor: 8}; not at all when absent");
+    v("rope_scaling", rope_scaling, "how rotary frequencies are scaled for longer sequences, e.g. {type: llama3, factor: 8}; unscaled when absent");
     v("rms_norm_eps", rms_norm_eps, at_least(0), "ε inside the root of RMSNorm");
-    v("tie_word_embeddings", tie_word_embeddings, "whether the head is the embedding");
+    v("tie_word_embeddings", tie_word_embeddings, "whether the head shares the weights of the embedding");
     v("attention_bias", attention_bias, "biases on the attention projections");
     v("mlp_bias", mlp_bias, "biases on the MLP projections");
     v("initializer_range", initializer_range, at_least(0), "standard deviation of the initial weights");

@@ -16,7 +16,7 @@ struct Part : torch::CustomClassHolder {
   std::function<at::Tensor(const at::Tensor&)> run;
 };
 
-// `anchor` needs a gradient, so that the parameters of the part receive theirs even where x needs none.
+// `anchor` requires a gradient, so that the part's parameters receive theirs even if x requires none.
 class Recomputed : public torch::autograd::Function<Recomputed> {
  public:
   static Variable forward(AutogradContext* ctx, const Variable& x, const Variable& /*anchor*/, const c10::intrusive_ptr<Part>& part) {
@@ -35,7 +35,7 @@ class Recomputed : public torch::autograd::Function<Recomputed> {
       const at::AutoGradMode grad_mode(true);
       y = part->run(x);
     }
-    if (!y.requires_grad()) return {Variable(), Variable(), Variable()};  // all of the part is frozen
+    if (!y.requires_grad()) return {Variable(), Variable(), Variable()};  // the whole part is frozen
     torch::autograd::backward({y}, {grads[0]});
     return {x.grad(), Variable(), Variable()};
   }

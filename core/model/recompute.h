@@ -1,4 +1,4 @@
-// Activation recomputation: a part of the network keeps only its input, and runs again when its gradient is due.
+// Activation recomputation: a part of the network keeps only its input and runs again when its gradient is needed.
 // Chen et al. 2016, arXiv:1604.06174
 #pragma once
 
@@ -21,8 +21,8 @@ struct EnumNames<Recompute> {
                                      std::pair{Recompute::kBlock, std::string_view("block")}};
 };
 
-// part(x), with nothing kept for its backward pass but x. Whatever `part` reads must not change before then, and it must
-// compute the same again. The gradients of parameters arrive as they would without.
+// Returns part(x), keeping only x for the backward pass. Whatever `part` reads must not change before then, and running it again
+// must give the same result. The gradients of parameters arrive as they would without recomputation.
 [[nodiscard]] at::Tensor recompute(const std::function<at::Tensor(const at::Tensor&)>& part, const at::Tensor& x);
 
 }  // namespace tersor

@@ -5,7 +5,7 @@
 namespace tersor {
 namespace {
 
-// In the order of Transformers' operations, so that fp32 rounds as it does there.
+// In the order of Transformers' operations, so that fp32 rounds the same way.
 at::Tensor scaled_as_llama3(const at::Tensor& frequency, const RopeScaling& c) {
   const auto length = static_cast<double>(c.original_max_position_embeddings);
   const at::Tensor wave = frequency.reciprocal() * (2 * std::numbers::pi);

@@ -1,6 +1,7 @@
-// The tables of kernels/rotary.h: cosine and sine of position · θ_j, θ_j = base^(−2j/d), computed in fp32, or fp64 where that is asked for, and cast.
+// The tables of kernels/rotary.h: cosine and sine of position · θ_j, θ_j = base^(−2j/d), computed in fp32 (fp64 for fp64 tables) and cast.
 //
-// With model.rope_scaling, as Transformers' modeling_rope_utils.py computes it, of waves λ_j = 2π / θ_j and L = original_max_position_embeddings:
+// With model.rope_scaling, as in Transformers' modeling_rope_utils.py, for wavelengths λ_j = 2π / θ_j and
+// L = original_max_position_embeddings:
 //
 //   linear   θ_j / factor                                                        Chen et al. 2023, arXiv:2306.15595
 //   llama3   θ_j where λ_j < L / high,  θ_j / factor where λ_j > L / low,        the release of Llama 3.1

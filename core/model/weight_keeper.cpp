@@ -9,8 +9,8 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Variable;
 using torch::autograd::variable_list;
 
-// Passes its input on, and acts in the backward pass. The one at a block's output fetches the block's weights; the one at its input
-// releases them. Autograd runs the youngest node first, and all nodes of the block are younger than the one at its input.
+// An identity that acts in the backward pass: at a block's output it fetches the block's weights, at its input it releases them.
+// Autograd runs the newest node first, and all nodes of the block are newer than the one at its input.
 class Border : public torch::autograd::Function<Border> {
  public:
   static Variable forward(AutogradContext* ctx, const Variable& x, WeightKeeper* keeper, int64_t block, bool enters) {

@@ -12,7 +12,7 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Variable;
 using torch::autograd::variable_list;
 
-// Keeps the packed weight for the backward pass, not the unpacked one.
+// Saves the packed weight for the backward pass, not the unpacked one.
 class PackedProduct : public torch::autograd::Function<PackedProduct> {
  public:
   static Variable forward(AutogradContext* ctx, const Variable& x, const kernels::AffineQuantized& w) {

@@ -2,7 +2,7 @@
 //
 //   W ≈ scale · (code − zero), blocks of 256 of a row        y = x Wᵀ        codes (out, in), scales and zeros (out, in / 256)
 //
-// There is no copy of W in a higher precision: each product unpacks it, the optimizer unpacks it, adds the step in fp32 and
+// There is no copy of W in higher precision. Each product unpacks it; the optimizer unpacks it, adds the step in fp32 and
 // rounds stochastically, so that steps smaller than the spacing of codes are not lost.
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -32,7 +32,7 @@ class Int8Weight final : public PackedWeight {
   kernels::AffineQuantized packed_;
 };
 
-// `handle` stands for W in the graph: it has its shape and receives its gradient, but takes no memory.
+// `handle` stands for W in the graph: it has W's shape and receives W's gradient, but takes no memory.
 class Int8Linear : public torch::autograd::Function<Int8Linear> {
  public:
   static Variable forward(AutogradContext* ctx, const Variable& x, const Variable& /*handle*/, const Int8Weight* weight) {
@@ -69,7 +69,7 @@ class Int8 final : public Parameterization {
  private:
   std::string name_;
   std::shared_ptr<Int8Weight> weight_;
-  at::Tensor handle_;  // (out, in), all of it one number
+  at::Tensor handle_;  // (out, in), expanded from one number
 };
 
 const bool registered = parameterizations().add<Int8>("int8", "8-bit weights, Zhang et al. 2024 (Q-GaLore), arXiv:2407.08296");

@@ -1,15 +1,15 @@
-// LoRA.    Hu et al. 2021, arXiv:2106.09685        ReLoRA: LoRA that is merged now and then.    Lialin et al. 2023, arXiv:2307.05695
+// LoRA.    Hu et al. 2021, arXiv:2106.09685        ReLoRA: LoRA that is merged periodically.    Lialin et al. 2023, arXiv:2307.05695
 //
 //   y = x Wᵀ + s·(x Aᵀ) Bᵀ        s = α/r        W (out, in) frozen   A (r, in)   B (out, r)
 //   begin:  W the dense initial weight    A uniform in ±1/√in    B = 0
-//   merge:  W ← W + s·BA    A drawn afresh    B ← 0              y stays
+//   merge:  W ← W + s·BA    A drawn afresh    B ← 0              y stays the same
 //
-// r is the rank asked for, at most the short side of W. A merge is computed in fp32; where W rests in less, it is rounded
-// stochastically, so that what is smaller than its spacing is not lost merge after merge. W may rest in 8 or 4 bits, see
-// frozen_weight.h.
+// r is the configured rank, at most the short side of W. A merge is computed in at least fp32; if W is stored in less, it is
+// rounded stochastically, so that changes smaller than its spacing are not lost merge after merge. W may be stored in 8 or 4
+// bits, see frozen_weight.h.
 //
-// Departs from ReLoRA's code: that starts A at zero beside B at zero, where both gradients vanish until the first merge; its
-// merges are rounded to nearest; there is no dropout and no trained scale here.
+// Departs from ReLoRA's code, which starts both A and B at zero, so that both gradients vanish until the first merge, and
+// rounds merges to nearest; there is no dropout and no trained scale here.
 #include <cmath>
 
 #include "core/param/factors.h"
@@ -29,7 +29,7 @@ class LoRA final : public Parameterization, public Mergeable, public Refactoriza
     void fields(FieldVisitor& v) {
       v("rank", rank, at_least(1), "rank r of the trained product, at most the short side of the weight");
       v("alpha", alpha, positive, "α of the scale s = α/r");
-      v("base", base, "how the frozen weight rests: in the dtype of the run, or in 8 or 4 bits");
+      v("base", base, "how the frozen weight is stored: in the dtype of the run, or in 8 or 4 bits");
     }
   };
 

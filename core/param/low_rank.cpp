@@ -1,13 +1,13 @@
 // Low-rank weights.    W = s·B A        y = s·(x Aᵀ) Bᵀ        B (out, r)   A (r, in)   s = α/r, or 1 where α is not given
 // CoLA (Liu et al. 2025, arXiv:2502.10940), with `activation: silu`:    y = s·σ(x Aᵀ) Bᵀ,  for which there is no W
 //
-// r is the rank asked for, at most the short side of W. An entry of W is a sum of r products, s·Σₖ bₖaₖ, of variance
-// s²·r·σ_B²·σ_A²: both factors begin normal with σ² = std / (s√r), and W's entries with standard deviation std. That is the dense
-// model's (`init: matched`), or (in + out)^−½, which is CoLA's (`init: cola`). `init: kaiming` is the linear layer's of packages, as
-// Glentis et al. 2025 (arXiv:2505.22922) have it: A uniform in ±1/√in, B in ±1/√r, and W some ten times smaller.
+// r is the configured rank, at most the short side of W. An entry of W is a sum of r products, s·Σₖ bₖaₖ, of variance
+// s²·r·σ_B²·σ_A²: both factors begin normal with σ² = std / (s√r), so that W's entries have standard deviation std. This is the dense
+// model's (`init: matched`) or CoLA's, (in + out)^−½ (`init: cola`). `init: kaiming` is that of common packages' linear layers, as used
+// by Glentis et al. 2025 (arXiv:2505.22922): A uniform in ±1/√in, B in ±1/√r, which makes W some ten times smaller.
 //
-// A given W becomes its truncated SVD, B = U√Σ/√s and A = √ΣVᵀ/√s (PELA: Guo et al. 2023, arXiv:2310.10700); none of rank r
-// is nearer. A zero W zeroes B alone, so that the layer can still learn.
+// A given W becomes its truncated SVD, B = U√Σ/√s and A = √ΣVᵀ/√s (PELA: Guo et al. 2023, arXiv:2310.10700), the nearest W of
+// rank r. A zero W zeroes only B, so that the layer can still learn.
 #include <cmath>
 
 #include "core/param/factors.h"
@@ -45,7 +45,7 @@ class LowRank final : public Parameterization, public Refactorizable {
       v("rank", rank, at_least(1), "rank r of the weight, at most its short side");
       v("alpha", alpha, positive, "α of the scale s = α/r; absent: s = 1");
       v("activation", activation, "what is applied between the factors; silu is CoLA");
-      v("init", init, "how the factors begin: with W as large as in the dense model, each as a linear layer of its own, or as CoLA's");
+      v("init", init, "how the factors are initialized: W as large as in the dense model, each factor like a linear layer, or as in CoLA");
     }
   };
 
@@ -81,7 +81,7 @@ class LowRank final : public Parameterization, public Refactorizable {
       b.zero_();
       return;
     }
-    refuse_unless_linear("it can take over no dense weight; begin with a fresh model, or use activation: none");
+    refuse_unless_linear("it cannot take over a dense weight; start from a fresh model, or use activation: none");
     const Factors nearest = truncated_factors(w / scale_, b.size(1));
     b.copy_(nearest.b);
     a_.detach().copy_(nearest.a);

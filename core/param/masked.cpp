@@ -1,18 +1,18 @@
 // Sparse weights: SPDF's static sparsity, and gradual pruning.    Thangarasa et al. 2023 (SPDF), arXiv:2303.10464, section 2
 //
-//   y = x·(M ⊙ W)ᵀ        M (out, in): fixed, random, of exactly the density asked for
+//   y = x·(M ⊙ W)ᵀ        M (out, in): fixed, random, of exactly the requested density
 //
 //   unstructured    any entries                     block           whole blocks of `block` × `block`
-//   two_of_four     two of every four neighbours in a row, whatever `sparsity` says
+//   two_of_four     two of every four neighbors in a row, whatever `sparsity` says
 //
-// Only the entries that are there exist: values, gradients and moments are as many as M has ones. They begin as the dense weight
-// would, without compensation for what is missing. With `sparsity: 0` all are there and no positions are kept, for the action
-// `prune` to take some away; `densify` brings all back, at zero.
+// Only the entries that M keeps exist: there are as many values, gradients and moments as M has ones. They begin as in the dense
+// weight, without compensation for missing entries. With `sparsity: 0` all entries exist and no positions are stored, for the
+// action `prune` to remove some; `densify` brings all back, at zero.
 //
-// Two of four are multiplied by through cuSPARSELt on a GPU, forwards and in bf16.
+// On a GPU, forward products with `two_of_four` weights in bf16 go through cuSPARSELt.
 //
-// Of blocks of 64 or more, a power of two, products skip what is missing, and positions take no memory to speak of. In all other cases
-// positions take 2 bytes an entry, and W is composed, zeros and all, when it is multiplied by.
+// With blocks whose side is a power of two of at least 64, products skip missing blocks, and positions take almost no memory. In all
+// other cases positions take 2 bytes per entry (4 beyond 65536 columns), and W is composed, zeros included, for each product.
 #include "core/param/operations.h"
 #include "kernels/block_sparse_linear.h"
 #include "kernels/sparse_low_rank_linear.h"
@@ -32,7 +32,7 @@ namespace {
 using kernels::BlockPattern;
 using kernels::SparsePattern;
 
-// Which entries of a matrix are there, where not all are. Values are in the order of positions, row · in + column, which rise.
+// Which entries of a matrix exist, if not all do. Values are in ascending order of their positions, row · in + column.
 class Support {
  public:
   virtual ~Support() = default;
@@ -40,10 +40,10 @@ class Support {
   [[nodiscard]] virtual at::Tensor positions() const = 0;     // int64, in host memory
   virtual void take(const at::Tensor& positions) = 0;         // int64, in host memory
   virtual void take(const BlockPattern& blocks, bool on_paper) = 0;
-  virtual void clear() = 0;                                   // nothing is kept any more
-  virtual void resize(int64_t nnz, const SavedSizes& saved) = 0;  // room for what a checkpoint or a plan has
+  virtual void clear() = 0;                                   // drops all positions
+  virtual void resize(int64_t nnz, const SavedSizes& saved) = 0;  // makes room for what a checkpoint or a plan has
   virtual void restored() {}
-  // As Parameterization has them, named without the weight.
+  // As in Parameterization, named without the weight's name.
   [[nodiscard]] virtual std::vector<PackedPart> kept() const = 0;
   [[nodiscard]] virtual std::vector<PackedPart> derived() const { return {}; }
 };
@@ -121,7 +121,7 @@ class Blocks final : public Support {
   void take_blocks(const at::Tensor& blocks) { take(BlockPattern::of_blocks(pattern_->out, pattern_->in, pattern_->block, blocks), device_.is_meta()); }
 
   at::Device device_;
-  at::Tensor there_;  // (blocks) int32: row of blocks · columns of blocks + column of blocks
+  at::Tensor there_;  // (blocks) int32: block row · number of block columns + block column
   std::shared_ptr<BlockPattern> pattern_;
 };
 
@@ -132,9 +132,9 @@ class Masked final : public Parameterization, public Prunable {
     MaskStructure structure = MaskStructure::kUnstructured;
     int64_t block = 64;
     void fields(FieldVisitor& v) {
-      v("sparsity", sparsity, half_open(0, 1), "share of the entries that are not there");
-      v("structure", structure, "what can be missing: single entries, blocks, or two of every four neighbours");
-      v("block", block, at_least(1), "side of a block; with powers of two from 64 on products skip what is missing");
+      v("sparsity", sparsity, half_open(0, 1), "share of the entries that are missing");
+      v("structure", structure, "what can be missing: single entries, blocks, or two of every four neighbors");
+      v("block", block, at_least(1), "side of a block; for powers of two from 64 on, products skip missing blocks");
     }
   };
 
@@ -199,7 +199,7 @@ class Masked final : public Parameterization, public Prunable {
     return survivors;
   }
   at::Tensor densify() override {
-    if (values_.is_meta()) {  // on paper sizes are all there is
+    if (values_.is_meta()) {  // meta tensors have only sizes
       set_size(out_ * in_);
       return {};
     }
@@ -223,12 +223,12 @@ class Masked final : public Parameterization, public Prunable {
       throw user_error("'{}' has two of every four entries and cannot be pruned further; use structure: unstructured or block", name_);
   }
 
-  // So many values, uninitialized.
+  // Makes room for `nnz` values, uninitialized.
   void set_size(int64_t nnz) {
     values_ = at::empty({nnz}, values_.options().requires_grad(false)).requires_grad_(true);
     if (is_full()) support_->clear();
   }
-  // Rising, int64, where the values are.
+  // Ascending, int64, on the device of the values.
   [[nodiscard]] at::Tensor positions() const {
     if (is_full()) return at::arange(values_.numel(), values_.options().dtype(at::kLong).requires_grad(false));
     return support_->positions().to(values_.device());
@@ -238,7 +238,7 @@ class Masked final : public Parameterization, public Prunable {
   [[nodiscard]] int64_t share_of(int64_t all) const {
     return std::max<int64_t>(1, static_cast<int64_t>((1 - c_.sparsity) * static_cast<double>(all) + 1e-9));
   }
-  // Of each block that is there, in the order of their numbers, the root mean square. Each sum is in a fixed order, on a GPU too: all
+  // The root mean square of each existing block, in the order of block indices. Each sum is in a fixed order, on a GPU too: all
   // processes must rank blocks alike.
   [[nodiscard]] at::Tensor magnitudes_of_blocks() const {
     const BlockPattern shape{.out = out_, .in = in_, .block = c_.block};
@@ -252,7 +252,7 @@ class Masked final : public Parameterization, public Prunable {
     const at::Tensor entries = sides(down, out_).unsqueeze(1) * sides(across, in_);
     return (squares / entries).sqrt_().flatten().index_select(0, std::get<0>(at::_unique(block_of(positions()))));
   }
-  // How many random_positions gives, without drawing them.
+  // How many positions random_positions returns, without drawing them.
   [[nodiscard]] int64_t expected_nnz() const {
     return c_.structure == MaskStructure::kTwoOfFour ? out_ * (in_ / 4 * 2 + (in_ % 4 + 1) / 2) : share_of(out_ * in_);
   }

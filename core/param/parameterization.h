@@ -3,9 +3,9 @@
 //   auto weight = choice.build(WeightShape{.name = "model.layers.0.mlp.up_proj", .out = 1376, .in = 512, …});
 //   y = weight->forward(x);
 //
-// All that changes during training is in `params` or `kept`, so that checkpoints need no more. What can be done to a weight
-// at chosen steps, besides updates, it says by the interfaces of operations.h. Before a run core/train/check_methods.h tries that on a
-// small weight.
+// Everything that changes during training is in `params` or `kept`, so that checkpoints need nothing else. Before a run,
+// core/train/check_methods.h checks this contract on a small weight. Operations that a weight supports at chosen steps, besides
+// updates, are declared by implementing the interfaces of operations.h.
 #pragma once
 
 #include <torch/nn/module.h>
@@ -21,10 +21,10 @@ struct WeightShape {
   int64_t in = 0;
   at::TensorOptions options;
   double init_std = 0.02;
-  uint64_t seed = 0;  // all that a weight draws follows from it and the name, as every process builds its own
+  uint64_t seed = 0;  // with the name it determines all that a weight draws, as every process builds its own
 };
 
-// The sizes of a saved tensor of this weight, named without the weight's own name ("values"); nothing when there is none.
+// The sizes of a saved tensor of this weight, named without the weight's own name ("values"); nullopt if there is none.
 using SavedSizes = std::function<std::optional<std::vector<int64_t>>(const std::string& part)>;
 
 class Parameterization : public torch::nn::Module {
@@ -33,36 +33,36 @@ class Parameterization : public torch::nn::Module {
   [[nodiscard]] virtual at::Tensor forward(const at::Tensor& x) = 0;
   // The W (out, in) that `forward` applies: for exports, growth and tests.
   [[nodiscard]] virtual at::Tensor materialize() const = 0;
-  // Takes the representable weight nearest to `w` (out, in).
+  // Sets the weight to the representable one nearest to `w` (out, in).
   virtual void assign(const at::Tensor& w) = 0;
   // The trained tensors, under full names: "model.layers.0.mlp.up_proj.A".
   [[nodiscard]] virtual std::vector<Param> params() = 0;
 
   // What a checkpoint holds besides `params`, under full names: frozen weights, masks, pools, counters.
   [[nodiscard]] virtual std::vector<PackedPart> kept() const { return {}; }
-  // What follows from those and is not saved, but takes memory as long as the weight lives.
+  // What is derived from those and not saved, but takes memory as long as the weight lives.
   [[nodiscard]] virtual std::vector<PackedPart> derived() const { return {}; }
-  // Before saved tensors are copied in: takes their sizes on, where sizes change during training.
+  // Called before saved tensors are copied in: adopts their sizes, where sizes change during training.
   virtual void resize_like(const SavedSizes&) {}
-  // After saved tensors were copied in: whatever follows from them.
+  // Called after saved tensors were copied in: recomputes whatever is derived from them.
   virtual void restored() {}
 
-  // Numbers that take part in a product: of training compute and the mean size of a model that changes on the way.
+  // How many numbers take part in products: for training compute, and for the mean size of a model that changes during a run.
   [[nodiscard]] virtual int64_t num_active();
 
-  // Whether forward(x) is x·Wᵀ for some W. Where it is not, `materialize` throws a UserError.
+  // Whether forward(x) is x·Wᵀ for some W. If not, `materialize` throws a UserError.
   [[nodiscard]] virtual bool linear() const { return true; }
 };
 
 using ParameterizationRegistry = Registry<Parameterization, const WeightShape&>;
 [[nodiscard]] ParameterizationRegistry& parameterizations();
 
-// What the dense weight of this name begins with: normal, of standard deviation init_std.
+// The initial value of the dense weight of this name: normal, with standard deviation init_std.
 [[nodiscard]] at::Tensor initial_weight(const WeightShape& shape, at::ScalarType type);
 
-// The tensors of a checkpoint: params as they rest, then what is kept.
+// The tensors of a checkpoint: params as stored, then what is kept.
 [[nodiscard]] std::vector<PackedPart> tensors_of(Parameterization& weight);
-// Copies all that `from` holds into `to`, which is of the same kind and shape.
+// Copies everything that `from` holds into `to`, which has the same kind and shape.
 void copy_weight(Parameterization& from, Parameterization& to);
 
 }  // namespace tersor

@@ -3,10 +3,10 @@
 //   W = (alpha/rank)·B·A + S        y = x·Wᵀ        B (out, r)   A (r, in)   S: δ·out·in values at fixed random positions
 //
 // A and the values begin uniform within ±1/√in, B at zero, as in the authors' code: W is S alone at first. The positions follow
-// from the seed; a checkpoint holds their key. W is composed in a buffer shared by all layers: sparse_low_rank_linear.h.
+// from the seed; a checkpoint holds their key. W is composed in a buffer shared by all layers: see sparse_low_rank_linear.h.
 //
-// `assign` takes the best factors of what the values leave and the best values of what the factors leave, in turns from the
-// values at hand: it ends near the nearest such weight, and does not leave one that it has reached.
+// `assign` alternates, from the current values, between the best factors of what the values leave and the best values of what
+// the factors leave. It ends near the nearest such weight, and stays at one that it has reached.
 #include <cmath>
 
 #include "core/param/factors.h"
@@ -24,9 +24,9 @@ class SlTrain final : public Parameterization, public Refactorizable {
     double alpha = 32;
     double density = 0.03;
     void fields(FieldVisitor& v) {
-      v("rank", rank, at_least(1), "r; the short side where that is smaller");
+      v("rank", rank, at_least(1), "rank r of B·A, at most the short side of the weight");
       v("alpha", alpha, positive, "B·A is multiplied by alpha/rank");
-      v("density", density, greater_than(0), between(0, 1), "δ, share of the entries that S has");
+      v("density", density, greater_than(0), between(0, 1), "δ, share of the entries that are in S");
     }
   };
 
@@ -61,13 +61,13 @@ class SlTrain final : public Parameterization, public Refactorizable {
   }
 
   void assign(const at::Tensor& w) override {
-    if (w.count_nonzero().item<int64_t>() == 0) {  // A stays, or nothing could learn
+    if (w.count_nonzero().item<int64_t>() == 0) {  // A stays, or else nothing could learn
       b_.detach().zero_();
       values_.detach().zero_();
       return;
     }
     constexpr int kTurns = 4;
-    const at::Tensor wide = w.to(at::kCPU, at::kDouble).contiguous();  // a GPU's kernels know no fp64
+    const at::Tensor wide = w.to(at::kCPU, at::kDouble).contiguous();  // the GPU kernels do not support fp64
     const kernels::SparsePattern pattern = pattern_->to(at::kCPU);
     at::Tensor values = values_.detach().to(at::kCPU, at::kDouble);
     Factors factors;

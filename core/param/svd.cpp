@@ -3,11 +3,11 @@
 //   W₀ = UΣVᵀ, its r leading parts kept        W = W₀ + U·diag(σ)·Vᵀ        y = x W₀ᵀ + ((x V) ⊙ σ) Uᵀ
 //   W₀ (out, in), U (out, r), V (in, r): frozen        σ (r): the change of the singular values, from 0
 //
-// The paper trains Σᵣ itself beside the residual W₀ − UΣᵣVᵀ; to train the change is the same but for weight decay, which draws W to
-// W₀ here and Σᵣ to 0 there, and needs no residual. For weights that were trained before (run.init_from): the subspaces never move.
-// σ has the role of a vector, so it is grouped with norm gains and biases; a group of its own matches the name "*.sigma". r is the
-// rank asked for, at most the short side of W. The decomposition, in double, is done when the weight is made or assigned, and costs
-// O(out·in·min(out, in)).
+// The paper trains Σᵣ itself beside the residual W₀ − UΣᵣVᵀ; training the change needs no residual and is the same except for weight
+// decay, which pulls W to W₀ here and Σᵣ to 0 there. Meant for pretrained weights (run.init_from): the subspaces never move. σ has the
+// role of a vector, so it is grouped with norm gains and biases; to give it a group of its own, match the name "*.sigma". r is the
+// configured rank, at most the short side of W. The decomposition, in double, is done when the weight is created or assigned, and
+// costs O(out·in·min(out, in)).
 #include "core/param/frozen_weight.h"
 
 namespace tersor {
@@ -20,7 +20,7 @@ class SVFit final : public Parameterization {
     FrozenFormat base = FrozenFormat::kSame;
     void fields(FieldVisitor& v) {
       v("rank", rank, at_least(1), "how many singular values are trained, at most the short side of the weight");
-      v("base", base, "how the frozen weight rests: in the dtype of the run, or in 8 or 4 bits");
+      v("base", base, "how the frozen weight is stored: in the dtype of the run, or in 8 or 4 bits");
     }
   };
 
@@ -55,7 +55,7 @@ class SVFit final : public Parameterization {
   int64_t num_active() override { return base_.numel() + u_.numel() + v_.numel() + Parameterization::num_active(); }
 
  private:
-  // Of the weight as it rests.
+  // Decomposes the weight as stored.
   void decompose() {
     const at::NoGradGuard no_grad;
     const auto [u, s, vh] = at::linalg_svd(base_.read().to(at::kDouble), false);

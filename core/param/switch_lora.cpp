@@ -1,35 +1,36 @@
-// SwitchLoRA: the vectors of LoRA's factors change places with candidates.    Zhou et al. 2024, arXiv:2406.06564
+// SwitchLoRA: the vectors of LoRA's factors swap places with candidates.    Zhou et al. 2024, arXiv:2406.06564
 //
 //   y = x Wᵀ + s·(x Aᵀ) Bᵀ        s = α/r        W (out, in) frozen   A (r, in)   B (out, r)        N = min(out, in)
 //
-// Each factor has N candidates, among them, in a slot of its own, each of its r vectors (rows of A, columns of B). To switch
+// Each factor has N candidates, which include its r vectors (rows of A, columns of B), each in a slot of its own. To switch
 // row i of A with the candidate in slot c:
 //
-//   W ← W + s·bᵢ(aᵢ − C[c])    C[slot of i] ← aᵢ    aᵢ ← C[c]                   y stays, for any c; columns of B likewise
+//   W ← W + s·bᵢ(aᵢ − C[c])    C[slot of i] ← aᵢ    aᵢ ← C[c]                   y is unchanged, for any c; columns of B likewise
 //
-// The gradient of bᵢ, the row's counterpart, depends on aᵢ: what the optimizer remembers of bᵢ is forgotten, and bᵢ stands still
-// for a few steps (`freeze`), in which moments for the new aᵢ gather nothing and the count of steps goes on, so that bᵢ's
-// first step afterwards is a short one. The gradient of aᵢ depends on bᵢ, so aᵢ keeps what is remembered of it.
+// The gradient of bᵢ, the row's counterpart, depends on aᵢ: the optimizer's state for bᵢ is reset, and bᵢ is frozen for a few
+// steps (`freeze`), during which its moments stay zero while its step count goes on, so that its first step afterwards is a
+// short one. The gradient of aᵢ depends on bᵢ, so aᵢ keeps its state.
 //
-// Vectors are taken in turn, and candidates too: the slots in use are a cyclic window that moves on. A begins at row 0 and B at
-// column ⌊r/2⌋. As many are switched of one as of the other, so they stay half a turn apart. Two things limit the number in a step:
-//   · the slots out of use, N − r: no slot is both read and written;
-//   · the distance to the first vector that stands still, and to the place of the other factor: no vector is switched that stands
-//     still, and no index on both sides in one step.
+// Vectors are switched in turn, and so are candidates: the slots in use are a cyclic window that moves on. A begins at row 0 and
+// B at column ⌊r/2⌋. Both switch equally many, so they stay half a turn apart. Two things limit the number in a step:
+//   · the N − r unused slots: no slot is both read and written;
+//   · the distance to the first frozen vector and to the other factor's position: no frozen vector is switched, and no index on
+//     both sides in one step.
 // With r = N, or r = 1, nothing is ever switched.
 //
 // The paper's code switches after the backward pass and before the step; here it is done before the forward pass. That is
-// the same: y and so what arrives from above stays, and a gradient that is used, of a vector that does not stand still,
-// depends besides on its counterpart alone, which was not switched (its own switch would have made the vector stand still).
-// But the norm that clips: the authors' holds the gradients of counterparts that then stand still, here it does not.
-// `freeze` steps are those tried: one that is skipped because a gradient is not finite counts too, and the vector's count of
-// steps is then one behind. Switching must go on being called, if only with 0 expected, until no vector stands still.
+// equivalent: y, and so the gradient that arrives from above, does not change, and the gradient of a vector that is not frozen
+// otherwise depends only on its counterpart, which was not switched (that would have frozen the vector). Only the norm for
+// clipping differs: the authors' includes the gradients of counterparts about to be frozen, ours does not.
+// `freeze` counts attempted steps: one that is skipped because a gradient is not finite counts too, and leaves the vector's
+// step count one behind. Switching must go on being called, if only with 0 expected, until no vector is frozen.
 //
-// Begin: all candidates uniform, with standard deviations (√out·r/in^1.5)^¼·√g of rows of A and (r/√(out·in))^¼·√g of columns of
-// B, g = 1/√3, so that those of BA/r are g/√in (section 4, and the authors' code); W is the dense initial weight less s·BA.
+// Initially all candidates are uniform, with standard deviations (√out·r/in^1.5)^¼·√g for rows of A and (r/√(out·in))^¼·√g for
+// columns of B, g = 1/√3, so that those of BA/r are g/√in (section 4, and the authors' code); W is the dense initial weight
+// minus s·BA.
 //
-// Departs from the authors' code: W is changed in at least fp32, once a step for both factors, and rounded stochastically
-// into bf16; the first limit above; randomness is that of the stream given, so that all processes agree.
+// Departs from the authors' code: W is changed in at least fp32, once per step for both factors, and rounded stochastically
+// to bf16; the first limit above; randomness comes from the given stream, so that all processes agree.
 #include <cmath>
 
 #include "core/param/frozen_weight.h"
@@ -39,7 +40,7 @@
 namespace tersor {
 namespace {
 
-// A factor as r vectors, and its candidates.
+// A factor as r vectors, with its candidates.
 class Vectors {
  public:
   // `value`: (r, length), or (length, r) for axis 1.
@@ -48,7 +49,7 @@ class Vectors {
     const int64_t r = value.size(axis);
     const at::TensorOptions host = value.options().requires_grad(false).device(value.is_meta() ? at::kMeta : at::kCPU);
     candidates_ = at::empty({num_candidates, value.size(1 - axis)}, host);
-    // In turn from `first` on, the last r slots.
+    // The last r slots, in order from vector `first` on.
     slots_ = at::arange(num_candidates - r, num_candidates, at::kLong).roll(first).to(host.device());
     next_ = at::full({1}, first % r, host.dtype(at::kLong));
     frozen_ = at::zeros({r}, host.dtype(at::kLong));
@@ -70,7 +71,7 @@ class Vectors {
   }
   const std::string& name() const { return name_; }
 
-  // As many vectors as lie from `next` on before one that stands still, and before where `other` is.
+  // How many vectors there are from `next` on before a frozen one and before `other`'s position.
   int64_t reach(const Vectors& other) const {
     const int64_t* frozen = frozen_.const_data_ptr<int64_t>();
     int64_t count = 0;
@@ -80,7 +81,7 @@ class Vectors {
 
   struct Switched {
     std::vector<int64_t> indices;
-    at::Tensor drop;  // old − new (k, length), in the type of sums
+    at::Tensor drop;  // old − new (k, length), in exact_type
   };
   // Switches the next `count` vectors with the candidates that follow the window.
   Switched switch_next(int64_t count, at::ScalarType exact) {
@@ -105,7 +106,7 @@ class Vectors {
   void show_mask() { mask_.copy_(for_copy((frozen_ == 0).view(mask_.sizes())), /*non_blocking=*/true); }
 
  private:
-  // In memory that a GPU copies from without anybody waiting.
+  // In memory that a GPU can copy from asynchronously.
   at::Tensor for_copy(const at::Tensor& host) const { return value_.is_cuda() ? host.pin_memory() : host; }
   int64_t size() const { return frozen_.size(0); }
   int64_t next() const { return next_.const_data_ptr<int64_t>()[0]; }
@@ -114,10 +115,10 @@ class Vectors {
   std::string name_;
   at::Tensor value_;
   int64_t axis_;
-  at::Tensor candidates_;  // (N, length), in host memory; the copies of vectors in use are out of date
-  at::Tensor slots_;       // (r) int64: the candidate that each vector took the place of
+  at::Tensor candidates_;  // (N, length), in host memory; those of vectors in use are out of date
+  at::Tensor slots_;       // (r) int64: the slot of each vector among the candidates
   at::Tensor next_;        // (1) int64: the vector that is switched next
-  at::Tensor frozen_;      // (r) int64: steps that each vector still stands still for
+  at::Tensor frozen_;      // (r) int64: steps for which each vector is still frozen
   at::Tensor mask_;        // bool, (r, 1) or (1, r)
 };
 
@@ -170,7 +171,7 @@ class SwitchLoRA final : public Parameterization, public VectorSwitching {
       const at::Tensor columns = columns_.take(a.indices).to(exact);
       const Vectors::Switched b = columns_.switch_next(count, exact);
       const at::Tensor rows = rows_.take(b.indices).to(exact);
-      // Both at once, so that W is gone through once.
+      // Both at once, for a single pass over W.
       base_.add_outer(at::cat({columns, b.drop}), at::cat({a.drop, rows}), scale_, random.child(1));
       columns_.hold(a.indices, freeze);
       rows_.hold(b.indices, freeze);
@@ -181,7 +182,7 @@ class SwitchLoRA final : public Parameterization, public VectorSwitching {
   }
 
  private:
-  // Draws the candidates; returns what W begins with.
+  // Draws the candidates; returns W's initial value.
   at::Tensor start(const WeightShape& shape) {
     const double r = static_cast<double>(rank_), out = static_cast<double>(shape.out), in = static_cast<double>(shape.in);
     const double root_gain = std::pow(3.0, -0.25);  // √g
@@ -197,7 +198,7 @@ class SwitchLoRA final : public Parameterization, public VectorSwitching {
 
   std::string name_;
   int64_t rank_;
-  int64_t spare_;  // N − r: slots out of use
+  int64_t spare_;  // N − r: unused slots
   double scale_;
   at::Tensor a_;     // (r, in)
   at::Tensor b_;     // (out, r)

@@ -83,7 +83,7 @@ function frame(width, height, x, y, xText, yText) {
   return x.ticks.map((v) => `<line class="grid" x1="${x.at(v)}" x2="${x.at(v)}" y1="14" y2="${height - 24}"/><text x="${x.at(v)}" y="${height - 8}" text-anchor="middle">${xText(v)}</text>`).join('') +
     y.ticks.map((v) => `<line class="grid" x1="58" x2="${width - 12}" y1="${y.at(v)}" y2="${y.at(v)}"/><text x="52" y="${y.at(v) + 4}" text-anchor="end">${yText(v)}</text>`).join('');
 }
-// Names beside their points where there is room for them, else above or below, else nowhere.
+// Places names beside their points if there is room, else above or below, else nowhere.
 function placeLabels(points, width, height) {
   const taken = points.map((p) => ({l: p.x - 6, r: p.x + 6, t: p.y - 6, b: p.y + 6}));
   const free = (box) => box.l > 58 && box.r < width && box.t > 4 && box.b < height - 24 &&
@@ -101,7 +101,7 @@ function placeLabels(points, width, height) {
     return '';
   }).join('');
 }
-function frontOf(points) {  // no other has less of one and no more of the other
+function frontOf(points) {  // no other point has less of one and no more of the other
   return points.filter((p) => !points.some((o) => o.bytes <= p.bytes && o.ppl <= p.ppl && (o.bytes < p.bytes || o.ppl < p.ppl)))
     .sort((a, b) => a.bytes - b.bytes);
 }
@@ -130,7 +130,7 @@ function drawRates() {
   const rates = curves.flatMap((c) => c.points.map((p) => p.lr));
   $('#rates').hidden = !(Math.max(...rates) > Math.min(...rates));
   if ($('#rates').hidden || !width) return;
-  $('#rates figcaption span').textContent = 'each at its best in the other options';
+  $('#rates figcaption span').textContent = 'each with its best other options';
   for (const c of curves) c.points = [...new Set(c.points.map((p) => p.lr))].map((lr) => c.points.filter((p) => p.lr === lr).sort((a, b) => a.loss.mean - b.loss.mean)[0]);
   const losses = curves.flatMap((c) => c.points.flatMap((p) => [p.loss.low, p.loss.high]));
   const x = scale(rates, 58, width - 12, {log: true}), y = scale(losses, height - 24, 14, {count: 6});

@@ -29,7 +29,7 @@ constexpr char kBenchScript[] = {
 #include "core/report/bench_script.inc"
 };
 
-// Which of `rows` to draw: the first, the last, and from each of equal stretches those where one of `keys` is largest or
+// The rows to draw: the first, the last, and from each of several equal stretches those where one of `keys` is largest or
 // smallest, so that no spike is lost.
 std::vector<const Json*> thin(const std::vector<const Json*>& rows, const std::vector<std::string>& keys, size_t most) {
   if (rows.size() <= most) return rows;
@@ -53,12 +53,12 @@ std::vector<const Json*> thin(const std::vector<const Json*>& rows, const std::v
   return chosen;
 }
 
-// Seven digits are more than a curve shows, and half the size of the page.
+// Seven digits are more than a curve shows, and halve the size of the page.
 Json rounded(const std::optional<double>& value) {
   return value ? Json(std::stod(fmt::format("{:.7g}", *value))) : Json(nullptr);
 }
 
-// One array a key: {"step": […], "train/loss": […], …}.
+// One array per key: {"step": […], "train/loss": […], …}.
 Json columns(const RunRecords::BySteps& records, const std::vector<std::string>& keys, size_t most) {
   static const std::set<std::string> left_out = {"type", "skipped", "elapsed_seconds", "eta_seconds"};
   std::vector<const Json*> rows;
@@ -126,7 +126,7 @@ Json read_run(const fs::path& folder, size_t most) {
           {"events", records.events}};
 }
 
-// JSON that may stand inside a <script> element: nothing in it ends the element.
+// JSON that is safe inside a <script> element: nothing in it ends the element.
 std::string script_text(const Json& data) {
   std::string text;
   for (const char c : data.dump(-1, ' ', false, Json::error_handler_t::replace))
@@ -153,7 +153,7 @@ void write_page(const Json& data, std::string_view section, std::string_view scr
 
 void write_report(const std::vector<fs::path>& runs, const fs::path& page) {
   if (fs::exists(page) && (!fs::is_regular_file(page) || !read_text(page).starts_with("<!doctype html>")))
-    throw user_error("'{}' is there already and is no page; name another with --output", page.string());
+    throw user_error("'{}' exists and is not an HTML page; name another with --output", page.string());
   Json data = {{"max_points", kMaxCurvePoints}, {"runs", Json::array()}};
   for (const fs::path& run : runs) data["runs"].push_back(read_run(run, kMaxCurvePoints));
   write_page(data, "", "", page);

@@ -11,8 +11,8 @@
 
 namespace tersor {
 
-// Reads metrics.jsonl and, where there is one, config.yaml of each run, which may still be going on. UserError when a
-// folder is not that of a run.
+// Reads metrics.jsonl and, if there is one, config.yaml of each run, which may still be in progress. Throws UserError if a folder is
+// not a run's, or if `page` exists and is not an HTML page.
 void write_report(const std::vector<std::filesystem::path>& runs, const std::filesystem::path& page);
 
 struct NamedRun {
@@ -20,8 +20,8 @@ struct NamedRun {
   std::string name;
 };
 
-// The page of a suite: the same, below what `bench` tells of all its runs (core/bench/outputs.cpp says what is in it;
-// core/report/bench_section.html and bench_script.js draw it).
+// Writes the page of a suite: the same, below a summary of all its runs from `bench` (made in core/bench/outputs.cpp, drawn by
+// core/report/bench_section.html and bench_script.js).
 void write_bench_page(const nlohmann::ordered_json& bench, const std::vector<NamedRun>& runs, const std::filesystem::path& page);
 
 // Curves with more points than this are thinned; the page says so. Each stretch of a curve keeps its extremes, and every

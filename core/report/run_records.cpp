@@ -21,8 +21,8 @@ std::string valid_utf8(const std::string& text) {
   return Json::parse(Json(text).dump(-1, ' ', false, Json::error_handler_t::replace)).get<std::string>();
 }
 
-// Takes the records in the order written. The clock of a process begins at zero, so that after a resume the time goes
-// on from where the last step left it.
+// Takes the records in the order written. Each process's clock begins at zero, so after a resume the time continues from
+// that of the last step.
 class RecordReader {
  public:
   void add(const Json& record) {
@@ -79,7 +79,7 @@ class RecordReader {
   double time_before_ = 0;
 };
 
-// `key` at `step`, between the steps written down.
+// `key` at `step`, interpolated between the recorded steps.
 std::optional<double> interpolated(const RunRecords::BySteps& steps, int64_t step, const std::string& key) {
   const auto after = steps.lower_bound(step);
   if (steps.empty()) return std::nullopt;

@@ -144,7 +144,7 @@ void TensorboardWriter::write_record(const std::string& data) {
 void TensorboardWriter::flush() {
   if (!stream_.is_open()) {
     std::error_code error;
-    std::filesystem::resize_file(file_, static_cast<uintmax_t>(size_), error);  // without half a record
+    std::filesystem::resize_file(file_, static_cast<uintmax_t>(size_), error);  // drops half a record
     stream_.open(file_, std::ios::binary | std::ios::app);
   }
   const std::string all = beginning_ + pending_;

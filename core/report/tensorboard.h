@@ -26,7 +26,7 @@ class TensorboardWriter {
   // `wall_time` in seconds since 1970.
   void scalar(std::string_view tag, int64_t step, double value, double wall_time);
   void text(std::string_view tag, int64_t step, std::string_view text, double wall_time);
-  // Writes what came since. What cannot be written is lost; the file stays whole, and goes on once there is room.
+  // Writes what was added since the last flush. What cannot be written is lost; the file stays valid, and continues once there is room.
   void flush();
 
  private:
@@ -34,9 +34,9 @@ class TensorboardWriter {
 
   std::filesystem::path file_;
   std::ofstream stream_;
-  std::string beginning_;  // until it is written: without it nothing else is read
+  std::string beginning_;  // kept until it is written: without it nothing else can be read
   std::string pending_;
-  int64_t size_ = 0;  // of what was written
+  int64_t size_ = 0;  // bytes written
 };
 
 // CRC-32C (Castagnoli).

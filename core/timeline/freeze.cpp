@@ -1,4 +1,4 @@
-// Freezing: parameters stop learning, and learn again. Frozen ones receive no gradient; their moments wait.
+// Freezing: parameters stop learning, and later learn again. Frozen ones receive no gradient and keep their moments.
 #include "core/timeline/timeline.h"
 
 namespace tersor {
@@ -20,13 +20,13 @@ class Freeze final : public Action {
       if (match_.matches(param)) names.push_back(param.name);
     for (const std::string& name : names) context.optimizer.set_frozen(name, frozen);
     if (context.optimizer.frozen().size() == context.optimizer.params().size())
-      throw user_error("timeline: {} leaves no parameter to be trained", context.name);
+      throw user_error("timeline: {} leaves no parameter to train", context.name);
     return fmt::format("{} {} of {} parameters", frozen ? "froze" : "freed", names.size(), context.optimizer.params().size());
   }
 
   void check(const Targets& targets) const override {
     if (targets.params(match_) == static_cast<int64_t>(targets.model.params().size()) && frozen)
-      throw user_error("timeline: {} leaves no parameter to be trained", targets.action);
+      throw user_error("timeline: {} leaves no parameter to train", targets.action);
   }
 
  private:

@@ -1,19 +1,18 @@
-// Growth in depth: the blocks of the model are repeated and go on learning on their own.
+// Growth in depth: the blocks of the model are repeated, and each copy goes on learning on its own.
 //
 //   - {do: {type: grow, growth: {type: stack, factor: 4}}, when: at 10B tokens}
 //
-// Weights of new block i are those of block sources[i] (core/growth), embedding, last norm and head stay. Of the optimizer's
-// state
+// New block i takes the weights of block sources[i] (core/growth); embedding, final norm and head stay. Of the optimizer state
 //
-//   moments: reset   nothing is kept, as the G_stack code does, which builds a new optimizer
-//   moments: copy    each block takes along the state of the block it is copied from, and all else keeps its own
+//   moments: reset   nothing is kept, as in the G_stack code, which builds a new optimizer
+//   moments: copy    each block takes a copy of the state of its source block, and everything else keeps its own
 //
-// With `zero_outputs` all copies but the first of a block have o_proj and down_proj zeroed: they add nothing to the residual
-// stream, and the model is the same function as before. The learning rate goes on as scheduled: the action `rewarm` at the
-// same step lets it rise anew, as G_stack's does.
+// With `zero_outputs`, all copies of a block but the first have o_proj and down_proj zeroed: they add nothing to the residual
+// stream, and the model computes the same function as before. The learning rate follows its schedule; the action `rewarm` at
+// the same step makes it rise again, as G_stack's does.
 //
-// With `reset` state is freed before weights are made, and blocks that keep their place are not copied: the most that
-// exists is what exists afterwards.
+// With `reset`, state is freed before weights are created, and blocks that keep their place are not copied: peak memory is
+// what the grown model takes.
 #include "core/growth/growth.h"
 #include "core/timeline/timeline.h"
 
@@ -28,7 +27,7 @@ struct EnumNames<GrownMoments> {
 
 namespace {
 
-// The name that a parameter's source has in the model before: "model.layers.7.x" ← "model.layers.1.x"; others keep theirs.
+// The name of a parameter's source in the old model: "model.layers.7.x" ← "model.layers.1.x"; names outside blocks stay.
 std::string source_name(const std::string& name, const std::vector<BlockSource>& sources) {
   if (!name.starts_with(Llama::kBlocks)) return name;
   size_t digits = 0;
@@ -44,8 +43,8 @@ class Grow final : public Action {
     bool zero_outputs = false;
     void fields(FieldVisitor& v) {
       v("growth", growth, "which blocks are repeated, and where");
-      v("moments", moments, "what becomes of the optimizer's state: all of it begins anew, or copies take it along");
-      v("zero_outputs", zero_outputs, "copies add nothing at first, so that the model stays the same function");
+      v("moments", moments, "what becomes of the optimizer state: all of it is reset, or copied along with the blocks");
+      v("zero_outputs", zero_outputs, "whether copies add nothing at first, so that the model computes the same function");
     }
   };
   explicit Grow(const Config& config) : name_(config.growth.type()), schedule_(config.growth.build()), moments_(config.moments), zero_outputs_(config.zero_outputs) {}
@@ -79,7 +78,7 @@ class Grow final : public Action {
   std::vector<BlockSource> sources_of(const Llama& model) const {
     const std::vector<int64_t> blocks = checked_sources(*schedule_, name_, model.config().num_hidden_layers);
     if (static_cast<double>(blocks.size()) > ModelConfig::kDeepest)
-      throw user_error("timeline: grow would make {} blocks of {}; let it run less often, for instance 'at 10%', or by a smaller factor",
+      throw user_error("timeline: grow would make {} blocks from {}; run it less often, for instance 'at 10%', or with a smaller factor",
                        blocks.size(), model.config().num_hidden_layers);
     const std::vector<bool> copy = copies(blocks);
     std::vector<BlockSource> sources;
@@ -92,7 +91,7 @@ class Grow final : public Action {
     for (const Param& param : model.params()) before[param.name] = param.value.sizes().vec();
     model.grow(sources);
     std::map<std::string, Inheritance> inherited;
-    std::vector<std::string> anew;  // stored otherwise than the source, so that there is nothing to take along
+    std::vector<std::string> anew;  // stored differently from the source, so that no state can be copied
     for (const Param& param : model.params()) {
       const std::string from = source_name(param.name, sources);
       const auto old = before.find(from);

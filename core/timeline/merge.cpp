@@ -1,10 +1,10 @@
-// Merge: the product of the factors moves into the frozen weight and the factors begin anew (ReLoRA).
+// Merge: the product of the factors is added to the frozen weight, and the factors start anew (ReLoRA).
 // Lialin et al. 2023, arXiv:2307.05695, Algorithm 1
 //
-//   W ← W + s·B·A    A ← fresh    B ← 0        the model computes what it did
+//   W ← W + s·B·A    A ← fresh    B ← 0        the model computes the same function
 //
-// The moments of the factors belong to the old ones. `moments: keep` leaves them to a reset_moments action, which can prune
-// them instead, as the authors do; a rewarm action after it makes their jagged schedule.
+// The moments belong to the old factors, so they are reset. `moments: keep` leaves them to a reset_moments action, which can
+// prune them instead, as the authors do; a rewarm action after it gives the authors' jagged schedule.
 #include "core/param/operations.h"
 #include "core/timeline/timeline.h"
 
@@ -17,7 +17,7 @@ class Merge final : public Action {
     std::vector<std::string> targets{"*"};
     Moments moments = Moments::kReset;
     void fields(FieldVisitor& v) {
-      v("targets", targets, "patterns of the names of weights");
+      v("targets", targets, "patterns of weight names");
       v("moments", moments, "what becomes of the factors' moments");
     }
   };

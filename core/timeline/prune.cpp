@@ -1,18 +1,18 @@
-// Gradual magnitude pruning in training, and its end.    Jin et al. 2025 (The Journey Matters), arXiv:2501.12486
+// Gradual magnitude pruning during training, and its reversal.    Jin et al. 2025 (The Journey Matters), arXiv:2501.12486
 //
-//   of K times that are left, this one included:    d ← d · ((1 − sparsity) / d)^(1/K)    and the share d of the entries stays,
-//   those of largest |w|; none comes back
+//   with K times left, this one included:    d ← d · ((1 − sparsity) / d)^(1/K)    and the share d of the entries with the largest
+//   |w| stays; removed entries never come back
 //
-// From dense weights on that is the paper's (1 − sparsity)^((k+1)/K) after time k of K. Each time the share is worked out anew from
-// the times that are left if steps stay as large as they are. A cadence in compute should end at one of its own times: where smaller
-// steps leave out one that was counted on, a little more than asked for stays.
+// Starting from dense weights, this is the paper's (1 − sparsity)^((k+1)/K) after time k of K. The share is recomputed each time from
+// the times left, assuming that steps stay as large as they are. A cadence in compute should end at one of its own times: if smaller
+// steps skip a time that was counted on, slightly more entries than asked for remain.
 //
-// `scope: global` ranks the entries of all targets together, `layer` each weight's own. The targets must be `masked` weights
-// (`sparsity: 0` to begin with): values, gradients and moments of what leaves are freed. The paper prunes over the middle half
-// of the compute: a quarter of it dense before, a quarter at the final sparsity after.
+// `scope: global` ranks the entries of all targets together, `layer` those of each weight separately. The targets must be `masked`
+// weights (`sparsity: 0` to begin with): values, gradients and moments of removed entries are freed. The paper prunes over the middle
+// half of the compute, with a quarter dense before and a quarter at the final sparsity after.
 //
-// Departs from the authors' code, whose mask is a parameter and enters the gradient norm, and which prunes an output head of its own
-// too; here it stays dense.
+// Departs from the authors' code, whose mask is a parameter and enters the gradient norm, and which also prunes an untied output
+// head; here the head stays dense.
 #include <bit>
 #include <cmath>
 
@@ -32,8 +32,8 @@ namespace {
 
 using Prunables = std::vector<std::pair<Linear*, Prunable*>>;
 
-// The largest number of which at least `count` of all magnitudes are as large or larger. Exact, in two passes over histograms
-// of the bits: non-negative floats are ordered as their bits are.
+// The `count`-th largest of all magnitudes. Exact, in two passes over histograms of the bits: non-negative floats are ordered
+// like their bits.
 float threshold(const Prunables& weights, int64_t count) {
   constexpr int kHalf = 16;
   uint32_t prefix = 0;
@@ -57,7 +57,7 @@ float threshold(const Prunables& weights, int64_t count) {
   return std::bit_cast<float>(prefix);
 }
 
-// Entries of W that are left, and all.
+// Entries of W: those left, and all.
 struct Census {
   double left = 0;
   double all = 0;
@@ -81,8 +81,8 @@ class Prune final : public Action {
     double sparsity = 0.5;
     PruneScope scope = PruneScope::kGlobal;
     void fields(FieldVisitor& v) {
-      v("targets", targets, "patterns of the names of weights");
-      v("sparsity", sparsity, half_open(0, 1), "share of the entries that is gone after the last pruning");
+      v("targets", targets, "patterns of weight names");
+      v("sparsity", sparsity, half_open(0, 1), "share of the entries removed once the last pruning is done");
       v("scope", scope, "whether all weights are ranked together or each on its own");
     }
   };
@@ -129,7 +129,7 @@ class Densify final : public Action {
  public:
   struct Config {
     std::vector<std::string> targets{"*"};
-    void fields(FieldVisitor& v) { v("targets", targets, "patterns of the names of weights"); }
+    void fields(FieldVisitor& v) { v("targets", targets, "patterns of weight names"); }
   };
   explicit Densify(const Config& config) : targets_(config.targets) {}
 

@@ -1,10 +1,10 @@
 // Weight refactorization: factors are balanced by the singular value decomposition of their product.
 // Glentis et al. 2025, arXiv:2505.22922, section 4
 //
-//   B·A = U·Σ·Vᵀ        B ← U·√Σ    A ← √Σ·Vᵀ        the model computes what it did
+//   B·A = U·Σ·Vᵀ        B ← U·√Σ    A ← √Σ·Vᵀ        the model computes the same function
 //
-// The authors reset the moments with it, those of all parameters, not only of the factors (`moments: reset`), and let the rate rise
-// again over 10 steps: configs/method/refactorized.yaml.
+// The authors also reset the moments, those of all parameters and not only of the factors (`moments: reset`), and let the rate rise
+// again over 10 steps: see configs/method/refactorized.yaml.
 #include "core/param/operations.h"
 #include "core/timeline/timeline.h"
 
@@ -17,7 +17,7 @@ class Refactorize final : public Action {
     std::vector<std::string> targets{"*"};
     Moments moments = Moments::kReset;
     void fields(FieldVisitor& v) {
-      v("targets", targets, "patterns of the names of weights");
+      v("targets", targets, "patterns of weight names");
       v("moments", moments, "what becomes of the factors' moments");
     }
   };
@@ -38,7 +38,7 @@ class Refactorize final : public Action {
   void check(const Targets& targets) const override {
     for (const auto& [linear, factors] : able(targets))
       if (!linear->weight().linear())
-        throw user_error("timeline: refactorize: between the factors of '{}' is an activation, and other factors would compute something else; leave it out of the targets", linear->name());
+        throw user_error("timeline: refactorize: '{}' has an activation between its factors, so other factors would compute a different function; leave it out of the targets", linear->name());
   }
 
  private:

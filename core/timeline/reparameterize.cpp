@@ -1,6 +1,6 @@
-// Another way of storing and training weights from here on: full rank first and factors later (ReLoRA's warm start), factors
-// first and full rank later, sparse to dense. The new one begins as near to the old weight as it can hold. Moments stay where a
-// weight is whole before and after (dense, int8); those of factors and values begin anew, also under names that were there before.
+// Changes how weights are stored and trained from here on: full rank first and factors later (ReLoRA's warm start), factors
+// first and full rank later, sparse to dense. The new weight starts as close to the old one as it can represent. Moments stay if
+// a weight is whole before and after (dense, int8); those of factors and values are reset, even under names that existed before.
 #include <cmath>
 
 #include "core/timeline/timeline.h"
@@ -18,7 +18,7 @@ class Reparameterize final : public Action {
     double difference = 0;
     double norm = 0;
     check(context.targets());
-    std::vector<std::string> others;  // parameters that are not what was called so before
+    std::vector<std::string> others;  // parameters unrelated to any that had their names before
     const std::vector<std::string> changed = context.model.reparameterize(c_, [&](const Linear& linear, const at::Tensor& was) {
       for (const Param& param : linear.weight().params())
         if (param.name != linear.name() + ".weight") others.push_back(param.name);
@@ -28,7 +28,7 @@ class Reparameterize final : public Action {
     });
     context.optimizer.replace_params(context.model.params());
     for (const std::string& param : others) context.optimizer.reset(param);
-    return fmt::format("{} weights are {} now, {:.2f} % off in norm; {:.4g} M trained parameters, before {:.4g} M", changed.size(), c_.method.type(),
+    return fmt::format("{} weights are {} now, {:.2f} % off in norm; {:.4g} M trained parameters, {:.4g} M before", changed.size(), c_.method.type(),
                        norm > 0 ? 100 * std::sqrt(difference / norm) : 0, static_cast<double>(context.model.num_parameters()) / 1e6, before / 1e6);
   }
 
@@ -45,7 +45,7 @@ class Reparameterize final : public Action {
  private:
   static void refuse_unless_linear(const Linear& linear, std::string_view when) {
     if (!linear.weight().linear())
-      throw user_error("timeline: reparameterize: between the factors of '{}' is an activation {} it, so there is no matrix that it could hand on or take over; leave it out of the targets",
+      throw user_error("timeline: reparameterize: '{}' has an activation between its factors {} the change, so there is no matrix to hand over; leave it out of the targets",
                        linear.name(), when);
   }
 

@@ -1,13 +1,13 @@
-// Momentum reset: forgets what the rules remember of the parameters that match.
+// Momentum reset: drops the optimizer state of matching parameters.
 //
 //   zero       all of it: moments, counters, bases
-//   random     each number of the moments stays with probability `share`
-//   magnitude  the `share` of the moments that are largest in the first moment stays
+//   random     each entry of the moments is kept with probability `share`
+//   magnitude  the `share` of the entries with the largest first moments is kept
 //
-// Second moments that many numbers share (Adam-mini, Adafactor) stay in the modes random and magnitude.
+// The modes random and magnitude keep second moments that many entries share (Adam-mini, Adafactor).
 //
 // ReLoRA (Lialin et al. 2023, arXiv:2307.05695) prunes 90 to 99 % of the moments of its factors at each restart. Departs from
-// the authors' code, which chooses for each moment on its own: a first moment would stay where its second is gone.
+// the authors' code, which chooses for each moment separately: a first moment may stay where its second is gone.
 #include "core/timeline/timeline.h"
 
 namespace tersor {
@@ -29,9 +29,9 @@ class ResetMoments final : public Action {
     ResetMode mode = ResetMode::kZero;
     double share = 0.1;
     void fields(FieldVisitor& v) {
-      v("match", match, "whose state: any, or role and name patterns");
-      v("mode", mode, "zero: all of it; random, magnitude: a share of the moments stays");
-      v("share", share, between(0, 1), "how much stays in the modes random and magnitude");
+      v("match", match, "which parameters: any, or role and name patterns");
+      v("mode", mode, "zero: reset everything; random, magnitude: keep a share of the moments");
+      v("share", share, between(0, 1), "share that the modes random and magnitude keep");
     }
   };
   explicit ResetMoments(const Config& config) : c_(config) {}
@@ -52,10 +52,10 @@ class ResetMoments final : public Action {
       count.numbers += own.numbers;
       ++params;
     }
-    const at::Tensor all = at::tensor({count.zeroed, count.numbers}, at::kLong);  // of every process's share
+    const at::Tensor all = at::tensor({count.zeroed, count.numbers}, at::kLong);  // summed over the processes
     context.optimizer.comm().all_reduce(all).wait();
     count = {.zeroed = all[0].item<int64_t>(), .numbers = all[1].item<int64_t>()};
-    return fmt::format("zeroed {:.1f} % of {} numbers of {} of {} parameters", 100.0 * static_cast<double>(count.zeroed) / static_cast<double>(std::max<int64_t>(1, count.numbers)),
+    return fmt::format("zeroed {:.1f} % of {} numbers in {} of {} parameters", 100.0 * static_cast<double>(count.zeroed) / static_cast<double>(std::max<int64_t>(1, count.numbers)),
                        count.numbers, params, context.optimizer.params().size());
   }
 

@@ -1,5 +1,5 @@
-// Another batch size or sequence length from here on. Windows keep their length in the data: a shorter sequence_length cuts
-// each into pieces that do not see each other, so no token is lost or read twice.
+// Changes the batch size or sequence length from here on. Windows keep their length in the data: a shorter sequence_length cuts
+// each into pieces that do not attend to each other, so no token is lost or read twice.
 #include "core/timeline/timeline.h"
 
 namespace tersor {
@@ -12,9 +12,9 @@ class ResizeBatch final : public Action {
     std::optional<int64_t> micro_batch_size;
     std::optional<int64_t> sequence_length;
     void fields(FieldVisitor& v) {
-      v("global_batch_size", global_batch_size, at_least(1), "windows in one update; as before when absent");
-      v("micro_batch_size", micro_batch_size, at_least(1), "windows in one forward and backward pass; as before when absent");
-      v("sequence_length", sequence_length, at_least(1), "tokens that see each other, a divisor of data.sequence_length; as before when absent");
+      v("global_batch_size", global_batch_size, at_least(1), "windows per update; unchanged when absent");
+      v("micro_batch_size", micro_batch_size, at_least(1), "windows per forward and backward pass; unchanged when absent");
+      v("sequence_length", sequence_length, at_least(1), "tokens that attend to each other, a divisor of data.sequence_length; unchanged when absent");
     }
     void check(const ConfigNode& node, Diagnostics& out) const {
       if (!global_batch_size && !micro_batch_size && !sequence_length)
@@ -27,7 +27,7 @@ class ResizeBatch final : public Action {
   std::string run(RunContext& context) const override {
     LiveSettings& s = context.settings;
     apply(s);
-    return fmt::format("{} windows a step in micro-batches of {}, cut into {} tokens", s.global_batch_size, s.micro_batch_size, s.sequence_length);
+    return fmt::format("{} windows a step in micro-batches of {}, cut into pieces of {} tokens", s.global_batch_size, s.micro_batch_size, s.sequence_length);
   }
 
   void change_settings(LiveSettings& s, int64_t) const override { apply(s); }

@@ -1,4 +1,4 @@
-// Learning-rate re-warm-up: after this step the rate rises from zero to where the schedule will be by then.
+// Learning-rate re-warm-up: after this step the rate rises from zero to where the schedule will be at the end of the rise.
 // Lialin et al. 2023 (ReLoRA), arXiv:2307.05695, section 3: the jagged schedule
 #include "core/timeline/timeline.h"
 
@@ -12,7 +12,7 @@ class Rewarm final : public Action {
     double rate = 1;
     void fields(FieldVisitor& v) {
       v("over", over, positive, "how long the rate rises");
-      v("rate", rate, positive, "factor on the schedule's rate from here on; one of another rewarm before holds no longer");
+      v("rate", rate, positive, "factor on the schedule's rate from here on; replaces that of an earlier rewarm");
     }
   };
   explicit Rewarm(const Config& config) : c_(config) {}

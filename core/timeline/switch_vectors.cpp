@@ -1,10 +1,10 @@
-// SwitchLoRA's switching: every step, some vectors of the factors change places with candidates.
+// SwitchLoRA's switching: every step, some vectors of the factors are swapped with candidates.
 // Zhou et al. 2024, arXiv:2406.06564, Algorithm 1
 //
 //   of r vectors, r / interval(t) are switched at step t on average        interval(t) = interval · 0.3^(−(t+1)/T₀)
 //
-// T₀ is `decay`, a tenth of the run in the authors' code. To be scheduled `every 1`. The counterparts of switched vectors
-// lose their moments and stand still for `freeze` steps.
+// T₀ is `decay`, a tenth of the run in the authors' code. Schedule it `every 1`. The counterparts of switched vectors lose
+// their moments and are frozen for `freeze` steps.
 #include <cmath>
 
 #include "core/param/operations.h"
@@ -21,19 +21,19 @@ class SwitchVectors final : public Action {
     Span decay{0.1, Span::Unit::kFraction};
     int64_t freeze = 5;
     void fields(FieldVisitor& v) {
-      v("targets", targets, "patterns of the names of weights");
-      v("interval", interval, at_least(1), "steps between two switches of one vector, at the start");
+      v("targets", targets, "patterns of weight names");
+      v("interval", interval, at_least(1), "average steps between two switches of the same vector, at the start");
       v("decay", decay, positive, "T₀, after which switches are 0.3 times as frequent");
-      v("freeze", freeze, at_least(0), "steps for which the counterparts of switched vectors stand still");
+      v("freeze", freeze, at_least(0), "steps for which the counterparts of switched vectors are frozen");
     }
     void check(const ConfigNode& node, Diagnostics& out) const {
-      if (interval < 2 * static_cast<double>(freeze)) out.add(node, "interval must be at least twice freeze, or too much of a weight stands still");
+      if (interval < 2 * static_cast<double>(freeze)) out.add(node, "interval must be at least twice freeze, or too much of a weight is frozen");
     }
   };
   explicit SwitchVectors(const Config& config) : c_(config) {}
 
   [[nodiscard]] Phase phase() const override { return Phase::kBeforeUpdate; }
-  [[nodiscard]] bool changes_passes() const override { return false; }  // numbers alone change
+  [[nodiscard]] bool changes_passes() const override { return false; }  // only values change
 
   std::string run(RunContext& context) const override {
     const at::NoGradGuard no_grad;
@@ -52,7 +52,7 @@ class SwitchVectors final : public Action {
       }
     }
     if (context.progress.step % kReportEvery != 0) return {};
-    return fmt::format("switched {} vectors at this step, at {:.2g} of the first rate", switched, share * c_.interval);
+    return fmt::format("switched {} vectors at this step, at {:.2g} of the initial rate", switched, share * c_.interval);
   }
 
   void check(const Targets& targets) const override { (void)able(targets); }
@@ -62,7 +62,7 @@ class SwitchVectors final : public Action {
     return targets.able<VectorSwitching>(c_.targets, "parameterization switch_lora");
   }
 
-  static constexpr int64_t kReportEvery = 100;  // a line a step would say nothing
+  static constexpr int64_t kReportEvery = 100;  // a line per step would be noise
   Config c_;
 };
 

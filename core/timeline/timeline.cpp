@@ -19,17 +19,17 @@ void check_settings(const LiveSettings& s, int64_t window, size_t sources, std::
     complain(fmt::format("makes {} windows a step, which is not a multiple of the micro-batch of {}", s.global_batch_size, s.micro_batch_size));
   if (s.sequence_length < 1 || window % s.sequence_length != 0)
     complain(fmt::format("makes sequence_length {}, which does not divide data.sequence_length {}", s.sequence_length, window));
-  if (s.mixture.size() != sources) complain(fmt::format("has {} weights, and data has {} sources", s.mixture.size(), sources));
+  if (s.mixture.size() != sources) complain(fmt::format("has {} weights, but data has {} sources", s.mixture.size(), sources));
   const bool drawn = std::any_of(s.mixture.begin(), s.mixture.end(), [](double weight) { return weight > 0; });
   if (!drawn || std::any_of(s.mixture.begin(), s.mixture.end(), [](double weight) { return !(weight >= 0) || std::isinf(weight); }))
-    complain(fmt::format("makes the weights of the sources [{}]", fmt::join(s.mixture, ", ")));
+    complain(fmt::format("makes the weights of the sources [{}]; they must be finite and at least 0, and one of them greater", fmt::join(s.mixture, ", ")));
   if (!(s.rate >= 0) || std::isinf(s.rate) || s.rewarm_steps < 0) complain(fmt::format("makes the learning rate {} of the schedule's, over {} steps", s.rate, s.rewarm_steps));
 }
 
 int64_t Targets::params(const ParamMatch& match) const {
   const std::vector<Param> all = model.params();
   const int64_t count = std::count_if(all.begin(), all.end(), [&](const Param& param) { return match.matches(param); });
-  if (count == 0) throw user_error("timeline: {} matches no parameter; mend its 'match' or remove it", action);
+  if (count == 0) throw user_error("timeline: {} matches no parameter; fix its 'match' or remove it", action);
   return count;
 }
 
@@ -38,7 +38,7 @@ std::vector<std::shared_ptr<Linear>> Targets::linears(const std::vector<std::str
   std::vector<std::shared_ptr<Linear>> found;
   for (const auto& linear : model.linears())
     if (pattern.matches(linear->name())) found.push_back(linear);
-  if (found.empty()) throw user_error("timeline: {} has targets [{}], which fit no weight", action, fmt::join(patterns, ", "));
+  if (found.empty()) throw user_error("timeline: {} has targets [{}], which match no weight", action, fmt::join(patterns, ", "));
   return found;
 }
 
@@ -54,14 +54,14 @@ int64_t RunContext::times_left() const {
 
 namespace {
 
-// That the optimizer updates what the model has.
+// Checks that the optimizer updates the model's parameters.
 void check_parameters(const RunContext& context) {
   const std::vector<Param> all = context.model.params();
   const std::vector<Param>& known = context.optimizer.params();
   const auto same = [](const Param& a, const Param& b) { return a.name == b.name && a.value.is_same(b.value); };
   const auto [own, other] = std::mismatch(all.begin(), all.end(), known.begin(), known.end(), same);
   if (own == all.end() && other == known.end()) return;
-  throw std::runtime_error(fmt::format("action '{}', step {}: '{}' is not what the optimizer updates any more; an action that gives the model other parameters calls "
+  throw std::runtime_error(fmt::format("action '{}', step {}: '{}' is no longer what the optimizer updates; an action that gives the model other parameters must call "
                                        "optimizer.replace_params(model.params())", context.name, context.progress.step, own != all.end() ? own->name : other->name));
 }
 

@@ -3,8 +3,8 @@
 //   timeline:
 //     - {do: {type: reset_moments, match: {role: matrix}}, when: every 1000 until 80%}
 //
-// Whatever touches weights or the state of a rule from outside is an action; what changes only a rule's own slots
-// belongs into the rule.
+// Whatever touches weights, or the state of a rule from outside, is an action; what changes only a rule's own slots
+// belongs in the rule.
 #pragma once
 
 #include "core/config/cadence.h"
@@ -13,46 +13,46 @@
 
 namespace tersor {
 
-// What may change while a run goes on; saved with it.
+// Settings that may change during a run; saved with it.
 struct LiveSettings {
   int64_t global_batch_size = 0;  // windows of data.sequence_length
-  int64_t micro_batch_size = 0;   // the same
+  int64_t micro_batch_size = 0;   // likewise
   int64_t sequence_length = 0;    // windows are cut into pieces of this length
-  std::vector<double> mixture{1}; // weights of the sources of the data
+  std::vector<double> mixture{1}; // weights of the data sources
   int64_t rewarmed_at = 0;        // step after which the learning rate rises again; 0: never yet
-  int64_t rewarm_steps = 0;       // over which it does
+  int64_t rewarm_steps = 0;       // steps over which it rises
   double rate = 1;                // factor on the schedule's rate
   void fields(FieldVisitor& v) {
-    v("global_batch_size", global_batch_size, "windows in a step");
-    v("micro_batch_size", micro_batch_size, "windows in one forward and backward pass");
-    v("sequence_length", sequence_length, "tokens that see each other");
-    v("mixture", mixture, "weights of the sources of the data");
+    v("global_batch_size", global_batch_size, "windows per step");
+    v("micro_batch_size", micro_batch_size, "windows per forward and backward pass");
+    v("sequence_length", sequence_length, "tokens that attend to each other");
+    v("mixture", mixture, "weights of the data sources");
     v("rewarmed_at", rewarmed_at, "step after which the learning rate rises again");
-    v("rewarm_steps", rewarm_steps, "steps over which it does");
+    v("rewarm_steps", rewarm_steps, "steps over which it rises");
     v("rate", rate, "factor on the schedule's rate");
   }
 };
 
-// UserError where no step could be taken with them, of windows of `window` tokens from so many sources: an action has left them so.
+// Throws UserError, naming `action`, if no step could be taken with these settings on windows of `window` tokens from that many sources.
 void check_settings(const LiveSettings& settings, int64_t window, size_t sources, std::string_view action);
 
-// The weights that an action of some name is meant for.
+// What an action, given by name, applies to.
 struct Targets {
   const Llama& model;
   std::string_view action;
 
-  // How many parameters match. UserError when none does.
+  // Returns how many parameters match. Throws UserError if none does.
   [[nodiscard]] int64_t params(const ParamMatch& match) const;
-  // Those whose names fit one of the patterns. UserError when there is none.
+  // Returns the layers whose names match one of the patterns. Throws UserError if none does.
   [[nodiscard]] std::vector<std::shared_ptr<Linear>> linears(const std::vector<std::string>& patterns) const;
-  // Those of them that can do what `Operation` (core/param/operations.h) stands for. UserError when none can; `remedy` says
-  // which parameterization does.
+  // Returns those of them whose weights support `Operation` (core/param/operations.h). Throws UserError if none does; `remedy`
+  // says which parameterization would.
   template <class Operation>
   [[nodiscard]] std::vector<std::pair<Linear*, Operation*>> able(const std::vector<std::string>& patterns, std::string_view remedy) const {
     std::vector<std::pair<Linear*, Operation*>> found;
     for (const auto& linear : linears(patterns))
       if (auto* operation = dynamic_cast<Operation*>(&linear->weight())) found.emplace_back(linear.get(), operation);
-    if (found.empty()) throw user_error("timeline: {} needs {}, and none of its targets is when it is due", action, remedy);
+    if (found.empty()) throw user_error("timeline: {} needs {}, but none of its targets has that when it is due", action, remedy);
     return found;
   }
 };
@@ -65,7 +65,7 @@ struct RunContext {
   uint64_t seed;
   double lr = 0;  // of this step
   LiveSettings& settings;
-  int64_t window;  // tokens of one of the data's
+  int64_t window;  // tokens per window of the data
   const Cadence* when = nullptr;  // of the action
   std::string_view name = {};     // of the action
 
@@ -73,10 +73,10 @@ struct RunContext {
   [[nodiscard]] RandomStream random(std::string_view what) const {
     return random_stream(seed, name, what, static_cast<uint64_t>(progress.step));
   }
-  // Resets the state of the parameters of a weight.
+  // Resets the optimizer state of a weight's parameters.
   void forget(const Linear& linear) const;
   [[nodiscard]] Targets targets() const { return {model, name}; }
-  // How often the action is due from this step on, this time included, if the steps that are left are as large as this one.
+  // How often the action is due from this step on, this time included, if the remaining steps are as large as this one.
   [[nodiscard]] int64_t times_left() const;
 };
 
@@ -95,20 +95,20 @@ class Action {
  public:
   virtual ~Action() = default;
   [[nodiscard]] virtual Phase phase() const { return Phase::kAfterUpdate; }
-  // Returns what was done, for the log: "zeroed 42 slots of 14 parameters". Nothing: not worth a line. An action keeps nothing from one
-  // time to the next, as that would not be in checkpoints: what it needs is in the context.
+  // Returns what was done, for the log: "froze 14 of 21 parameters"; "" if it is not worth a line. An action keeps no state from one
+  // time to the next, because checkpoints would not hold it: what it needs is in the context.
   virtual std::string run(RunContext& context) const = 0;
 
-  // Whether it reads or changes weights, rather than state, settings or what learns.
+  // Whether it reads or changes weights, rather than optimizer state, settings or what is frozen.
   [[nodiscard]] virtual bool touches_weights() const { return true; }
-  // Whether passes that a GPU has recorded before are wrong after it: other tensors, or other parameters that learn.
+  // Whether it invalidates passes recorded on a GPU, by changing which tensors there are or which parameters are trained.
   [[nodiscard]] virtual bool changes_passes() const { return true; }
-  // Before a run all actions are gone through in the order they will be due in, on a model without numbers (core/train/walk.h).
-  // UserError where this one would find nothing to act on.
+  // Before a run, all actions are walked through in the order in which they will be due, on a model of meta tensors
+  // (core/train/walk.h). Throws UserError if this one would find nothing to act on.
   virtual void check(const Targets&) const {}
-  // What the model's tensors will be afterwards. Returns whether they are others than before.
+  // Changes the shapes of the model's tensors as `run` would. Returns whether the model has other tensors than before.
   virtual bool change_structure(Llama&) const { return false; }
-  // What the settings will be afterwards, of a run whose windows have `window` tokens. UserError where they cannot be.
+  // Changes the settings as `run` would, in a run with windows of `window` tokens. Throws UserError if they would be invalid.
   virtual void change_settings(LiveSettings&, int64_t /*window*/) const {}
 };
 
@@ -133,7 +133,7 @@ class Timeline {
  public:
   explicit Timeline(const std::vector<TimelineEntry>& entries);
   [[nodiscard]] bool due(Phase phase, const Progress& progress) const;
-  // Whether something is due that touches weights, or changes the passes.
+  // Whether an action is due that touches weights, or one that changes the passes.
   [[nodiscard]] bool touches_weights(Phase phase, const Progress& progress) const;
   [[nodiscard]] bool changes_passes(Phase phase, const Progress& progress) const;
   // Runs what is due in this phase.

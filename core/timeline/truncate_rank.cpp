@@ -1,11 +1,11 @@
-// Trained rank pruning: a weight is replaced by its leading singular directions, again and again in training, so that it can
-// be factored afterwards without loss.    Xu et al. 2020, arXiv:2004.14566
+// Trained rank pruning: during training, a weight is repeatedly replaced by its leading singular directions, so that it can be
+// factored afterwards without loss.    Xu et al. 2020, arXiv:2004.14566
 //
 //   W = U·Σ·Vᵀ        W ← U·max(0, Σ − ηλ)·Vᵀ over the least q directions that hold `energy` of Σσ²
 //
-// λ is the nuclear-norm pressure, once each time: what does something every step does nothing a hundred steps apart. The paper adds
-// λ·U·Vᵀ to the gradient of the step, which for plain gradient descent is the subtraction of ηλ here; for other rules this is the
-// proximal step of the nuclear norm. W stays dense: `reparameterize` to low_rank takes the gain.
+// λ is the nuclear-norm penalty, applied once each time: a value that matters every step does nothing every hundredth. The paper adds
+// λ·U·Vᵀ to the gradient of the step, which for plain gradient descent equals subtracting ηλ here; for other rules this is the
+// proximal step of the nuclear norm. W stays dense: `reparameterize` to low_rank realizes the savings.
 #include "core/timeline/timeline.h"
 
 namespace tersor {
@@ -18,9 +18,9 @@ class TruncateRank final : public Action {
     double energy = 0.9;
     double nuclear = 0;
     void fields(FieldVisitor& v) {
-      v("targets", targets, "patterns of the names of weights");
-      v("energy", energy, between(0, 1), "share of the squared singular values that stays");
-      v("nuclear", nuclear, at_least(0), "λ, pressure of the nuclear norm; the paper's is 0.0003");
+      v("targets", targets, "patterns of weight names");
+      v("energy", energy, between(0, 1), "share of the squared singular values to keep");
+      v("nuclear", nuclear, at_least(0), "λ, penalty on the nuclear norm; 0.0003 in the paper");
     }
   };
   explicit TruncateRank(const Config& config) : c_(config) {}
@@ -36,10 +36,10 @@ class TruncateRank final : public Action {
       const at::Tensor w = linear->weight().materialize().to(at::kDouble);
       const bool tall = w.size(0) > w.size(1);
       const at::Tensor wide = tall ? w.t() : w;
-      const auto [values, vectors] = at::linalg_eigh(wide.mm(wide.t()));  // rising
-      const at::Tensor squares = values.cpu().clamp_min(0);               // a GPU adds them up in any order
+      const auto [values, vectors] = at::linalg_eigh(wide.mm(wide.t()));  // ascending
+      const at::Tensor squares = values.cpu().clamp_min(0);               // a GPU would sum in any order
       const at::Tensor sigma = squares.sqrt();
-      const at::Tensor below = at::cumsum(squares, 0);                    // energy of this direction and all lesser ones
+      const at::Tensor below = at::cumsum(squares, 0);                    // energy of this direction and all smaller ones
       const at::Tensor stays = below > (1 - c_.energy) * below[-1] * (1 + 1e-12);
       const at::Tensor shrunk = (sigma - context.lr * c_.nuclear).clamp_min(0) * stays;
       const at::Tensor factor = at::where(sigma > 0, shrunk / sigma, at::zeros({}, sigma.options()));

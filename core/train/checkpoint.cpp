@@ -22,7 +22,7 @@ bool is_checkpoint(const fs::path& folder) { return fs::exists(folder / kCommitt
 
 namespace {
 
-// Writes the files of one checkpoint and remembers what the manifest has to say of them.
+// Writes the files of one checkpoint and records their manifest entries.
 class CheckpointWriter {
  public:
   explicit CheckpointWriter(fs::path folder) : folder_(std::move(folder)) {}
@@ -34,7 +34,7 @@ class CheckpointWriter {
     write_whole(folder_ / file, content);
     note(file, sha256_of_text(content));
   }
-  // What all processes have noted.
+  // Merges the entries of all processes.
   void collect(Communicator& comm) {
     for (const std::string& files : comm.gather(files_.dump())) files_.update(Json::parse(files));
   }
@@ -54,7 +54,7 @@ class CheckpointWriter {
 };
 
 void remove_checkpoint(const fs::path& folder) {
-  fs::remove(folder / kCommitted);  // first, so that a crash leaves nothing that looks whole
+  fs::remove(folder / kCommitted);  // first, so that a crash leaves nothing that looks complete
   fs::remove_all(folder);
 }
 
@@ -69,7 +69,7 @@ void CheckpointStore::remove_unfinished() {
       unfinished.push_back(entry.path());
   for (const fs::path& checkpoint : unfinished) {
     const fs::path target = fs::path(checkpoint).replace_extension();
-    if (is_checkpoint(checkpoint) && !is_checkpoint(target)) {  // only its name was still missing
+    if (is_checkpoint(checkpoint) && !is_checkpoint(target)) {  // complete, only not renamed yet
       fs::remove_all(target);
       fs::rename(checkpoint, target);
     } else {
@@ -80,7 +80,8 @@ void CheckpointStore::remove_unfinished() {
 
 namespace {
 
-// The first process writes the weights; where they are scattered, each its own, as Hugging Face names the files of a large model.
+// The first process writes the weights. If they are scattered, each writes its own, in files named like those of a large model on
+// Hugging Face.
 void write_weights(const CheckpointContent& content, Communicator& comm, CheckpointWriter& writer) {
   const bool scattered = content.model.keeper() != nullptr;
   const bool leads = comm.rank() == 0;
@@ -103,7 +104,7 @@ void write_weights(const CheckpointContent& content, Communicator& comm, Checkpo
   if (leads) writer.text("model.safetensors.index.json", Json{{"metadata", {{"total_size", bytes}}}, {"weight_map", map}}.dump(2) + "\n");
 }
 
-// What the first process writes besides weights and state.
+// Writes everything besides weights and state; called by the first process only.
 void write_rest(const CheckpointContent& content, CheckpointWriter& writer) {
   RunPosition at = content.position;
   Structure structure = content.model.structure();
@@ -126,7 +127,7 @@ void write_rest(const CheckpointContent& content, CheckpointWriter& writer) {
   if (!content.tokenizer.model.empty()) writer.text(Tokenizer::kFile, content.tokenizer.model);
 }
 
-// All files, the last of which makes the checkpoint whole.
+// Writes all files; the last one commits the checkpoint.
 void write_files(const CheckpointContent& content, const fs::path& work) {
   Communicator& comm = content.optimizer.comm();
   CheckpointWriter writer(work);
@@ -156,7 +157,7 @@ fs::path CheckpointStore::save(const CheckpointContent& content) {
   } catch (const LostProcess&) {
     throw;
   } catch (...) {
-    if (comm.alone()) fs::remove_all(work);  // a full disk is not left full
+    if (comm.alone()) fs::remove_all(work);  // do not leave a full disk full
     throw;
   }
   if (leads) {
@@ -167,7 +168,7 @@ fs::path CheckpointStore::save(const CheckpointContent& content) {
     const std::vector<fs::path> saved = all();
     for (size_t i = 0; i + static_cast<size_t>(keep_) < saved.size(); ++i) remove_checkpoint(saved[i]);
   }
-  (void)comm.gather("");  // nobody goes on before it is whole
+  (void)comm.gather("");  // no process continues before it is complete
   return target;
 }
 
@@ -181,7 +182,7 @@ std::vector<fs::path> CheckpointStore::all() const {
   return saved;
 }
 
-// The names sort by step; `latest` is for people and scripts, and may be one save behind after a crash.
+// Names sort by step. The file `latest` is for people and scripts, and may be one save behind after a crash.
 std::optional<fs::path> CheckpointStore::latest() const {
   const std::vector<fs::path> saved = all();
   return saved.empty() ? std::nullopt : std::optional(saved.back());
@@ -197,14 +198,14 @@ fs::path newest_of(const fs::path& place) {
 
 namespace {
 
-// Which file is not what was saved, if any. UserError for what another version of tersor has written.
+// Describes the first missing or damaged file, if any. Throws UserError if the format is that of another version of tersor.
 std::optional<std::string> damage(const fs::path& checkpoint, Summed which) {
   if (!fs::exists(checkpoint / "manifest.json")) return fmt::format("'{}' is missing", (checkpoint / "manifest.json").string());
   try {
     const Json manifest = Json::parse(read_text(checkpoint / "manifest.json"));
     const Json& format = manifest.at("format");
     if (format.is_number() && format != kFormat)
-      throw user_error("'{}' has format {}, and this version of tersor reads format {}; go on with the version that wrote it", checkpoint.string(), format.dump(), kFormat);
+      throw user_error("'{}' has format {}, but this version of tersor reads format {}; continue with the version that wrote it", checkpoint.string(), format.dump(), kFormat);
     for (const auto& [name, entry] : manifest.at("files").items()) {
       const fs::path file = checkpoint / name;
       if (!fs::exists(file)) return fmt::format("'{}' is missing", file.string());
@@ -235,10 +236,10 @@ std::optional<fs::path> CheckpointStore::take_latest_whole() {
     saved.pop_back();
   }
   if (saved.empty())
-    throw user_error("{}; no checkpoint in '{}' is whole: begin anew with run.resume=overwrite, or put back a copy", damaged.front().second, folder_.string());
+    throw user_error("{}; no checkpoint in '{}' is intact: start over with run.resume=overwrite, or restore a copy", damaged.front().second, folder_.string());
   for (const auto& [checkpoint, wrong] : damaged) {
     const fs::path aside = checkpoint.string() + kDamaged;
-    log().warn("{}; that checkpoint is set aside as '{}', which nobody needs any more, and the run goes on from the one before it", wrong, aside.string());
+    log().warn("{}; that checkpoint is set aside as '{}', which may be deleted, and the run resumes from the one before it", wrong, aside.string());
     fs::remove_all(aside);
     fs::rename(checkpoint, aside);
   }
@@ -256,13 +257,18 @@ Json read_trainer(const fs::path& checkpoint) {
 void load_plugins_of(const fs::path& checkpoint) {
   const fs::path file = checkpoint / "trainer.json";
   const Json trainer = fs::exists(file) ? Json::parse(read_text(file), nullptr, false) : Json();
-  if (!trainer.is_object() || !trainer.contains("config")) return;  // damaged, which whoever opens it tells
-  for (const Json& plugin : trainer["config"].value("plugins", Json::array()))
-    if (const std::string wrong = load_plugin(plugin.get<std::string>()); !wrong.empty()) log().warn("plugin {}; going on without it", wrong);
+  if (!trainer.is_object() || !trainer.contains("config")) return;  // damaged: whoever opens it reports that
+  const auto loaded_already = [](const fs::path& plugin) {  // from where it is now
+    return std::any_of(loaded_plugins().begin(), loaded_plugins().end(), [&](const auto& one) { return fs::path(one.first).filename() == plugin.filename(); });
+  };
+  for (const fs::path plugin : trainer["config"].value("plugins", std::vector<std::string>{})) {
+    if (loaded_already(plugin)) continue;
+    if (const std::string wrong = load_plugin(plugin); !wrong.empty()) log().warn("plugin {}; continuing without it; --plugin names it in another place", wrong);
+  }
 }
 
 TrainerState open_checkpoint(const fs::path& checkpoint, Summed which) {
-  if (!is_checkpoint(checkpoint)) throw user_error("'{}' is neither the folder of a run nor a whole checkpoint", checkpoint.string());
+  if (!is_checkpoint(checkpoint)) throw user_error("'{}' is neither the folder of a run nor a complete checkpoint", checkpoint.string());
   check_checkpoint(checkpoint, which);
   const Json trainer = read_trainer(checkpoint);
   TrainerState state{.position = {.step = trainer.at("step"), .samples = trainer.at("samples"), .tokens = trainer.at("tokens"), .flops = trainer.at("flops"),

@@ -30,10 +30,10 @@ EvalReport evaluate(const LossSum& loss_sum, const TokenSource& source, int64_t 
   const auto begin = std::chrono::steady_clock::now();
   const int64_t windows = std::min(source.size(), (tokens + sequence_length - 1) / sequence_length);
   const int64_t batches = (windows + rows - 1) / rows;
-  const at::Tensor sums = at::zeros({3}, at::kDouble);  // of losses, of the batches' means, and of targets
+  const at::Tensor sums = at::zeros({3}, at::kDouble);  // of losses, batch means, and target counts
   for (int64_t round = 0; round < batches; round += comm.size()) {
     const bool counts = round + comm.rank() < batches;
-    const int64_t first = (counts ? round + comm.rank() : 0) * rows;  // all run as many passes, whose weights may be scattered
+    const int64_t first = (counts ? round + comm.rank() : 0) * rows;  // all run equally many passes, as weights may be scattered
     std::vector<int64_t> chosen;
     int64_t targets = 0;
     for (int64_t i = first; i < std::min(first + rows, windows); ++i) {

@@ -20,7 +20,7 @@ LoadedRun load_folder(const fs::path& folder, const at::Device& device) {
   LoadedRun run{.checkpoint = folder, .of_run = false};
   run.config.model = read_hugging_face_config(folder);
   warn_of_what_is_left_out(folder);
-  constexpr int64_t kWindow = 2048;  // longer ones take memory for little
+  constexpr int64_t kWindow = 2048;  // longer windows cost memory for little gain
   run.config.data.sequence_length = std::min(run.config.model.max_position_embeddings, kWindow);
   run.model = build_model(run.config, first_structure(run.config), device);
   if (!device.is_meta()) load_weights(folder, *run.model);
@@ -34,13 +34,13 @@ LoadedRun load_run(const fs::path& place, const at::Device& device) {
   const fs::path checkpoint = newest_of(place);
   if (!is_checkpoint(checkpoint) && is_hugging_face_folder(place)) return load_folder(place, device);
   if (!is_checkpoint(checkpoint))
-    throw user_error("'{}' is neither the folder of a run, nor a whole checkpoint, nor a Hugging Face folder "
-                     "(config.json and model.safetensors), as import and export write it", place.string());
+    throw user_error("'{}' is neither the folder of a run, nor a complete checkpoint, nor a Hugging Face folder "
+                     "(config.json and model.safetensors), as written by import and export", place.string());
   load_plugins_of(checkpoint);
   const TrainerState state = open_checkpoint(checkpoint, device.is_meta() ? Summed::kNone : Summed::kWeights);
   Diagnostics diagnostics;
   const std::string name = (checkpoint / "trainer.json").string();
-  // How it was trained, perhaps by rules that are no longer here, does not matter any more.
+  // How it was trained, perhaps by rules that are no longer available, does not matter here.
   Json config = state.config;
   for (const char* section : {"plugins", "optimizer", "schedule", "timeline"}) config.erase(section);
   LoadedRun run{.config = read_run_config(parse_config(to_yaml(config), name, diagnostics), diagnostics),
@@ -57,7 +57,7 @@ std::string LoadedRun::tokenizer_sum() const {
 }
 
 std::string LoadedRun::difference(const LoadedRun& other) const {
-  if (config.model.vocab_size != other.config.model.vocab_size) return "know different numbers of tokens";
+  if (config.model.vocab_size != other.config.model.vocab_size) return "have vocabularies of different sizes";
   if (tokenizer_sum() != other.tokenizer_sum()) return "have different tokenizers";
   return "";
 }

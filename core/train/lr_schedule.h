@@ -32,10 +32,10 @@ struct ScheduleConfig {
   }
 };
 
-// The factor on the peak rate for the step under way.
+// The factor on the peak rate for the current step.
 [[nodiscard]] double schedule_factor(const ScheduleConfig& schedule, const Progress& progress);
-// The same of a run whose timeline may let the rate rise again (core/timeline/rewarm.cpp): it then rises to what the schedule has at
-// the rise's end.
+// The same for a run whose timeline may rewarm the rate (core/timeline/rewarm.cpp), which then rises to the schedule's value at the
+// end of the rise.
 [[nodiscard]] double rate_factor(const ScheduleConfig& schedule, const LiveSettings& settings, const Progress& progress);
 
 }  // namespace tersor

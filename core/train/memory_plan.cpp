@@ -9,7 +9,7 @@ int64_t bytes_of(const at::Tensor& x) {
 
 constexpr std::string_view kDerived = "derived";
 
-// The row that `same` finds, or a new one like `fresh`.
+// Returns the row that `same` accepts, or appends `fresh`.
 template <class Row, class Same>
 Row& row_of(std::vector<Row>& rows, Row fresh, const Same& same) {
   for (Row& row : rows)
@@ -41,7 +41,7 @@ std::vector<WeightBytes> weights_of(const Llama& shapes) {
   return rows;
 }
 
-// What an optimizer over these parameters keeps, by the very code that would keep it.
+// The state of an optimizer over these parameters, computed by the code that would allocate it.
 std::vector<StateBytes> state_of(const RunConfig& config, const Llama& shapes) {
   const std::vector<Param> params = shapes.params();
   const std::vector<GroupMethods> methods = build_methods(config.optimizer.groups);

@@ -1,9 +1,8 @@
-// The memory of a run, worked out on a model without numbers before anything is allocated.
+// The memory of a run, computed on the meta device before anything is allocated.
 //
-// Weights and optimizer state are those of the model and the optimizer that the run would build, to the byte. What a step takes
-// besides is counted by taking the run's own steps on tensors without numbers (core/train/step_memory.h); tests hold it against
-// the ledger of real steps. The program itself (LibTorch's libraries, the data) comes on top, and memory that LibTorch's
-// libraries of matrix products take for themselves.
+// Weights and optimizer state are those of the model and the optimizer that the run would build, to the byte. What else a step takes
+// is counted by running the run's own steps on meta tensors (core/train/step_memory.h); tests compare it with the ledger of real
+// steps. The program itself (LibTorch's libraries, the data) and the workspaces of LibTorch's matrix-product libraries come on top.
 #pragma once
 
 #include "core/train/step_memory.h"
@@ -11,8 +10,8 @@
 namespace tersor {
 
 struct WeightBytes {
-  std::string role;  // of Param; "kept" is what is not trained, "derived" what is not saved
-  std::string part;  // as the parameterization calls it
+  std::string role;  // as in Param; "kept": not trained, "derived": not saved
+  std::string part;  // the parameterization's name for it
   int64_t tensors = 0;
   int64_t numbers = 0;
   int64_t bytes = 0;
@@ -34,12 +33,12 @@ struct MemoryPlan {
 
   [[nodiscard]] int64_t weight_bytes() const;
   [[nodiscard]] int64_t state_bytes() const;
-  // The numbers of a checkpoint; headers and texts are some hundred bytes a tensor.
+  // Tensor data of a checkpoint; headers and texts add a few hundred bytes per tensor.
   [[nodiscard]] int64_t checkpoint_bytes() const;
   [[nodiscard]] int64_t peak() const { return step.largest().whole.total; }
 };
 
-// `shapes` is on the meta device. UserError where a group or rule does not go with the model.
+// `shapes` is on the meta device. Throws UserError if a group or rule does not suit the model.
 [[nodiscard]] MemoryPlan plan_memory(const RunConfig& config, Llama& shapes);
 
 }  // namespace tersor

@@ -23,20 +23,20 @@ void check_targets(const RunConfig& config) {
   for (const ParameterizationConfig& one : config.parameterization)
     for (const std::string& target : one.targets)
       if (std::none_of(linears.begin(), linears.end(), [&](const auto& linear) { return fits_pattern(target, linear->name()); }))
-        throw user_error("{}: parameterization.targets: '{}' matches no weight; they are called like '{}'", one.method.mark().text(), target, linears.front()->name());
+        throw user_error("{}: parameterization.targets: '{}' matches no weight; weights have names like '{}'", one.method.mark().text(), target, linears.front()->name());
 }
 
-// `peak` is of one process.
+// `peak`: bytes of one process.
 void check_memory(const RunConfig& config, int64_t peak, const Communicator& comm) {
   const int64_t limit =
       config.run.memory_limit ? config.run.memory_limit->value : config.run.device.build()->free_memory(comm.local_rank(), comm.local_size());
   if (limit == 0 || peak <= limit) return;
-  throw user_error("the run will take {} and {} {}; 'tersor plan … --budget {}MiB' looks for what makes it fit, and run.memory_limit=0 "
-                   "tries it as it is", format_bytes(peak), format_bytes(limit), config.run.memory_limit ? "are allowed by run.memory_limit" : "are free",
+  throw user_error("the run will take {} but {} {}; 'tersor plan … --budget {}MiB' looks for options that make it fit, and run.memory_limit=0 "
+                   "runs it anyway", format_bytes(peak), format_bytes(limit), config.run.memory_limit ? "are allowed by run.memory_limit" : "are free",
                    std::max<int64_t>(1, limit >> 20));
 }
 
-// What a run of this length makes nothing of.
+// Warns of options that have no effect in a run of this length.
 void warn_of_what_does_not_fit(const RunConfig& config, const RunPlan& plan) {
   for (size_t i = 0; i < plan.actions.size(); ++i)
     if (plan.actions[i].steps.empty())
@@ -44,7 +44,7 @@ void warn_of_what_does_not_fit(const RunConfig& config, const RunPlan& plan) {
   const Progress first = first_step(config, plan.stages.front().active);
   const int64_t warmup = steps_in(config.schedule.warmup, first);
   const int64_t decay = config.schedule.type == ScheduleType::kWsd ? steps_in(config.schedule.decay, first) : 0;
-  if (warmup > plan.steps) log().warn("schedule.warmup takes {} steps, and the run has {}: the rate never reaches optimizer.lr", warmup, plan.steps);
+  if (warmup > plan.steps) log().warn("schedule.warmup takes {} steps, but the run has {}: the rate never reaches optimizer.lr", warmup, plan.steps);
   else if (warmup + decay > plan.steps) log().warn("schedule: a warm-up of {} steps and a decay of {} do not fit into {}; the decay begins late", warmup, decay, plan.steps);
 }
 
@@ -90,7 +90,7 @@ void check_tokenizers(const RunConfig& config, const std::vector<std::filesystem
   for (const std::filesystem::path& file : std::set(tokenizers.begin(), tokenizers.end())) {
     if (file.empty()) continue;
     if (!std::filesystem::exists(file)) {
-      log().warn("data: '{}', the tokenizer of the tokens, is not there, so that checkpoints cannot take it along", file.string());
+      log().warn("data: '{}', the tokenizer of the tokens, does not exist, so checkpoints cannot include it", file.string());
       continue;
     }
     const Tokenizer tokenizer(file);
@@ -99,11 +99,11 @@ void check_tokenizers(const RunConfig& config, const std::vector<std::filesystem
   }
   if (known.empty()) return;
   if (known.size() > 1)
-    log().warn("data: '{}' and '{}' are different tokenizers: one number means different tokens, depending on where it stands", known.begin()->second.string(),
+    log().warn("data: '{}' and '{}' are different tokenizers: the same number means a different token in each", known.begin()->second.string(),
                std::next(known.begin())->second.string());
-  constexpr double kMuch = 1.25;  // a vocabulary is often filled up to a round number
+  constexpr double kMuch = 1.25;  // vocabularies are often padded to a round number
   if (static_cast<double>(config.model.vocab_size) > kMuch * static_cast<double>(most))
-    log().warn("model.vocab_size is {}, and the data's tokenizer has {} tokens: embeddings and head of the others take memory and time for nothing; set model.vocab_size={}",
+    log().warn("model.vocab_size is {}, but the data's tokenizer has {} tokens: the unused rows of embedding and head waste memory and time; set model.vocab_size={}",
                config.model.vocab_size, most, most);
 }
 
@@ -111,7 +111,7 @@ void check_tokenizer_of_start(const RunConfig& config, const std::filesystem::pa
   if (config.run.init_from.empty() || tokenizer.empty() || !std::filesystem::exists(tokenizer)) return;
   const std::filesystem::path theirs = newest_of(config.run.init_from) / Tokenizer::kFile;
   if (std::filesystem::exists(theirs) && sha256_of_file(theirs) != sha256_of_file(tokenizer))
-    log().warn("run.init_from: '{}' is another tokenizer than that of the data, '{}': its weights know other tokens", theirs.string(), tokenizer.string());
+    log().warn("run.init_from: '{}' is not the tokenizer of the data, '{}': the weights were trained on other tokens", theirs.string(), tokenizer.string());
 }
 
 std::shared_ptr<Llama> build_model(const RunConfig& config, const Structure& structure, const at::Device& device, WeightKeeper* keeper) {

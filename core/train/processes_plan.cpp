@@ -8,7 +8,7 @@
 namespace tersor {
 namespace {
 
-// Numbers that each process updates.
+// The number of elements that each process updates.
 std::vector<int64_t> loads_of(const RunConfig& config, const Llama& shapes, int processes, Shard shard) {
   const auto comm = on_paper(0, processes);
   return Optimizer(shapes.params(), config.optimizer_on_device(), 0, {.comm = comm.get(), .shard = shard}).loads();
@@ -19,7 +19,7 @@ struct Sent {
   int64_t rounds = 0;
 };
 
-// In the second of two steps of that many micro-batches a process.
+// What is sent in the second of two steps, with `micro_batches` per process.
 Sent sent_in_a_step(RunConfig config, int rank, int processes, Shard shard, int64_t micro_batches) {
   config.train.global_batch_size = micro_batches * processes * config.train.micro_batch_size;
   const auto comm = on_paper(rank, processes);
@@ -52,11 +52,11 @@ ProcessesPlan plan_processes(const RunConfig& config, int processes, Shard shard
     Llama model = shapes_of(config);
     const MemoryUse most = step_memory(config, model, {.comm = comm.get(), .shard = shard}).largest().whole;
     plan.peak = most.total;
-    // What touches weights at chosen steps wants them whole, between steps.
+    // Actions that touch weights need them whole, between steps.
     const bool touched = std::any_of(config.timeline.begin(), config.timeline.end(), [](const TimelineEntry& e) { return e.action.build()->touches_weights(); });
     if (shard == Shard::kWeights && touched) plan.peak = std::max(plan.peak, shapes.bytes() + most.of(Segment::kOptimizer));
   }
-  // What a step sends grows by the same with every micro-batch, or not at all.
+  // Every further micro-batch of a step sends equally much, possibly nothing.
   const Sent one = sent_in_a_step(config, rank, processes, shard, 1);
   const Sent two = sent_in_a_step(config, rank, processes, shard, 2);
   plan.sent = static_cast<double>(one.bytes + (plan.micro_batches - 1) * (two.bytes - one.bytes)) / processes;

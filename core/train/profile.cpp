@@ -35,7 +35,7 @@ void add(SpentBy& spent, const kineto::KinetoEvent& event) {
   ++own.count;
 }
 
-// By name, each operator without those that it calls: of a thread's events one lies within the other or beside it.
+// Self time of operators, by name. Of two events of one thread, one lies within the other or they do not overlap.
 SpentBy spent_by_operators(std::vector<const kineto::KinetoEvent*> events) {
   std::sort(events.begin(), events.end(), [](const auto* a, const auto* b) {
     return std::tuple(a->startThreadId(), a->startNs(), b->endNs()) < std::tuple(b->startThreadId(), b->startNs(), a->endNs());
@@ -51,7 +51,7 @@ SpentBy spent_by_operators(std::vector<const kineto::KinetoEvent*> events) {
   return spent;
 }
 
-// Kernels and copies, by name; and how long the GPU was busy with one or more of them.
+// Time of kernels and copies, by name, and how long the GPU was busy with at least one of them.
 std::pair<SpentBy, double> spent_by_kernels(std::vector<const kineto::KinetoEvent*> events) {
   std::sort(events.begin(), events.end(), [](const auto* a, const auto* b) { return a->startNs() < b->startNs(); });
   SpentBy spent;
@@ -66,7 +66,7 @@ std::pair<SpentBy, double> spent_by_kernels(std::vector<const kineto::KinetoEven
   return {spent, ms(busy)};
 }
 
-// The longest first, and how much of `whole` each took.
+// Longest first, with each one's share of `whole`.
 std::string table(const std::string& title, const SpentBy& spent, double whole) {
   std::vector<std::pair<std::string, Spent>> rows(spent.begin(), spent.end());
   std::stable_sort(rows.begin(), rows.end(), [](const auto& a, const auto& b) { return a.second.ms > b.second.ms; });
@@ -105,9 +105,9 @@ Events sorted_out(const std::vector<kineto::KinetoEvent>& all) {
 }  // namespace
 
 void Profile::prepare(const at::Device& device) {
-  if (device.is_cpu()) setenv("KINETO_LOG_LEVEL", "5", 0);  // a GPU that is not there is no error
+  if (device.is_cpu()) setenv("KINETO_LOG_LEVEL", "5", 0);  // no errors about a missing GPU
   if (torch::profiler::impl::profilerEnabled())
-    throw user_error("log.profile and run.device: {{nvtx: true}} both listen to LibTorch's operators: leave one of them out");
+    throw user_error("log.profile and run.device: {{nvtx: true}} cannot both hook LibTorch's operators; leave one of them out");
 }
 
 Profile::Profile(const at::Device& device) : on_gpu_(!device.is_cpu()) {
@@ -120,7 +120,7 @@ Profile::~Profile() {
   if (!listening_) return;
   try {
     (void)kineto::disableProfiler();
-  } catch (const std::exception&) {  // what ended the step is what is told
+  } catch (const std::exception&) {  // report what ended the step, not this
   }
 }
 
@@ -130,16 +130,16 @@ std::string Profile::save(const std::filesystem::path& name) {
   std::filesystem::create_directories(name.parent_path());
   result->save(name.string() + ".json");
   const Events events = sorted_out(result->events());
-  if (events.operators.empty()) return "nothing was heard";
+  if (events.operators.empty()) return "no operators were recorded";
   const SpentBy operators = spent_by_operators(events.operators);
-  std::string text = fmt::format("{:.1f} ms, as long as it is listened to\n\n", events.ms);
+  std::string text = fmt::format("{:.1f} ms, while profiled\n\n", events.ms);
   std::string line = fmt::format("{:.0f} ms, most in {}", events.ms, longest(operators));
   if (!events.kernels.empty()) {
     const auto [kernels, busy] = spent_by_kernels(events.kernels);
-    text += table(fmt::format("The GPU was busy for {:.1f} ms of it ({:.1f} %), with", busy, 100 * busy / events.ms), kernels, events.ms) + "\n";
+    text += table(fmt::format("The GPU was busy for {:.1f} ms of that ({:.1f} %), by kernel", busy, 100 * busy / events.ms), kernels, events.ms) + "\n";
     line = fmt::format("{:.0f} ms, the GPU busy for {:.0f} %, most with {}", events.ms, 100 * busy / events.ms, longest(kernels));
   }
-  write_whole(name.string() + ".txt", text + table("On the host, each without what it calls", operators, events.ms));
+  write_whole(name.string() + ".txt", text + table("On the host, by operator, without what it calls", operators, events.ms));
   return line;
 }
 

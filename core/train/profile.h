@@ -7,10 +7,10 @@
 
 namespace tersor {
 
-// Listens to this thread and its backward passes, and on a GPU to what runs there, until it is saved or given up.
+// Profiles this thread and its backward passes, and what runs on a GPU, until it is saved or destroyed.
 class Profile {
  public:
-  // For a run that will have some. UserError where another profiler listens already (run.device: {nvtx: true}).
+  // To be called before a run that will profile steps. Throws UserError if another profiler is active (run.device: {nvtx: true}).
   static void prepare(const at::Device& device);
 
   explicit Profile(const at::Device& device);
@@ -18,8 +18,8 @@ class Profile {
   Profile(const Profile&) = delete;
   Profile& operator=(const Profile&) = delete;
 
-  // Ends it, when all that was asked of the device is done. Writes `name`.json, a trace for ui.perfetto.dev or chrome://tracing, and
-  // `name`.txt, what took the time by operator and by kernel of the GPU. Returns that in a line.
+  // Stops profiling; the device must have finished its work. Writes `name`.json, a trace for ui.perfetto.dev or chrome://tracing, and
+  // `name`.txt, the time by operator and by GPU kernel. Returns a one-line summary.
   std::string save(const std::filesystem::path& name);
 
  private:

@@ -14,7 +14,7 @@ void RecordedPasses::forget() {
 void RecordedPasses::warn_where_nothing_repeats() {
   constexpr int64_t kOften = 20;
   if (repeated_ || ++forgotten_ != kOften) return;
-  log().warn("run.device.graphs: no two steps have as many targets, as where documents are padded, so nothing that was recorded is repeated; leave graphs out");
+  log().warn("run.device.graphs: the number of targets differs from step to step, as with padded documents, so no recording is ever repeated; leave graphs out");
 }
 
 at::Tensor RecordedPasses::run(Optimizer& optimizer, const Batch& batch, double scale, const std::function<at::Tensor(const Batch&)>& passes) {
@@ -32,7 +32,7 @@ at::Tensor RecordedPasses::run(Optimizer& optimizer, const Batch& batch, double 
   batch_.inputs.copy_(batch.inputs);
   batch_.targets.copy_(batch.targets);
   if (results_.empty()) {
-    optimizer.comm().settle();  // to record the host waits for the device, which would wait for a lost process without end
+    optimizer.comm().settle();  // recording waits for the device, which would wait for a lost process forever
     results_ = recorder_->record([&] {
       optimizer.hold_gradients();
       const at::Tensor loss = passes(batch_);
@@ -59,7 +59,7 @@ std::unique_ptr<RecordedPasses> record_passes(const RunConfig& config, const Dev
     throw user_error("run.device.graphs: {}; {}, or leave graphs out", why, remedy);
   };
   if (config.optimizer.update == UpdateMode::kDuringBackward)
-    refuse("what is recorded gives all gradients at once", "set optimizer.update=after_backward");
+    refuse("a recording gives all gradients at once", "set optimizer.update=after_backward");
   if (config.distill) refuse("the passes of teachers are not recorded", "train without distill");
   if (!comm.alone() && config.distributed.shard == Shard::kWeights)
     refuse("weights that come from other processes are not recorded", "set distributed.shard=gradients");

@@ -1,11 +1,11 @@
-// The passes of a micro-batch, recorded once and repeated as one thing, so that a GPU does not wait for the host to ask for each of
-// their parts (CUDA graphs; run.device.graphs).
+// The passes of a micro-batch, recorded once and replayed as a whole, so that a GPU does not wait for the host to launch each kernel
+// (CUDA graphs; run.device.graphs).
 //
 //   const auto passes = record_passes(config, *kind, comm);
-//   loss = passes->run(optimizer, batch, scale, [&](const Batch& b) { … return loss; });   // the first time as it is, then recorded
+//   loss = passes->run(optimizer, batch, scale, [&](const Batch& b) { … return loss; });   // runs directly at first, then recorded
 //
-// What is recorded is of one shape of batch, one scale, and of tensors that stay where they are: `forget` after tensors have been
-// replaced or other parameters learn (Action::changes_passes). Gradients of a recording lie where they lay before, and all of them at once.
+// A recording holds for one batch shape, one scale, and tensors that stay where they are: call `forget` after tensors have been replaced
+// or other parameters learn (Action::changes_passes). Every replay writes its gradients to the same memory, all of them at once.
 #pragma once
 
 #include "core/data/batch.h"
@@ -17,7 +17,7 @@ class RecordedPasses {
  public:
   explicit RecordedPasses(std::unique_ptr<Recorder> recorder) : recorder_(std::move(recorder)) {}
 
-  // The loss, its gradients given to the optimizer. `passes` goes forwards and backwards.
+  // Returns the loss and gives the gradients to the optimizer. `passes` runs forward and backward.
   at::Tensor run(Optimizer& optimizer, const Batch& batch, double scale, const std::function<at::Tensor(const Batch&)>& passes);
   void forget();
 
@@ -31,10 +31,10 @@ class RecordedPasses {
   int64_t forgotten_ = 0;
   bool repeated_ = false;
   std::vector<at::Tensor> results_;   // the loss, then gradients
-  std::vector<size_t> parameters_;    // that those are of
+  std::vector<size_t> parameters_;    // whose gradients those are, by index
 };
 
-// Of a run: none where its device is asked for everything every time. UserError where what the run does cannot be recorded.
+// Returns nullptr if the run's device does not record. Throws UserError if the run's passes cannot be recorded.
 [[nodiscard]] std::unique_ptr<RecordedPasses> record_passes(const RunConfig& config, const DeviceKind& kind, const Communicator& comm);
 
 }  // namespace tersor

@@ -50,7 +50,7 @@ Json memory_values(const RunInfo& info) {
   return {{"mem/weights_bytes", info.weight_bytes}, {"mem/optimizer_bytes", info.optimizer_bytes}};
 }
 
-// Of one step, how much of each segment there was when; in segments that were never used nothing.
+// Memory over one step, by segment; segments that were never used are left out.
 Json moments_values(const std::vector<MemoryMoment>& moments) {
   Json milliseconds = Json::array();
   for (const MemoryMoment& moment : moments) milliseconds.push_back(std::round(1e5 * moment.seconds) / 100);
@@ -103,7 +103,7 @@ class Jsonl final : public RunObserver {
   void on_end(const RunSummary& s) override { write("end", s.step, {{"status", s.status}, {"seconds", s.seconds}}); }
 
  private:
-  // After a crash the file may hold records of steps beyond the checkpoint, and half a line.
+  // After a crash the file may hold records of steps beyond the checkpoint, and a partial line.
   void keep_until(int64_t step) {
     if (!fs::exists(file_)) return;
     std::istringstream old(read_text(file_));
@@ -117,27 +117,27 @@ class Jsonl final : public RunObserver {
     if (step == 0 && has_steps) put_aside();
     write_whole(file_, step > 0 ? kept : "");
   }
-  // A run begins anew where another left no checkpoint, or lost them.
+  // For a run that starts over because an earlier one left no checkpoint, or lost them.
   void put_aside() {
     const fs::path aside = file_.parent_path() / kOldMetricsFile;
     fs::rename(file_, aside);
-    log().info("there is no checkpoint to go on from: the run begins anew, and earlier records go to '{}'", aside.string());
+    log().info("there is no checkpoint to resume from: the run starts over, and earlier records are moved to '{}'", aside.string());
   }
   void write(const std::string& type, int64_t step, const Json& values) {
     Json record = {{"type", type}, {"step", step}};
     record.update(values);
-    stream_ << record.dump(-1, ' ', false, Json::error_handler_t::replace) << std::endl;  // flushed: a record is not lost with the process
+    stream_ << record.dump(-1, ' ', false, Json::error_handler_t::replace) << std::endl;  // flushed, so that a crash loses no record
     std::error_code error;
     if (stream_) {
       const uintmax_t size = fs::file_size(file_, error);
-      if (!error) size_ = size;  // else somebody has taken the file away
+      if (!error) size_ = size;  // else somebody has removed the file
       return;
     }
     if (!failed_) log().warn("'{}' cannot be written to; is the disk full? Records are being lost", file_.string());
     failed_ = true;
     stream_.close();
     stream_.clear();
-    fs::resize_file(file_, size_, error);  // without the part of a record that there was room for
+    fs::resize_file(file_, size_, error);  // drop the part of the record that still fitted
     stream_.open(file_, std::ios::app);
   }
 

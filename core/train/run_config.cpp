@@ -8,15 +8,15 @@
 namespace tersor {
 
 void DataSection::check(const ConfigNode& node, Diagnostics& out) const {
-  if (source.has_value() == !sources.empty()) return out.add(node, "needs `source`, or `sources` for several, and not both");
+  if (source.has_value() == !sources.empty()) return out.add(node, "needs `source`, or `sources` for several, but not both");
   double sum = sources.empty() ? 1 : 0;
   std::set<std::string> names;
   for (const SourceShare& share : sources) {
     sum += share.weight;
     if (share.name.empty() || share.name.find('/') != std::string::npos || !names.insert(share.name).second)
-      out.add(node.nearest({"sources"}), fmt::format("'{}' cannot be the name of a source: names differ, and have no '/'", share.name));
+      out.add(node.nearest({"sources"}), fmt::format("'{}' cannot be the name of a source: names must differ and have no '/'", share.name));
   }
-  if (sum <= 0) out.add(node.nearest({"sources"}), "one of the weights must be more than 0");
+  if (sum <= 0) out.add(node.nearest({"sources"}), "at least one weight must be greater than 0");
 }
 
 std::vector<SourceShare> DataSection::shares() const {
@@ -44,7 +44,7 @@ void RunConfig::check(const ConfigNode& node, Diagnostics& out) const {
     out.add(node.nearest({"run", "name"}), fmt::format("'{}' cannot be the name of a folder", run.name));
   const bool resizes = std::any_of(timeline.begin(), timeline.end(), [](const TimelineEntry& e) { return e.action.type() == "resize_batch"; });
   if (resizes && train.steps.unit == Span::Unit::kTokens)
-    out.add(node.nearest({"train", "steps"}), "must be a number of steps where the timeline has resize_batch, which changes the tokens of a step");
+    out.add(node.nearest({"train", "steps"}), "must be a number of steps if the timeline has resize_batch, which changes the tokens of a step");
 }
 
 OptimizerConfig RunConfig::optimizer_on_device() const {
@@ -73,7 +73,7 @@ RunConfig read_run_config(const std::vector<std::filesystem::path>& files, const
   const ConfigNode node = load_config(files, overrides, diagnostics);
   diagnostics.throw_if_any();
   RunConfig config = read_run_config(node, diagnostics);
-  // The resolved configuration is read again from the run's folder, so its paths must not depend on where it lies.
+  // The resolved configuration is read again from the run's folder, so its paths must not depend on its location.
   config.run.out_dir = std::filesystem::absolute(config.run.out_dir).lexically_normal();
   return config;
 }

@@ -37,14 +37,14 @@ struct RunSection {
   [[nodiscard]] at::ScalarType scalar_type() const { return dtype == Dtype::kBf16 ? at::kBFloat16 : at::kFloat; }
   void fields(FieldVisitor& v) {
     v("name", name, "the run's folder inside out_dir");
-    v("out_dir", out_dir, "where runs are kept; relative to the file that says so, or, by default, to where tersor is started");
-    v("seed", seed, at_least(0), "of all randomness: initial weights, order of the data, rounding");
-    v("resume", resume, "what to do when the run exists: refuse, go on from its last checkpoint, or begin anew");
+    v("out_dir", out_dir, "where runs are kept; relative to the file that sets it, or, by default, to the working directory");
+    v("seed", seed, at_least(0), "seed of all randomness: initial weights, order of the data, rounding");
+    v("resume", resume, "what to do if the run exists: refuse, resume from its last checkpoint, or start over");
     v("device", device, "where the run computes");
     v("dtype", dtype, "weights and compute; bf16 weights are updated with stochastic rounding");
-    v("threads", threads, between(0, 1024), "CPU threads; 0 takes one a core");
-    v("init_from", init_from, "where weights come from at the start: an import, an export, a checkpoint, or a run (its newest checkpoint)");
-    v("memory_limit", memory_limit, "a run of which a process is planned to take more is refused; absent: what the device has free; 0: none is");
+    v("threads", threads, between(0, 1024), "CPU threads; 0: one per core");
+    v("init_from", init_from, "where the initial weights come from: an import, an export, a checkpoint, or a run (its newest checkpoint)");
+    v("memory_limit", memory_limit, "refuse a run if a process is planned to take more; absent: what the device has free; 0: no limit");
   }
 };
 
@@ -56,13 +56,13 @@ struct DataSection {
   Order order = Order::kShuffled;
   void fields(FieldVisitor& v) {
     v("source", source, "training tokens, e.g. {type: shards, path: data/tokens}");
-    v("sources", sources, "several sources of training tokens, drawn from by weight, instead of one");
-    v("validation", validation, "validation tokens; those of the sources when absent, each for itself");
-    v("sequence_length", sequence_length, at_least(1), "tokens in a window");
+    v("sources", sources, "several sources of training tokens instead of one, drawn from by weight");
+    v("validation", validation, "validation tokens; absent: those of each source, evaluated separately");
+    v("sequence_length", sequence_length, at_least(1), "tokens per window");
     v("order", order, "shuffled: a new permutation of all windows each epoch; sequential: as they lie in the files");
   }
   void check(const ConfigNode& node, Diagnostics& out) const;
-  // `source`, or `sources`.
+  // `source` as the only one, or `sources`.
   [[nodiscard]] std::vector<SourceShare> shares() const;
 };
 
@@ -76,8 +76,8 @@ struct TrainSection {
     v("steps", steps, positive, "length of the run: 20000, or 2B tokens");
     v("global_batch_size", global_batch_size, at_least(1), "windows in one update");
     v("micro_batch_size", micro_batch_size, at_least(1), "windows in one forward and backward pass");
-    v("loss_chunk", loss_chunk, at_least(1), "tokens whose logits exist at a time");
-    v("recompute", recompute, "what is not kept for the backward pass but computed again there");
+    v("loss_chunk", loss_chunk, at_least(1), "tokens whose logits are in memory at a time");
+    v("recompute", recompute, "what the backward pass recomputes instead of keeping it");
   }
   void check(const ConfigNode& node, Diagnostics& out) const;
 };
@@ -97,8 +97,8 @@ struct CheckpointSection {
   int64_t keep = 2;
   void fields(FieldVisitor& v) {
     v("every", every, "when to save, besides at the end and when stopped by a signal");
-    v("at_end", at_end, "save at the end; false for runs of which the records alone are wanted");
-    v("keep", keep, at_least(1), "how many checkpoints stay");
+    v("at_end", at_end, "save at the end; false for runs of which only the records are wanted");
+    v("keep", keep, at_least(1), "how many checkpoints are kept");
   }
 };
 
@@ -107,9 +107,9 @@ struct LogSection {
   bool tensorboard = true;
   Cadence profile;
   void fields(FieldVisitor& v) {
-    v("every", every, at_least(1), "steps between two lines of the log");
+    v("every", every, at_least(1), "steps between two log lines");
     v("tensorboard", tensorboard, "write TensorBoard events beside metrics.jsonl");
-    v("profile", profile, "steps of which the run's folder is told, in profile/, what they spend their time on: at 20");
+    v("profile", profile, "steps to profile, e.g. at 20; where their time goes is written to profile/ in the run's folder");
   }
 };
 
@@ -117,8 +117,8 @@ struct DistributedSection {
   Shard shard = Shard::kNone;
   double timeout = 600;
   void fields(FieldVisitor& v) {
-    v("shard", shard, "what each of several processes holds of its own parameters alone, instead of all of everything");
-    v("timeout", timeout, positive, "seconds after which the processes give up one that does not answer; saving a checkpoint must take less");
+    v("shard", shard, "what each of several processes holds only for the parameters it owns, instead of for all");
+    v("timeout", timeout, positive, "seconds after which a process that does not answer is given up; saving a checkpoint must take less");
   }
 };
 
@@ -127,9 +127,9 @@ struct DistillSection {
   double weight = 0.5;
   double temperature = 1;
   void fields(FieldVisitor& v) {
-    v("from", from, required, "finished runs or checkpoints; of several the mean of their probabilities");
-    v("weight", weight, greater_than(0), between(0, 1), "w; the loss of the targets counts 1 − w");
-    v("temperature", temperature, positive, "T, by which logits of both are divided");
+    v("from", from, required, "finished runs or checkpoints; several teach the mean of their probabilities");
+    v("weight", weight, greater_than(0), between(0, 1), "weight w of the teachers' predictions in the loss; the targets have 1 − w");
+    v("temperature", temperature, positive, "T, by which the logits of teachers and student are divided");
   }
 };
 
@@ -153,30 +153,30 @@ struct RunConfig {
     v("plugins", plugins, "shared libraries with methods of your own");
     v("run", run, "the run itself");
     v("model", model, "the LLaMA decoder, in Hugging Face's names");
-    v("parameterization", parameterization, "how weight matrices are stored and trained; in a list the last whose targets match a weight holds");
+    v("parameterization", parameterization, "how weight matrices are stored and trained; in a list, the last entry whose targets match a weight applies");
     v("data", data, "training and validation tokens, and the windows that are cut from them");
     v("optimizer", optimizer, "how weights are updated");
     v("schedule", schedule, "the learning rate over the run");
-    v("train", train, "how long and in what portions");
-    v("distill", distill, "what finished runs predict is learnt, too");
+    v("train", train, "length of the run and size of its batches");
+    v("distill", distill, "also learn what finished runs predict");
     v("evaluation", evaluation, "when and on how much the validation loss is measured");
     v("checkpoint", checkpoint, "when the run is saved and how many saves are kept");
-    v("log", log, "what is written down");
+    v("log", log, "what is logged");
     v("distributed", distributed, "several processes, as torchrun, srun, mpirun or scripts/launch start them");
     v("timeline", timeline, "actions at chosen steps");
   }
   void check(const ConfigNode& node, Diagnostics& out) const;
 
   [[nodiscard]] std::filesystem::path folder() const { return run.out_dir / run.name; }
-  // As the run's device takes it: on a CPU nothing is offloaded, as all is in host memory anyway.
+  // The optimizer's options on the run's device: on a CPU nothing is offloaded, as everything is in host memory anyway.
   [[nodiscard]] OptimizerConfig optimizer_on_device() const;
   [[nodiscard]] int64_t tokens_per_step() const { return train.global_batch_size * data.sequence_length; }
   [[nodiscard]] int64_t total_steps() const;
 };
 
-// Loads the plugins of a tree of options and reads it; for `load_config`'s result and for what a checkpoint holds.
+// Loads the plugins that a tree of options names, and reads it. The tree may come from `load_config` or from a checkpoint.
 [[nodiscard]] RunConfig read_run_config(const ConfigNode& node, Diagnostics& diagnostics);
-// Reads, merges and checks; throws one UserError with everything that is wrong.
+// Reads, merges and checks. Throws one UserError that lists everything that is wrong.
 [[nodiscard]] RunConfig read_run_config(const std::vector<std::filesystem::path>& files,
                                         const std::vector<std::string>& overrides);
 

@@ -7,7 +7,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Options by path; lists of maps by their items' places, as in overrides.
+// Collects options by path; items of lists of maps are addressed by index, as in overrides.
 void flatten(const Json& json, const std::string& path, std::map<std::string, Json>& out) {
   const bool of_maps = json.is_array() && std::any_of(json.begin(), json.end(), [](const Json& item) { return item.is_object(); });
   if (!json.is_object() && !of_maps) {
@@ -50,7 +50,7 @@ RunFolder::RunFolder(const RunConfig& config, bool leads)
   fs::create_directories(path_ / "checkpoints");
   checkpoints_->remove_unfinished();
   if (config.run.resume == Resume::kNever && fs::exists(path_ / kMetricsFile))
-    throw user_error("'{}' holds a run already: go on with run.resume=auto, begin anew with run.resume=overwrite, or choose "
+    throw user_error("'{}' already holds a run: resume it with run.resume=auto, start over with run.resume=overwrite, or choose "
                      "another run.name",
                      path_.string());
 }
@@ -78,8 +78,8 @@ std::vector<std::string> compare_configs(const Json& saved, const Json& current)
     changed.push_back(one.text);
   }
   if (!refused.empty())
-    throw user_error("the checkpoint is of another run; these options cannot change on the way:{}\nput them back, choose "
-                     "another run.name, or begin anew with run.resume=overwrite",
+    throw user_error("the checkpoint is of another run; these options cannot change during a run:{}\nrestore them, choose "
+                     "another run.name, or start over with run.resume=overwrite",
                      refused);
   return changed;
 }

@@ -1,4 +1,4 @@
-// The folder of a run: taken by one process at a time, and prepared as `run.resume` says.
+// The folder of a run: locked by one process at a time, and prepared as `run.resume` says.
 #pragma once
 
 #include "core/base/folder_lock.h"
@@ -8,9 +8,9 @@ namespace tersor {
 
 class RunFolder {
  public:
-  // Creates or takes over the folder. UserError when another process trains in it, or when there is a run and
+  // Creates or takes over the folder. Throws UserError if another process trains in it, or if it holds a run and
   // `run.resume` is never.
-  // Of several processes the first `leads`; the others change nothing.
+  // Of several processes only the first `leads`; the others change nothing.
   explicit RunFolder(const RunConfig& config, bool leads = true);
 
   [[nodiscard]] const std::filesystem::path& path() const { return path_; }
@@ -22,15 +22,16 @@ class RunFolder {
   std::unique_ptr<CheckpointStore> checkpoints_;
 };
 
-// "optimizer.lr: 0.001 → 0.002" for every option that is another in the second.
+// "optimizer.lr: 0.001 → 0.002" for every option that differs.
 struct Difference {
   std::string option;
   std::string text;
 };
 [[nodiscard]] std::vector<Difference> differences(const Json& before, const Json& after);
 
-// Compares the configuration of a checkpoint with the one to go on with. Returns a line for every option that differs;
-// UserError when one differs that would make another run of it (model, seed, type, order and amount of data a step).
+// Compares the configuration of a checkpoint with the current one. Returns a line for every option that differs, but for those of `run`
+// that are free to. Throws UserError if one differs that would make it another run (model, parameterization, seed, dtype, order and
+// amount of data per step).
 [[nodiscard]] std::vector<std::string> compare_configs(const Json& saved, const Json& current);
 
 }  // namespace tersor

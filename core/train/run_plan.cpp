@@ -21,7 +21,7 @@ std::vector<LoadedRun> shapes_of_teachers(const RunConfig& config) {
   return all;
 }
 
-// A teacher's forward pass is a third of what its training would take.
+// A teacher's forward pass takes a third of the compute of its training.
 void add_teachers(PlannedStage& stage, const RunConfig& config, const std::vector<LoadedRun>& teachers) {
   for (const LoadedRun& teacher : teachers) {
     PlannedStage own;
@@ -33,7 +33,7 @@ void add_teachers(PlannedStage& stage, const RunConfig& config, const std::vecto
 
 // The configuration as if it had been written for a stage.
 RunConfig config_of(RunConfig config, const LiveSettings& settings) {
-  const int64_t pieces = config.data.sequence_length / settings.sequence_length;  // of a window
+  const int64_t pieces = config.data.sequence_length / settings.sequence_length;  // per window
   config.train.global_batch_size = settings.global_batch_size * pieces;
   config.train.micro_batch_size = settings.micro_batch_size * pieces;
   config.data.sequence_length = settings.sequence_length;
@@ -58,8 +58,8 @@ bool keeps_bases(const std::vector<SlotSpec>& slots) {
   return std::any_of(slots.begin(), slots.end(), [](const SlotSpec& s) { return s.kind == SlotKind::kProjector; });
 }
 
-// Steps at which a rule with a Compression needs a gradient whole, for a parameter at `place` of its group. What decides is
-// in the rule's host slots, which a first step of a small matrix brings into the state that they have during a run.
+// Steps at which a rule with a Compression needs the whole gradient of a parameter at `place` in its group. The rule decides that by
+// its host slots, so a first step on a small matrix brings them into the state that they have during a run.
 std::vector<int64_t> whole_steps(const UpdateRule& rule, const Progress& first, double place) {
   const auto step_info = [&](int64_t step) { return StepInfo{.progress = first.shifted(step - 1), .param = "w", .place = place}; };
   Slots slots;

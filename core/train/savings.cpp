@@ -8,12 +8,12 @@
 namespace tersor {
 namespace {
 
-// An option with which runs become smaller: one of its values, or none.
+// The values of a memory-saving option, of which a combination has one or none.
 struct Choices {
   std::vector<Saving> values;
 };
 
-// Share of the run's compute that runs once more.
+// Recomputed work, as a share of the run's compute.
 double recompute_share(const RunConfig& config, Recompute what) {
   const Llama shapes = shapes_of(config);
   const double attention = flops_per_token(config, config.model.num_hidden_layers) - training_flops(static_cast<double>(shapes.num_active()), 1);
@@ -25,7 +25,7 @@ double recompute_share(const RunConfig& config, Recompute what) {
   return again / flops_per_token(config, config.model.num_hidden_layers);
 }
 
-// The override that the others need before them: the list of groups, where no file has one.
+// The override that those of groups need before them if no file has a list of groups.
 std::vector<std::string> written_groups(const ReadConfig& read) {
   try {
     (void)read({"optimizer.groups.0.offload=false"});
@@ -40,7 +40,7 @@ std::vector<std::string> for_all_groups(const RunConfig& config, std::vector<std
   return overrides;
 }
 
-// Share of the run's compute that runs once more with per-layer updates.
+// Work that per-layer updates do twice, as a share of the run's compute.
 double second_pass(RunConfig config, int64_t micro_batch_size) {
   config.optimizer.update = UpdateMode::kDuringBackward;
   config.train.micro_batch_size = micro_batch_size;
@@ -63,7 +63,7 @@ Choices recompute_choices(const RunConfig& config) {
   return found;
 }
 
-// All options, in the order in which they are written into a configuration. `groups`: overrides that those of groups need before them.
+// All options, in the order in which they appear in a configuration. `groups`: overrides that those of groups need before them.
 std::vector<Choices> all_choices(const RunConfig& config, const std::vector<std::string>& groups) {
   std::vector<Choices> all;
   constexpr int64_t kSmallChunk = 256;
@@ -71,16 +71,16 @@ std::vector<Choices> all_choices(const RunConfig& config, const std::vector<std:
     all.push_back({{{.overrides = {fmt::format("train.loss_chunk={}", kSmallChunk)}, .remark = "smaller products, which take a little longer"}}});
   all.push_back(update_choices(config));
   all.push_back(recompute_choices(config));
-  all.push_back({{{.overrides = for_all_groups(config, groups, "projector", "int4"), .lossy = true, .remark = "bases with 4 bits a number"}}});
-  all.push_back({{{.overrides = for_all_groups(config, groups, "state", "int8"), .lossy = true, .remark = "moments with 8 bits a number"}}});
-  if (config.run.dtype == Dtype::kFp32) all.push_back({{{.overrides = {"run.dtype=bf16"}, .lossy = true, .remark = "weights and products with 8 digits of 2"}}});
+  all.push_back({{{.overrides = for_all_groups(config, groups, "projector", "int4"), .lossy = true, .remark = "bases with 4 bits per number"}}});
+  all.push_back({{{.overrides = for_all_groups(config, groups, "state", "int8"), .lossy = true, .remark = "moments with 8 bits per number"}}});
+  if (config.run.dtype == Dtype::kFp32) all.push_back({{{.overrides = {"run.dtype=bf16"}, .lossy = true, .remark = "weights and products with 8-bit significands"}}});
   if (config.parameterization.size() == 1 && config.parameterization.front().method.type() == "dense")
-    all.push_back({{{.overrides = {"parameterization.method=int8"}, .lossy = true, .remark = "weights with 8 bits a number, as Q-GaLore"}}});
+    all.push_back({{{.overrides = {"parameterization.method=int8"}, .lossy = true, .remark = "weights with 8 bits per number, as in Q-GaLore"}}});
   return all;
 }
 
-// Moments in host memory, of a run on a GPU. What comes and goes over the bus at some 25 GB/s keeps a GPU from some 400 TFLOP/s, where
-// it takes longer than what is computed meanwhile; for how long a step is, that is the most it can cost.
+// Moments in host memory, for a run on a GPU. Transfers over the bus at about 25 GB/s stall a GPU of about 400 TFLOP/s when they take
+// longer than the computation that they overlap with. Ignoring the overlap gives the most that they can cost relative to a step.
 Choices offload_choices(const RunConfig& config, const std::vector<std::string>& written) {
   const std::vector<std::string> overrides = for_all_groups(config, written, "offload", "true");
   const auto& groups = config.optimizer.groups;
@@ -89,14 +89,14 @@ Choices offload_choices(const RunConfig& config, const std::vector<std::string>&
   constexpr double kFlopsOfAByte = 4e14 / 25e9;
   const double bytes = 2 * static_cast<double>(plan_run(config).largest().memory.state_bytes());
   const double flops = flops_per_token(config, config.model.num_hidden_layers) * static_cast<double>(config.tokens_per_step());
-  return {{{.overrides = overrides, .more_compute = bytes * kFlopsOfAByte / flops, .remark = "which is time on the bus, at most: moments rest in host memory"}}};
+  return {{{.overrides = overrides, .more_compute = bytes * kFlopsOfAByte / flops, .remark = "at most, as time on the bus: moments rest in host memory"}}};
 }
 
-// Peaks of configurations, each worked out once.
+// Peaks of configurations, each computed once.
 class Peaks {
  public:
   explicit Peaks(const ReadConfig& read) : read_(read) {}
-  // Nothing where the overrides do not go with the run: a format that a slot refuses, for instance.
+  // Returns nothing if the overrides do not suit the run, for instance a format that a slot refuses.
   std::optional<int64_t> of(const std::vector<std::string>& overrides) {
     const auto found = known_.find(overrides);
     if (found != known_.end()) return found->second;
@@ -114,7 +114,7 @@ class Peaks {
   std::map<std::vector<std::string>, std::optional<int64_t>> known_;
 };
 
-// Those values that go with the run, their peaks filled in.
+// The values that suit the run, with their peaks filled in.
 std::vector<Choices> possible_choices(const ReadConfig& read, Peaks& peaks) {
   const RunConfig config = read({});
   const std::vector<std::string> groups = written_groups(read);
@@ -144,7 +144,7 @@ struct Combination {
   }
 };
 
-// Every choice of a value or none of each option, the cheapest first.
+// All combinations of at most one value per option, the cheapest first.
 std::vector<Combination> combinations(const std::vector<Choices>& options) {
   std::vector<Combination> all{{}};
   for (const Choices& option : options) {
@@ -165,7 +165,7 @@ std::vector<Combination> combinations(const std::vector<Choices>& options) {
   return all;
 }
 
-// Those that divide the batch, rising.
+// The sizes that divide the batch, in increasing order.
 std::vector<int64_t> micro_batches(int64_t global_batch_size) {
   std::vector<int64_t> all;
   for (int64_t n = 1; n <= global_batch_size; ++n)
@@ -178,7 +178,7 @@ struct Peak {
   int64_t bytes = 0;
 };
 
-// The micro-batch with which a run is smallest: the smallest one, or all at once, where gradients are not added up.
+// The micro-batch with the lowest peak: the smallest one, or the whole batch, with which gradients are not accumulated.
 std::optional<Peak> smallest(Peaks& peaks, const Combination& combination, const std::vector<int64_t>& sizes) {
   std::optional<Peak> found;
   for (const int64_t size : {sizes.front(), sizes.back()}) {
@@ -222,7 +222,7 @@ Fit fit_budget(const ReadConfig& read, int64_t budget) {
   const RunConfig config = read({});
   const std::vector<int64_t> sizes = micro_batches(config.train.global_batch_size);
   const std::vector<Combination> all = combinations(possible_choices(read, peaks));
-  // With all of them together a run is smallest, or nearly: where that does not fit, the others need not be tried.
+  // All savings together give the lowest peak, or nearly: if that does not fit, the other combinations need not be tried.
   const Combination& most = *std::max_element(all.begin(), all.end(), [](const Combination& a, const Combination& b) {
     return std::tuple(a.savings.size(), a.more_compute) < std::tuple(b.savings.size(), b.more_compute);
   });

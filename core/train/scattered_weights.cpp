@@ -5,7 +5,7 @@
 namespace tersor {
 namespace {
 
-// The tensor keeps its sizes, and all that refers to its storage sees the new one.
+// The tensor keeps its sizes, and everything that refers to its storage sees the new memory.
 void set_memory(const at::Tensor& x, size_t bytes) {
   const at::Storage& storage = x.storage();
   storage.set_data_ptr_noswap(c10::GetAllocator(x.device().type())->allocate(bytes));
@@ -23,7 +23,7 @@ void empty(const at::Tensor& x) {
   if (is_here(x)) set_memory(x, 0);
 }
 
-// What is kept besides parameters.
+// The tensors that are kept besides parameters.
 std::vector<PackedPart> kept_tensors(const Llama& model) {
   std::vector<PackedPart> all;
   for (const auto& linear : model.linears())
@@ -59,7 +59,7 @@ void ScatteredWeights::attach(Llama& model) {
     const std::vector<PackedPart> tensors = model.tensors_of_block(static_cast<int64_t>(i));
     for (const PackedPart& part : tensors) {
       if (!rests_at_owner(part.value)) continue;
-      if (!whole_ && before.at(part.name) != owners_.at(part.name)) {  // sizes are others than those of the shapes were
+      if (!whole_ && before.at(part.name) != owners_.at(part.name)) {  // sizes, and so owners, differ from before
         allocate(part.value);
         comm_.broadcast(part.value, before.at(part.name)).wait();
       }
@@ -100,7 +100,7 @@ void ScatteredWeights::ask_for(int64_t index) {
   block.coming = bring(block.tensors);
 }
 
-// The first block begins a pass over all: what one before has left is out of date.
+// The first block begins a pass over all: what an earlier pass left is out of date.
 void ScatteredWeights::fetch(int64_t index, Pass pass) {
   if (whole_) return;
   if (index == 0 && pass == Pass::kForward) rest();

@@ -1,12 +1,12 @@
-// One copy of the weights for all processes together.    Rajbhandari et al. 2020 (ZeRO stage 3), arXiv:1910.02054, section 5.3
+// One copy of the weights across all processes.    Rajbhandari et al. 2020 (ZeRO stage 3), arXiv:1910.02054, section 5.3
 //
 //   ScatteredWeights scattered(shapes_of(config), comm);
 //   auto model = build_model(config, device, &scattered);     // never whole on any process
 //   scattered.attach(*model);
 //
-// Every large tensor of a block rests at its owner alone: a parameter at the process that updates it, frozen tensors at the process that
-// has least. A block's tensors come to all processes before it runs, while the block before it runs, and are freed after it. Small
-// tensors, embedding and head rest everywhere.
+// Every large tensor of a block rests only at its owner: a parameter at the process that updates it, a frozen tensor at the process that
+// holds the least. All processes fetch a block's tensors while the block before it runs, and free them after it. Small tensors, the
+// embedding and the head rest on every process.
 //
 // All processes must run the same passes in the same order.
 #pragma once
@@ -20,14 +20,14 @@ namespace tersor {
 
 class ScatteredWeights final : public WeightKeeper {
  public:
-  // Decides who owns what, of a model that need not have numbers.
+  // Assigns the owners for a model, which may be on the meta device.
   ScatteredWeights(const Llama& shapes, Communicator& comm);
 
-  // Keeps the weights of a model from here on, which are scattered already or, after `gather`, whole. Its sizes may be others than before.
+  // Keeps a model's weights from here on, which are scattered already or, after `gather`, whole. Sizes may differ from before.
   void attach(Llama& model);
-  // Brings all weights to all processes, until they are attached again.
+  // Brings all weights to all processes until the next `attach`.
   void gather();
-  // Sends away what nothing runs with.
+  // Frees all fetched weights; no pass may be using them.
   void rest();
 
   void fetch(int64_t block, Pass pass) override;
@@ -37,7 +37,7 @@ class ScatteredWeights final : public WeightKeeper {
 
  private:
   struct Fetched {
-    std::vector<PackedPart> tensors;  // that rest at an owner and are read by products
+    std::vector<PackedPart> tensors;  // those that rest at an owner and are read by products
     bool asked_for = false;
     std::vector<Pending> coming{};
   };
@@ -48,13 +48,13 @@ class ScatteredWeights final : public WeightKeeper {
   void send_away(Fetched& block);
 
   Communicator& comm_;
-  std::map<std::string, int> owners_;  // by the names of tensors
+  std::map<std::string, int> owners_;  // by name of the tensor
   std::vector<Fetched> blocks_;
   Llama* model_ = nullptr;
   bool whole_ = false;
 };
 
-// Takes a whole model apart where that is how its processes share it.
+// Scatters a whole model if its processes shard weights; else returns nullptr.
 [[nodiscard]] std::unique_ptr<ScatteredWeights> scatter(Llama& model, const Processes& processes);
 
 }  // namespace tersor

@@ -15,9 +15,9 @@ std::string param_of(const std::string& state) { return state.substr(0, state.fi
 
 struct SavedState {
   std::shared_ptr<SafetensorsFile> file;
-  Rows rows;  // of the parameter, {0, 0}: all
+  Rows rows;  // of the parameter; {0, 0}: all
 };
-using SavedStates = std::multimap<std::string, SavedState>;  // by the name of the tensor
+using SavedStates = std::multimap<std::string, SavedState>;  // by name of the tensor
 
 SavedStates open_state(const fs::path& checkpoint) {
   SavedStates all;
@@ -34,7 +34,7 @@ SavedStates open_state(const fs::path& checkpoint) {
   return all;
 }
 
-// Fills what rests of some rows of a matrix, or of all, from pieces that may be cut otherwise. False where rows are missing.
+// Fills the state of some or all rows of a matrix from saved pieces that may be split differently. Returns false if rows are missing.
 bool load_rows(const SavedStates& saved, const std::string& name, const Rows& rows, const at::Tensor& value) {
   const auto [begin, end] = saved.equal_range(name);
   const auto has_rows = [](at::IntArrayRef shape, const Rows& r) { return shape.size() == 2 && (r.end == 0 || shape[0] == r.end - r.begin); };
@@ -95,13 +95,13 @@ void load_optimizer(const fs::path& checkpoint, Optimizer& optimizer) {
       found->second.file->copy_into(name, value);
     if (!fits)
       throw user_error("'{}' holds no state '{}' of this type: the run was saved with other rules or state formats; "
-                       "put them back, or keep the weights alone with run.name=another run.init_from='{}'",
+                       "restore them, or keep only the weights with run.name=another run.init_from='{}'",
                        checkpoint.string(), name, checkpoint.string());
     unused.erase(name);
   });
   if (!unused.empty())
     throw user_error("'{}' holds state '{}' that no rule of this configuration uses: the run was saved with other rules or state "
-                     "formats; put them back, or keep the weights alone with run.name=another run.init_from='{}'",
+                     "formats; restore them, or keep only the weights with run.name=another run.init_from='{}'",
                      checkpoint.string(), *unused.begin(), checkpoint.string());
 }
 

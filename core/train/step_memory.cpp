@@ -8,7 +8,7 @@
 namespace tersor {
 namespace {
 
-// What there is besides the model, taken off.
+// Subtracts what there is besides the model.
 MemoryPeak without(const MemoryUse& others, MemoryPeak peak) {
   for (size_t i = 0; i < peak.most.size(); ++i) {
     peak.whole.bytes[i] -= others.bytes[i];
@@ -18,9 +18,9 @@ MemoryPeak without(const MemoryUse& others, MemoryPeak peak) {
   return peak;
 }
 
-// All that lives now but for the model.
+// Everything allocated now except the model.
 MemoryUse others_than(const Llama& model, at::DeviceType device) {
-  kernels::free_workspace(device);  // it comes back in the first step, and then counts
+  kernels::free_workspace(device);  // allocated again in the first step, where it counts
   MemoryUse others = memory_now(device);
   others.bytes[static_cast<size_t>(Segment::kWeights)] -= model.bytes();
   others.total -= model.bytes();
@@ -62,7 +62,7 @@ void take_step(const RunConfig& config, Llama& model, Optimizer& optimizer, int6
   const auto read = [&](int64_t) {
     return any_tokens(config.train.micro_batch_size, config.data.sequence_length, config.model.vocab_size, device);
   };
-  // The rate is 0: what is measured has no meaning as training.
+  // The learning rate is 0: the step is only for measuring.
   (void)training_step(model, optimizer, {.progress = first_step(config, model.num_active()).shifted(step - 1),
                                          .num_micro_batches = micro_batches, .num_targets = config.tokens_per_step(),
                                          .loss_chunk = config.train.loss_chunk, .teachers = teachers, .read = read});

@@ -1,4 +1,4 @@
-// The memory of a step, by running it: on tensors without numbers, which makes a plan, or on real ones, which measures.
+// The memory of a step, found by running it: on meta tensors to plan, or on real ones to measure.
 //
 //   const StepMemory planned = step_memory(config, shapes);     // shapes_of(config): nothing is allocated
 //   const StepMemory real = step_memory(config, *build_model(config));
@@ -10,19 +10,19 @@
 
 namespace tersor {
 
-// Of all tensors, the weights that the model had before included; the program itself comes on top.
+// Covers all tensors, including the model's weights; the program itself comes on top.
 struct StepMemory {
-  MemoryPeak first;  // with whatever happens seldom: bases are found, and gradients are needed whole
+  MemoryPeak first;  // with what happens rarely: bases are found, and whole gradients are needed
   MemoryPeak usual;
 
   [[nodiscard]] const MemoryPeak& largest() const { return first.whole.total > usual.whole.total ? first : usual; }
 };
 
-// Makes an optimizer for the model and takes two steps, of as many micro-batches as a step of the run has but at most two a
+// Makes an optimizer for the model and takes two steps, of as many micro-batches as a step of the run has but at most two per
 // process: a third takes no more memory than the second.
 [[nodiscard]] StepMemory step_memory(const RunConfig& config, Llama& model, Processes processes = {});
 
-// One step of any tokens, at a rate of 0.
+// Takes one step on arbitrary tokens with a learning rate of 0.
 void take_step(const RunConfig& config, Llama& model, Optimizer& optimizer, int64_t micro_batches, int64_t step, const Teachers* teachers = nullptr);
 
 }  // namespace tersor

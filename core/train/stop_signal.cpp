@@ -23,15 +23,15 @@ void handle(int signal) {
     if (signal == SIGINT && now() > g_since + 1) _exit(128 + signal);
     return;
   }
-  g_since = now();  // first, as another thread may be told at the same time
+  g_since = now();  // first, as another thread may get a signal at the same time
   g_requested = 1;
-  constexpr char kText[] = "\nstopping: saving a checkpoint first; Ctrl-C once more stops at once\n";
+  constexpr char kText[] = "\nstopping: saving a checkpoint first; press Ctrl-C again to stop at once\n";
   [[maybe_unused]] const auto written = write(STDERR_FILENO, kText, sizeof(kText) - 1);
 }
 
 constexpr std::array kSignals{SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGPIPE};
 std::array<struct sigaction, kSignals.size()> g_before;
-int g_living = 0;  // of this class
+int g_living = 0;  // instances of the class
 
 }  // namespace
 
@@ -42,9 +42,9 @@ StopSignal::StopSignal() {
     struct sigaction action {};
     action.sa_handler = kSignals[i] == SIGPIPE ? SIG_IGN : &handle;
     sigfillset(&action.sa_mask);
-    action.sa_flags = SA_RESTART;  // writing a file is not interrupted
+    action.sa_flags = SA_RESTART;  // file writes are not interrupted
     sigaction(kSignals[i], nullptr, &g_before[i]);
-    if (g_before[i].sa_handler != SIG_IGN) sigaction(kSignals[i], &action, nullptr);  // what nohup has made deaf stays so
+    if (g_before[i].sa_handler != SIG_IGN) sigaction(kSignals[i], &action, nullptr);  // what is ignored, as under nohup, stays ignored
   }
 }
 StopSignal::~StopSignal() {

@@ -17,11 +17,11 @@ Teachers::Teachers(const RunConfig& config, const std::filesystem::path& tokeniz
       throw user_error("distill.from: '{}' knows {} tokens and this run {}; they must have the same tokenizer", place.string(),
                        teacher.vocab_size, config.model.vocab_size);
     if (teacher.max_position_embeddings < config.data.sequence_length)
-      throw user_error("distill.from: '{}' knows {} positions, and data.sequence_length is {}", place.string(), teacher.max_position_embeddings,
+      throw user_error("distill.from: '{}' knows {} positions, but data.sequence_length is {}", place.string(), teacher.max_position_embeddings,
                        config.data.sequence_length);
     const std::string sum = own.empty() ? "" : run.tokenizer_sum();
     if (!sum.empty() && sum != own)
-      throw user_error("distill.from: '{}' was trained with another tokenizer than '{}'", place.string(), tokenizer.string());
+      throw user_error("distill.from: '{}' was trained with a tokenizer other than '{}'", place.string(), tokenizer.string());
     models_.push_back(run.model);
   }
 }

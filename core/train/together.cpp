@@ -32,7 +32,7 @@ void check_same_options(const RunConfig& config, Communicator& comm) {
     if (all[rank] == all[0]) continue;
     std::string others;
     for (const Difference& one : differences(Json::parse(all[0]), Json::parse(all[rank]))) others += "\n  " + one.text;
-    throw user_error("process {} was started with other options than process 0; start all with the same files and words:{}", rank, others);
+    throw user_error("process {} was started with other options than process 0; start all with the same files and overrides:{}", rank, others);
   }
 }
 
@@ -53,9 +53,9 @@ void check_replicas(const Llama& model, Communicator& comm) {
   const std::vector<std::string> sums = comm.gather(sum.hex());
   for (size_t rank = 1; rank < sums.size(); ++rank)
     if (sums[rank] != sums[0])
-      throw std::runtime_error(fmt::format("the weights of process {} are no longer those of process 0; nothing was saved. Either their machines compute differently: "
-                                           "set distributed.shard=states, where one process updates for all. Or a method of your own draws numbers that are not the run's "
-                                           "(StepInfo::random, RunContext::random, WeightShape::seed), or remembers something outside of its slots", rank));
+      throw std::runtime_error(fmt::format("the weights of process {} no longer equal those of process 0; nothing was saved. Either their machines compute differently: "
+                                           "set distributed.shard=states, where one process updates for all. Or a method of your own draws random numbers that are not the run's "
+                                           "(StepInfo::random, RunContext::random, WeightShape::seed), or keeps something outside of its slots", rank));
 }
 
 std::string weight_not_finite(const Llama& model) {
@@ -71,7 +71,7 @@ bool are_finite(const Llama& model, Communicator& comm) {
 
 void Laggard::note(const at::Tensor& milliseconds) {
   constexpr double kMuch = 1.5;      // times the median
-  constexpr double kSeen = 50;       // ms more
+  constexpr double kSeen = 50;       // ms above it
   constexpr int64_t kInARow = 5;
   constexpr int64_t kAgain = 200;    // steps later
   const double median = milliseconds.median().item<double>();
@@ -81,7 +81,7 @@ void Laggard::note(const at::Tensor& milliseconds) {
   steps_ = lags && slowest == rank_ ? steps_ + 1 : lags ? 1 : 0;
   rank_ = lags ? slowest : -1;
   if (comm_.rank() == 0 && steps_ % kAgain == kInARow)
-    log().warn("process {} of {} has needed {:.1f} times as long as the others for {} steps, and all wait for it: is its machine slower, or busy?",
+    log().warn("process {} of {} has taken {:.1f} times as long as the others for {} steps, and all wait for it: is its machine slower, or busy?",
                slowest, comm_.size(), took / median, steps_);
 }
 

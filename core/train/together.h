@@ -1,33 +1,33 @@
-// What several processes of one run check of each other.
+// Checks that the processes of one run make of each other.
 #pragma once
 
 #include "core/train/run_config.h"
 
 namespace tersor {
 
-// UserError where the micro-batches of a step, now or after a change on the timeline, cannot be shared out.
+// Throws UserError if the micro-batches of a step, at first or after a change by the timeline, cannot be shared out evenly.
 void check_shares(const RunConfig& config, int processes);
 
-// UserError where a process was started with other options than the first, those aside that are its own affair.
+// Throws UserError if a process was started with other options than the first, apart from run.threads, run.device and plugins.
 void check_same_options(const RunConfig& config, Communicator& comm);
 
-// Every process has the first one's weights afterwards.
+// Gives every process the weights of the first.
 void share_weights(Llama& model, Communicator& comm);
 
-// Throws where the weights are not the same, bit for bit, on all processes.
+// Throws if the weights are not the same, bit for bit, on all processes.
 void check_replicas(const Llama& model, Communicator& comm);
 
-// A weight, here, with a number that is none; empty where there is no such.
+// The name of a weight on this process that is not finite; empty if there is none.
 [[nodiscard]] std::string weight_not_finite(const Llama& model);
 
-// Whether all numbers of all weights are numbers, on all processes.
+// Whether all weights are finite, on all processes.
 [[nodiscard]] bool are_finite(const Llama& model, Communicator& comm);
 
-// Names a process that is much slower than the others for several steps in a row, in the log of the first.
+// Warns, in the first process's log, of a process that is much slower than the others for several steps in a row.
 class Laggard {
  public:
   explicit Laggard(const Communicator& comm) : comm_(comm) {}
-  // What each process took for its own work in one step, by rank.
+  // `milliseconds`: what each process took for its own work in one step, by rank.
   void note(const at::Tensor& milliseconds);
 
  private:

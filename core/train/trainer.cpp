@@ -33,7 +33,7 @@ void Trainer::tell(const std::function<void(RunObserver&)>& what) {
   for (const auto& observer : observers_) what(*observer);
 }
 
-// Those who write and print, and what they are told of the run as it begins.
+// Creates the observers and tells them of the run that begins.
 void Trainer::begin() {
   if (comm_.rank() == 0) {
     write_whole(folder_->path() / "config.yaml", to_yaml(resolved_));
@@ -62,7 +62,7 @@ int Trainer::run() {
   } catch (...) {
     try {
       finish("failed", position_.step, kExitFailed);
-    } catch (...) {  // what ended the run is what is told
+    } catch (...) {  // report what ended the run, not this
     }
     throw;
   }
@@ -87,7 +87,7 @@ int Trainer::run_steps() {
     report.stops = report.skipped && (config_.optimizer.on_nonfinite == OnNonfinite::kStop || ++consecutive_skips_ >= kMaxConsecutiveSkips);
     report_step(report);
     if (report.stops) {
-      // Per-layer updates on a GPU, where nobody waits for each norm, have brought this step's gradients to the weights already.
+      // Per-layer updates on a GPU, where the host does not wait for each norm, have already applied this step's gradients.
       const bool reached = config_.optimizer.update == UpdateMode::kDuringBackward && !config_.optimizer.two_passes() && !device_.is_cpu();
       log().error("step {}: {}", step, end_by_nonfinite(config_.optimizer, kMaxConsecutiveSkips, last_checkpoint(), reached ? "" : weight_not_finite(*model_)));
       return finish("failed", step, kExitFailed);
@@ -105,12 +105,12 @@ int Trainer::run_steps() {
 bool Trainer::train_step(const Progress& progress, StepReport& report) {
   const auto begin = Clock::now();
   kind_->reset_peak(device_);
-  const bool recorded = progress.step == first_step_ + 2;  // the first is not an ordinary one
+  const bool recorded = progress.step == first_step_ + 2;  // the first step is not typical
   if (recorded) record_memory(device_.type());
   if (comm_.alone() ? StopSignal::requested() : stop_agreed_) return false;
   const int64_t sent = comm_.bytes_sent();
   const double waited = comm_.seconds_waited();
-  // What has changed before the update cannot be taken back: such a step is finished.
+  // Changes made before the update cannot be undone, so a step with any is finished.
   const bool may_stop = comm_.alone() && !timeline_->due(Phase::kBeforeUpdate, progress);
   const auto rate = [&] { return config_.optimizer.lr * rate_factor(config_.schedule, position_.settings, progress); };
   run_timeline(Phase::kBeforeUpdate, progress, rate());
@@ -149,7 +149,7 @@ void Trainer::note(const StepResult& done, StepReport& report) const {
   report.skipped = !done.outcome.finite;
 }
 
-// The same, and what it spent its time on. Time that this itself takes is no part of the run's speed.
+// Takes the step and profiles it. The time that profiling itself takes does not count in the run's speed.
 bool Trainer::profile_step(const Progress& progress, StepReport& report) {
   const auto begin = Clock::now();
   kind_->synchronize(device_);
@@ -168,7 +168,7 @@ bool Trainer::profile_step(const Progress& progress, StepReport& report) {
   return true;
 }
 
-// Micro-batch i of the step, of all processes'. The ones of the others lie before this process's and after.
+// Reads micro-batch i of the step, counted over all processes, and skips those of the other processes before and after it.
 Batch Trainer::read_batch(int64_t i, std::vector<int64_t>& drawn) const {
   const LiveSettings& settings = position_.settings;
   const int64_t rows = settings.micro_batch_size;
@@ -178,7 +178,7 @@ Batch Trainer::read_batch(int64_t i, std::vector<int64_t>& drawn) const {
   return on_device({batch.inputs.view({-1, settings.sequence_length}), batch.targets.view({-1, settings.sequence_length})}, device_);
 }
 
-// What all need to know of a step, in one message.
+// Exchanges what all processes need to know of a step, in one message.
 void Trainer::agree(StepReport& report) {
   if (comm_.alone()) return;
   const at::Tensor told = at::zeros({2 + comm_.size()}, at::kDouble);
@@ -230,8 +230,8 @@ void Trainer::run_timeline(Phase phase, const Progress& progress, double lr) {
   for (const ActionReport& done : all) tell([&](RunObserver& o) { o.on_action(progress, done); });
 }
 
-// What an action has computed, perhaps with other digits on another machine, is that of the first process. One that acts quietly step
-// after step waits for the next report or save.
+// Gives every process what the first one's actions computed, as other machines may round differently. Weights changed by an action that
+// acts at every step without a report are shared only with the next report or save.
 void Trainer::share() {
   if (!std::exchange(unshared_, false)) return;
   share_weights(*model_, comm_);
@@ -257,7 +257,7 @@ bool Trainer::save(int64_t step) {
   }
   if (!are_finite(*model_, comm_)) {
     const auto last = last_checkpoint();
-    log().error("step {}: the weights are not finite and are not saved; {}", step, last ? fmt::format("'{}' stays the last checkpoint", last->string()) : "there is no checkpoint");
+    log().error("step {}: the weights are not finite and are not saved; {}", step, last ? fmt::format("'{}' remains the last checkpoint", last->string()) : "there is no checkpoint");
     return false;
   }
   const CheckpointContent content{.model = *model_, .optimizer = *optimizer_, .config = resolved_, .position = position_,

@@ -3,11 +3,11 @@
 //   1 rate of the step   2 timeline before the update   3 micro-batches: forward, loss, backward   4 norm, gate, clip
 //   5 rules, weights, decay   6 timeline after the update   7 observers, evaluation, checkpoint
 //
-// A checkpoint is only ever taken at 7, and every random number and position is a function of the step, so a resumed run
-// is the run that was never stopped.
+// Checkpoints are taken only at 7, and every random number and position is a function of the step, so a resumed run is
+// identical to one that was never stopped.
 //
-// Several processes go through the same steps, each with its share of the micro-batches, and agree at the end of each on what all
-// need to know. The first alone prints and logs.
+// Several processes go through the same steps, each with its share of the micro-batches, and exchange at the end of each step what all
+// need to know. Only the first prints and logs.
 #pragma once
 
 #include <chrono>
@@ -25,13 +25,13 @@ namespace tersor {
 
 class Trainer {
  public:
-  // Builds everything and loads the checkpoint to resume from; nothing is written before `run`.
+  // Builds everything, prepares the run's folder, and loads the checkpoint to resume from; records are written only from `run` on.
   explicit Trainer(const RunConfig& config, Communicator& comm = alone());
   ~Trainer();
 
   // Trains to the end or to a stop signal. Returns the exit code.
   int run();
-  // The newest whole one of this run.
+  // The newest complete checkpoint of this run.
   [[nodiscard]] std::optional<std::filesystem::path> last_checkpoint() const { return folder_->checkpoints().latest(); }
 
  private:
@@ -40,8 +40,8 @@ class Trainer {
     Clock::time_point begin = Clock::now();
     Clock::time_point window = Clock::now();  // since the last logged step
     int64_t window_steps = 0;
-    double rate = 0;        // steps a second over the last window
-    double peak_flops = 0;  // of all devices together, where that is known
+    double rate = 0;        // steps per second over the last window
+    double peak_flops = 0;  // of all devices together; 0: unknown
   };
 
   int run_steps();
@@ -63,35 +63,35 @@ class Trainer {
   void run_timeline(Phase phase, const Progress& progress, double lr);
   void share();
   void run_evaluation(const Progress& progress);
-  bool save(int64_t step);  // false: its weights are not finite, and are not kept
+  bool save(int64_t step);  // false: the weights are not finite and were not saved
   int finish(const std::string& status, int64_t step, int code);
   void tell(const std::function<void(RunObserver&)>& what);
 
-  std::optional<StopSignal> signals_;  // given back last, so that a run that is done is not ended by one that comes late
+  std::optional<StopSignal> signals_;  // restored last, so that a late signal does not kill a run that is done
   RunConfig config_;
   Json resolved_;
   Communicator& comm_;
   std::unique_ptr<DeviceKind> kind_;
   at::Device device_ = at::kCPU;
   std::unique_ptr<Teachers> teachers_;
-  std::unique_ptr<RecordedPasses> recorded_;  // none where a device is asked for everything every time
+  std::unique_ptr<RecordedPasses> recorded_;  // null if the device does not record
   std::unique_ptr<RunFolder> folder_;
-  std::unique_ptr<ScatteredWeights> scattered_;  // none where every process has all weights
+  std::unique_ptr<ScatteredWeights> scattered_;  // null if every process has all weights
   std::shared_ptr<Llama> model_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<Timeline> timeline_;
   std::unique_ptr<Mixture> data_;
-  std::vector<ValidationPart> validation_;  // none: no evaluation
-  KeptTokenizer tokenizer_;                 // of checkpoints; the first process alone has it
+  std::vector<ValidationPart> validation_;  // empty: no evaluation
+  KeptTokenizer tokenizer_;                 // for checkpoints; only on the first process
   std::vector<std::unique_ptr<RunObserver>> observers_;
   std::unique_ptr<Timing> timing_;
   RunPosition position_;           // after the last whole step
-  int64_t first_step_ = 0;         // steps done before this process
+  int64_t first_step_ = 0;         // steps done before this process started
   int64_t last_saved_ = -1;
   int64_t consecutive_skips_ = 0;
   bool stop_agreed_ = false;
   bool finished_ = false;
-  bool unshared_ = false;  // actions have changed weights that the processes have not shared since
+  bool unshared_ = false;  // actions have changed weights since they were last shared
   std::unique_ptr<Laggard> laggard_;
 };
 

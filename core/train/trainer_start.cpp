@@ -1,4 +1,4 @@
-// How a run begins: from nothing, from the weights of another, or from its last checkpoint.
+// How a run begins: from scratch, from the weights of another, or from its last checkpoint.
 #include <ATen/Parallel.h>
 
 #include "core/base/log.h"
@@ -43,7 +43,7 @@ Trainer::Trainer(const RunConfig& config, Communicator& comm)
   if (leads) tokenizer_ = keep_tokenizer(data_->tokenizer(), from_another ? newest_of(config_.run.init_from) : std::filesystem::path(chosen));
   recorded_ = record_passes(config_, *kind_, comm_);
   if (config_.distill) teachers_ = std::make_unique<Teachers>(config_, data_->tokenizer(), device_);
-  // Last: run.resume=overwrite removes the old run, so all else must stand.
+  // Last, because run.resume=overwrite removes the old run: everything else must have succeeded.
   if (!folder_) folder_ = std::make_unique<RunFolder>(config_, leads);
   (void)comm_.gather("");
 }
@@ -67,12 +67,16 @@ void Trainer::build_sources() {
   if (comm_.rank() != 0) return;
   std::vector<std::filesystem::path> tokenizers;
   for (size_t i = 0; i < data_->size(); ++i) tokenizers.push_back(data_->tokenizer_of(i));
-  for (const ValidationPart& part : validation_) tokenizers.push_back(part.source->tokenizer());
+  for (const ValidationPart& part : validation_) {
+    tokenizers.push_back(part.source->tokenizer());
+    const int64_t there = part.source->size() * config_.data.sequence_length;
+    if (there < config_.evaluation.tokens) log().warn("evaluation.tokens is {}, but '{}' has only {}: each evaluation takes them all", config_.evaluation.tokens, part.name, there);
+  }
   check_tokenizers(config_, tokenizers);
 }
 
 void Trainer::resume(const std::filesystem::path& checkpoint) {
-  const TrainerState state = open_checkpoint(checkpoint, Summed::kNone);  // whoever leads has summed it up
+  const TrainerState state = open_checkpoint(checkpoint, Summed::kNone);  // the first process has checked the sums
   for (const std::string& change : compare_configs(state.config, resolved_)) log().info("changed since the checkpoint: {}", change);
   for (const auto& [file, sum] : loaded_plugins())
     if (const auto before = state.plugins.find(file); before != state.plugins.end() && before->second != sum) log().info("changed since the checkpoint: plugin '{}' itself", file);
@@ -88,7 +92,7 @@ void Trainer::resume(const std::filesystem::path& checkpoint) {
   if (comm_.rank() == 0) warn_of_timeline();
 }
 
-// Where the run has been made longer or shorter, or was given other actions.
+// For a run that was made longer or shorter, or was given other actions.
 void Trainer::warn_of_timeline() const {
   if (!position_.acted) return;
   std::vector<std::vector<int64_t>> due(config_.timeline.size());
@@ -98,20 +102,20 @@ void Trainer::warn_of_timeline() const {
     const auto acted = position_.acted->find(resolved_["timeline"][i].dump());
     const Choice<actions>& action = config_.timeline[i].action;
     if (acted == position_.acted->end() && due[i].back() <= position_.step)
-      log().warn("{}: timeline: {} is due up to step {} only, which is past: it is not done any more", action.mark().text(), action.type(), due[i].back());
+      log().warn("{}: timeline: {} is due up to step {} only, which is past: it will not run", action.mark().text(), action.type(), due[i].back());
     else if (acted != position_.acted->end() && due[i].size() == 1 && due[i][0] > position_.step)
       log().warn("{}: timeline: {} was done at step {}, and in a run of this length is due at step {} as well; leave it out, or name the step", action.mark().text(),
                  action.type(), acted->second, due[i][0]);
   }
 }
 
-// What was changed by hand since the checkpoint wins over what the run had become.
+// Options changed by hand since the checkpoint override the settings that the run had reached.
 void Trainer::adopt_changed_settings(const Json& saved, const std::vector<std::string>& tokens) {
   if (position_.drawn.size() != data_->size())
-    throw user_error("data: the checkpoint is of a run with {} sources, and there are {} now; put them back, or keep the weights alone "
+    throw user_error("data: the checkpoint is of a run with {} sources, but there are {} now; restore them, or keep only the weights "
                      "with run.name=another run.init_from=…", position_.drawn.size(), data_->size());
   if (comm_.rank() == 0 && !tokens.empty() && tokens != data_->fingerprints())
-    log().warn("the tokens of the data are others than those that this run was trained on so far: from here on it is another run");
+    log().warn("the data's tokens differ from those that this run was trained on so far: from here on it is another run");
   const LiveSettings given = first_settings(config_);
   if (saved.at("train").at("micro_batch_size") != given.micro_batch_size) position_.settings.micro_batch_size = given.micro_batch_size;
   const auto weights = [](const Json& config) {
@@ -121,7 +125,7 @@ void Trainer::adopt_changed_settings(const Json& saved, const std::vector<std::s
   };
   if (weights(saved) != weights(resolved_)) position_.settings.mixture = given.mixture;
   if (position_.settings.global_batch_size % position_.settings.micro_batch_size != 0)
-    throw user_error("train.micro_batch_size {} does not divide the {} windows a step that the run has now",
+    throw user_error("train.micro_batch_size {} does not divide the {} windows per step that the run has now",
                      position_.settings.micro_batch_size, position_.settings.global_batch_size);
 }
 

@@ -14,7 +14,7 @@ using Clock = std::chrono::steady_clock;
 
 double milliseconds_since(Clock::time_point begin) { return std::chrono::duration<double, std::milli>(Clock::now() - begin).count(); }
 
-// The loss of one micro-batch, its gradients left to the hooks.
+// Returns the loss of one micro-batch; hooks receive the gradients.
 at::Tensor forward_and_backward(Llama& model, const Batch& batch, double scale, const StepInput& input) {
   at::Tensor loss;
   {
@@ -33,7 +33,7 @@ at::Tensor forward_and_backward(Llama& model, const Batch& batch, double scale, 
   return loss.detach();
 }
 
-// The same, its gradients given to the optimizer.
+// The same, recorded and replayed if the run records its passes.
 at::Tensor passes(Llama& model, Optimizer& optimizer, const Batch& batch, double scale, const StepInput& input) {
   const auto once = [&](const Batch& b) { return forward_and_backward(model, b, scale, input); };
   return input.recorded == nullptr ? once(batch) : input.recorded->run(optimizer, batch, scale, once);
@@ -66,7 +66,7 @@ std::optional<StepResult> training_step(Llama& model, Optimizer& optimizer, cons
   }
   const auto update_begin = Clock::now();
   RECORD_USER_SCOPE("update");
-  // Now, and not after the update, which a GPU does while the host goes on to the next step.
+  // Before the update, which a GPU does while the host goes on to the next step.
   optimizer.comm().settle();
   result.loss = kernels::number_in(sum);
   result.outcome = optimizer.finish_step();

@@ -68,7 +68,7 @@ class Walk {
   LiveSettings settings_;
   int64_t steps_;
   std::vector<std::unique_ptr<Action>> actions_;
-  std::vector<bool> checked_;  // with the model as it is
+  std::vector<bool> checked_;  // on the model as it is now
   double active_ = 0;
   bool changed_ = false;
   Progress now_;

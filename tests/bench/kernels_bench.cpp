@@ -1,8 +1,8 @@
-// Every op beside what LibTorch's operators take for the same, on one device, in turns, with caches emptied before each: medians,
-// and what part of the device's copying speed the bytes make that an op must read and write. Run by scripts/bench kernels.
+// Every op against the same work by LibTorch's operators, in turns on one device, with caches flushed before each: prints medians,
+// and the share of the device's copy bandwidth at which an op moves the bytes it must read and write. Run by scripts/bench kernels.
 //
-// A GPU's time is taken by its own clock. Emptying its caches takes it longer than the host takes to ask for what comes next, so that
-// this does not count.
+// A GPU's time is taken by its own clock. Flushing its caches takes longer than the host needs to launch the work that follows, so
+// launches do not count.
 #include <ATen/ops/_fused_adamw.h>
 #include <c10/core/Event.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
@@ -32,7 +32,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using Work = std::function<void()>;
 
-// A block of LLaMA-1.3B on 16384 tokens, or, on a CPU, of a model of 60M on 1024.
+// A block of LLaMA-1.3B on 16384 tokens or, on a CPU, of a 60M model on 1024.
 struct Shapes {
   int64_t tokens = 0;
   int64_t width = 0;
@@ -61,7 +61,7 @@ class Bench {
     return x;
   }
 
-  // `bytes`: what must be read and written at least; 0 where products are what takes time.
+  // `bytes`: the least that must be read and written; 0 if products dominate the time.
   void compare(const std::string& op, const std::string& shape, double bytes, const Work& ours, const Work& theirs) {
     const auto seconds = seconds_of(std::vector<Work>{ours, theirs});
     const double own = median(seconds[0]);
@@ -83,7 +83,7 @@ class Bench {
     for (int round = -1; round < kRounds; ++round)
       for (size_t i = 0; i < works.size(); ++i) {
         flush_.fill_(round & 1);
-        flush_.fill_(round & 1);  // while a GPU does this the host asks for all of the work
+        flush_.fill_(round & 1);  // while a GPU does this, the host launches all of the work
         const double took = seconds_of(works[i]);
         if (round >= 0) seconds[i].push_back(took);
       }
@@ -112,7 +112,7 @@ class Bench {
 
 std::string text(std::initializer_list<int64_t> sizes) { return fmt::format("{}", fmt::join(sizes, "x")); }
 
-// Value and gradients.
+// Computes value and gradients.
 void both_ways(const std::vector<at::Tensor>& leaves, const std::function<at::Tensor()>& f, const at::Tensor& direction) {
   (void)torch::autograd::grad({f()}, leaves, {direction});
 }
@@ -222,7 +222,7 @@ void sparse(Bench& b, const Shapes& s) {
             [&] { (void)dy.t().mm(x).view({-1}).index_select(0, positions); });
 }
 
-// Three quarters of the blocks missing, beside the dense product with zeros for them.
+// Three quarters of the blocks are missing; compared with the dense product with zeros in their place.
 void blocks(Bench& b, const Shapes& s) {
   const at::Device device = b.of(at::kFloat).device();
   for (const at::ScalarType type : {at::kBFloat16, at::kFloat})

@@ -1,12 +1,12 @@
-// What a step costs: every rule of the registry through the driver, on one matrix, beside LibTorch's own AdamW, and the ways
-// to find a basis. scripts/bench runs it, and the authors' packages on the same matrices after it.
+// What a step costs: every rule of the registry through the driver, on one matrix, against LibTorch's own AdamW, and the ways
+// to find a basis. scripts/bench runs it, followed by the authors' packages on the same matrices.
 //
-// A step is the driver's: from the gradient's arrival (its norm) to the changed weight; the backward pass is not in it, nor
-// is autograd's copy of the gradient. ns_per_param is the mean of one repetition, and ns_finish_step the part
-// of it that optimizer.step() does in torch, without the norm; of several, `min` is the one least disturbed
-// by other work on the machine. Projected rules: without a refresh of the basis, and ns_amortised with one in 200 steps.
-// bytes_per_param is what has to pass between processor and memory at the least, counted from the algorithm, not measured: the
-// weight read and written, the gradient once for each pass over it, the state read and written.
+// A step is the driver's: from the gradient's arrival (its norm) to the changed weight, without the backward pass and without
+// autograd's copy of the gradient. ns_per_param is the mean of one repetition, and ns_finish_step the part of it that
+// optimizer.step() does in torch, without the norm. Of several repetitions, `min` is the one least disturbed by other work on the
+// machine. Projected rules are timed without a refresh of the basis; ns_amortised includes one in 200 steps. bytes_per_param is the
+// least that must pass between processor and memory, counted from the algorithm, not measured: the weight read and written, the
+// gradient once for each pass over it, the state read and written.
 #include <ATen/ops/_fused_adamw.h>
 #include <benchmark/benchmark.h>
 #include <torch/csrc/autograd/variable.h>
@@ -76,7 +76,7 @@ class Stepper {
   double finishing_ = 0;
 };
 
-// Passes of a step over the gradient, the one for its norm among them; two more where it is projected and measured by row.
+// Passes of a step over the gradient, including the one for its norm; two more if it is projected and measured by row.
 double gradient_passes(const std::string& rule) { return rule == "galore" || rule == "adamw" ? 2 : rule == "fira" || rule == "apollo" ? 4 : 0; }
 
 std::string with_options(const std::string& rule, const Shape& shape, const std::string& refresh) {
@@ -84,7 +84,7 @@ std::string with_options(const std::string& rule, const Shape& shape, const std:
   return projected ? fmt::format("{{type: {}, rank: {}, refresh: {}}}", rule, shape.rank, refresh) : rule;
 }
 
-// Seconds that a step with a refresh takes.
+// Seconds of a step with a refresh.
 double refresh_seconds(const std::string& rule, const std::string& format, const Shape& shape) {
   Stepper stepper(with_options(rule, shape, "every 1"), format, shape);
   double least = 1e30;
@@ -98,7 +98,7 @@ double refresh_seconds(const std::string& rule, const std::string& format, const
 
 void run_rule(benchmark::State& state, const std::string& rule, const std::string& format, const Shape& shape, bool refreshes) {
   Stepper stepper(with_options(rule, shape, "never"), format, shape);
-  stepper.step();  // the first one finds a basis
+  stepper.step();  // the first step finds a basis
   (void)stepper.take_finishing();
   const Stopwatch watch;
   for (auto _ : state) stepper.step();
@@ -110,14 +110,14 @@ void run_rule(benchmark::State& state, const std::string& rule, const std::strin
   if (gradient_passes(rule) > 0)
     state.counters["bytes_per_param"] = kWeightBytes * (rule == "fira" ? 2 : 1) + 4 * gradient_passes(rule) + 2 * state_bytes;
   if (!refreshes) return;
-  static std::map<std::string, double> known;  // measured once, and not once a repetition
+  static std::map<std::string, double> known;  // measured once, not once per repetition
   const std::string key = rule + format + shape.name();
   if (!known.contains(key)) known[key] = refresh_seconds(rule, format, shape);
   state.counters["refresh_ms"] = (known[key] - step) * 1e3;
   state.counters["ns_amortised"] = (step + std::max(0.0, known[key] - step) / kRefreshPeriod) * 1e9 / shape.numbers();
 }
 
-// What to be measured against: LibTorch's fused AdamW on the tensors alone, without a norm and without a driver.
+// The reference: LibTorch's fused AdamW on the tensors alone, without a norm and without a driver.
 void run_libtorch(benchmark::State& state, const Shape& shape) {
   const at::NoGradGuard no_grad;
   const std::vector<int64_t> sizes{shape.rows, shape.columns};
@@ -130,7 +130,7 @@ void run_libtorch(benchmark::State& state, const Shape& shape) {
   state.counters["bytes_per_param"] = kWeightBytes + 4 + 2 * 8;
 }
 
-// A gradient with singular values i^−0.7, as far as random factors make them, and one of some steps before: 10 % noise apart.
+// A gradient with singular values of about i^−0.7, as random factors make them.
 at::Tensor decaying(const Shape& shape) {
   const at::Tensor spectrum = at::pow(at::arange(1, shape.rows + 1, at::kFloat), -0.7);
   return (normal({shape.rows, shape.rows}, "u", 1 / std::sqrt(static_cast<double>(shape.rows))) * spectrum)
@@ -144,7 +144,7 @@ void run_basis(benchmark::State& state, Decomposition how, const Shape& shape) {
   const RandomStream random = random_stream(1, "bench");
   at::Tensor previous;
   if (how == Decomposition::kSubspace) {
-    const at::Tensor noise = normal(g.sizes(), "older", 0.1 * g.norm().item<double>() / std::sqrt(shape.numbers()));
+    const at::Tensor noise = normal(g.sizes(), "older", 0.1 * g.norm().item<double>() / std::sqrt(shape.numbers()));  // 10 % apart
     previous = left_basis(g + noise, shape.rank, Decomposition::kRandomized, {}, random);
   }
   at::Tensor basis;

@@ -1,4 +1,4 @@
-// Suites whose results do not belong together, and runs that did not end by themselves.
+// Suites whose results do not belong together, and runs that were killed.
 #include "core/data/token_file.h"
 #include "tests/support/catch.h"
 #include "tests/support/suites.h"
@@ -38,10 +38,10 @@ TEST_CASE("program: results of other tokens are no neighbours, and nothing is st
   const Ended other = shell(folder, bench + " seeds=[1,2]");
   CHECK(other.code == kExitRejected);
   CHECK_THAT(other.output, Catch::Contains("on other tokens") && Catch::Contains("--replace"));
-  write_whole(results, read_text(results) + "{\"cell\":\"a-lr");  // cut off as it was written
+  write_whole(results, read_text(results) + "{\"cell\":\"a-lr");  // cut off while being written
   REQUIRE(shell(folder, bench + " seeds=[1,2] --replace").code == kExitDone);
   for (const auto& [cell, record] : results_of(results)) CHECK(record["data/sha256"] != first["data/sha256"]);
-  CHECK(results_of(results).at("a-lr0.001-s1")["val/loss"] != first["val/loss"]);  // trained anew, though there was a checkpoint
+  CHECK(results_of(results).at("a-lr0.001-s1")["val/loss"] != first["val/loss"]);  // trained anew despite a checkpoint
   CHECK(results_of(results).size() == 2);
 }
 

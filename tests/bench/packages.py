@@ -2,9 +2,9 @@
 
     packages.py [ROWSxCOLUMNS]
 
-Prints, for each, ns a parameter for one `optimizer.step()` without a refresh of the basis (the fastest of several rounds), the
-milliseconds that a refresh adds, and ns a parameter with one refresh in 200 steps. Gradients are there already, and no norm
-is taken of them.
+Prints, for each, ns per parameter of one `optimizer.step()` without a refresh of the basis (the fastest of several rounds), the
+milliseconds that a refresh adds, and ns per parameter with one refresh in 200 steps. Gradients exist already, and their norm is
+not computed.
 """
 import importlib
 import sys
@@ -19,7 +19,7 @@ ROUNDS = 15
 
 
 def stand_in_for_bitsandbytes():
-    """The packages import it for their 8-bit variants, of which nothing is used here."""
+    """The packages import it for their 8-bit variants, which are not used here."""
     for name in ("bitsandbytes", "bitsandbytes.functional", "bitsandbytes.optim", "bitsandbytes.optim.optimizer"):
         module = sys.modules[name] = types.ModuleType(name)
         module.__path__ = []
@@ -37,7 +37,7 @@ def seconds(step, count):
 
 
 def measure(make, numbers):
-    """Seconds of a step, and of one that finds a basis, the first."""
+    """Seconds of a step, and of the first step, which finds a basis."""
     small = numbers < 1e7
     first = min(seconds(make().step, 1) for _ in range(5 if small else 1))
     optimizer = make()
@@ -78,7 +78,7 @@ def main():
                 continue
             try:
                 step, first = measure(make, rows * columns)
-            except Exception as error:  # a package that does not run here is said to, and the others go on
+            except Exception as error:  # report a package that does not run here, and go on with the others
                 print(f"{name}/{rows}x{columns}: does not run: {error!r}", flush=True)
                 continue
             line = f"{name}/{rows}x{columns}: {step / (rows * columns) * 1e9:.3f} ns a parameter"

@@ -1,6 +1,6 @@
-// Whether the plan's model of communication holds: latency and bandwidth are fitted to what steps of models of 9M and 35M parameters
-// send over Gloo on this machine, and then predict steps of a 20M model, also sharded in a way that was not seen, which are sent and
-// timed. Run by scripts/bench processes.
+// Tests the plan's model of communication: latency and bandwidth are fitted to what steps of 9M and 35M models send over Gloo on this
+// machine, and then predict steps of a 20M model, also with shardings that were not fitted; these are sent and timed as well. Run by
+// scripts/bench processes.
 #include <fmt/format.h>
 
 #include "core/memory/machine.h"
@@ -22,7 +22,7 @@ struct Operation {
   int owner;
 };
 
-// A process on paper that writes down what it would send.
+// A simulated process that records what it would send.
 class Recorder final : public Communicator {
  public:
   explicit Recorder(int size) : Communicator(0, size) {}
@@ -44,7 +44,7 @@ Pending begin(Communicator& comm, const Operation& o, const at::Tensor& x) {
   return o.kind == Kind::kReduce ? comm.reduce(x, o.owner) : comm.broadcast(x, o.owner);
 }
 
-// What the model reads of operations: bytes that a process sends on average, and messages in a row.
+// What the model reads of operations: bytes per process, on average, and messages that wait for the one before.
 struct Load {
   double bytes = 0;
   double rounds = 0;
@@ -56,7 +56,7 @@ Load load_of(const std::vector<Operation>& operations, int size) {
   return {static_cast<double>(paper->bytes_sent()) / size, static_cast<double>(paper->rounds())};
 }
 
-// One step's operations, a few on the way at a time, as in a backward pass: seconds of the slowest process.
+// Runs one step's operations, a few in flight at a time, as in a backward pass. Returns the seconds of the slowest process.
 double seconds_of(World& world, const std::vector<Operation>& operations) {
   std::vector<double> took(static_cast<size_t>(world.size()));
   world.run([&](Communicator& comm) {
@@ -75,7 +75,7 @@ double seconds_of(World& world, const std::vector<Operation>& operations) {
   return *std::max_element(took.begin(), took.end());
 }
 
-// Of every step the median over rounds, each of which times all of them: what else the machine does comes to all alike.
+// The median of every step over rounds, each of which times all steps, so that other load on the machine affects all alike.
 std::vector<double> seconds_of_each(World& world, const std::vector<std::vector<Operation>>& steps) {
   constexpr size_t kRounds = 9;
   std::vector<std::vector<double>> took(steps.size());
@@ -126,7 +126,7 @@ void compare(int size) {
     std::string method;
     std::string_view shard;
   };
-  std::vector<std::vector<Operation>> steps;  // those to fit to, then those to foretell
+  std::vector<std::vector<Operation>> steps;  // those to fit, then those to predict
   for (const std::string name : {"llama_9m", "llama_35m"})
     for (const std::string method : {"adamw", "apollo"})
       for (const Shard shard : {Shard::kNone, Shard::kStates}) steps.push_back(step_of(size, name, method, shard));

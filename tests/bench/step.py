@@ -1,4 +1,4 @@
-"""A whole training step beside the Python stack: Transformers' LLaMA, torch and the authors' packages. Run by scripts/bench.
+"""A whole training step against the Python stack: Transformers' LLaMA, torch and the authors' packages. Run by scripts/bench.
 
     step.py TERSOR [--model configs/model/llama_60m.yaml] [--batch 4x256] [--rounds 3] [METHOD…]
     step.py TERSOR --device cuda [--model configs/model/llama_1b.yaml] [--batch 8x1024] …
@@ -6,14 +6,14 @@
 
 --with KEY=VALUE changes an option of the model on both sides, for instance --with num_hidden_layers=3.
 
-The same model, batch, rule and threads (OMP_NUM_THREADS, 2 unless set), fp32, no clipping. In each round both programs run one
-after the other, 10 steps of random tokens each; the first four, with the first search for a basis, do not count. A line shows
-the median step of the best round, the ratio of the two in the median round with the least and the largest, and the peak of
+Both have the same model, batch, rule and threads (OMP_NUM_THREADS, 2 unless set), fp32, no clipping. In each round they run one
+after the other, 10 steps of random tokens each; the first four, which include the first search for a basis, do not count. A line
+shows the median step of the best round, the median ratio of the two over rounds with the smallest and the largest, and the peak
 resident memory of the whole process. Methods that only tersor runs here have no second column.
 
-On a GPU both compute in bf16, memory is what tensors take there, and a line also has tokens per second, what part of the GPU's peak
-that is, and, of rules with bases, what part of the time finding them takes at a period of 200 steps. The Python stack runs where
-its torch has a GPU; a method that it fails at or has no package for has no second column. --large: the memory that LLaMA-7B takes.
+On a GPU both compute in bf16, and memory is what tensors take there. A line also has tokens per second, their share of the GPU's
+peak and, for rules with bases, the share of time spent finding them at a period of 200 steps. The Python stack runs if its torch
+has a GPU; a method that fails there or has no package has no second column. --large: time and memory of LLaMA-7B's steps.
 """
 import argparse
 import importlib
@@ -29,7 +29,7 @@ import time
 STEPS, WARM_UP = 10, 4
 RANK = 128
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-# Their name, the file of configs/method, further words, and whether the Python stack has it.
+# Name: the file in configs/method, further overrides, and whether the Python stack has it.
 METHODS = {
     "adamw": ("adamw", [], True),
     "adamw_int8": ("adamw_int8", [], False),
@@ -46,7 +46,7 @@ METHODS = {
 
 
 def resident_peak(command):
-    """Runs it to its end; its output and its largest resident size in bytes, which is what wait4 counts in kilobytes."""
+    """Runs a command; returns its output and its peak resident size in bytes, which wait4 counts in kilobytes."""
     with tempfile.TemporaryFile("w+") as out:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, text=True)
         _, status, usage = os.wait4(process.pid, 0)
@@ -57,7 +57,7 @@ def resident_peak(command):
         return text, usage.ru_maxrss * 1024
 
 
-# Of LLaMA-7B: what is looked at, the file of configs/method, windows x tokens, further words.
+# Runs of LLaMA-7B: the file in configs/method, windows x tokens, further overrides.
 SMALL = ["optimizer.update=during_backward", "train.recompute=block", "optimizer.clip_norm=~", "train.steps=6"]
 QUICK = [*SMALL, "optimizer.groups.0.rule.decomposition=subspace"]
 LARGE_MODELS = [("galore_int8", "1x256", QUICK), ("q_galore", "1x256", QUICK), ("q_galore", "1x2048", QUICK), ("apollo_mini", "1x256", SMALL),
@@ -68,7 +68,7 @@ DEVICE_WORDS = {"cpu": ["run.device=cpu"], "cuda": ["run.device=cuda", "run.dtyp
 
 
 def records_of(program, file, words, model, batch, length, device):
-    """The steps of a run, and its peak of resident memory."""
+    """The step records of a run, and its peak resident memory."""
     with tempfile.TemporaryDirectory() as folder:
         configs = [model, ROOT / "configs/data/synthetic.yaml", ROOT / f"configs/method/{file}.yaml"]
         _, peak = resident_peak([program, "train", *map(str, configs), f"run.out_dir={folder}", "run.name=step",
@@ -86,7 +86,7 @@ def run_tersor(program, method, model, batch, length, changed):
 
 
 def run_python(method, model, batch, length, changed, device="cpu"):
-    """Milliseconds of a step, and the peak of resident memory, or of the GPU's."""
+    """Milliseconds of a step, and the peak of resident memory or of the GPU's."""
     text, peak = resident_peak([sys.executable, "-W", "ignore", __file__, "--child", method, "--model", str(model), "--batch", f"{batch}x{length}",
                                 "--device", device, *(word for c in changed for word in ("--with", c))])
     took, on_gpu = json.loads(text.strip().splitlines()[-1])
@@ -114,7 +114,7 @@ def build(model_file, method, dtype, changed):
     others = [p for p in model.parameters() if not any(p is m for m in matrices)]
     if not matrices:
         return model, torch.optim.AdamW(others, lr=1e-3, fused=True)
-    from packages import stand_in_for_bitsandbytes  # of which nothing is used here
+    from packages import stand_in_for_bitsandbytes  # none of which is used here
     try:
         import bitsandbytes  # noqa: F401
     except ImportError:
@@ -134,7 +134,7 @@ def low_rank(width_in, width_out):
 
 
 def sparse_low_rank(width_in, width_out, density=0.03):
-    """x·(scale·B·A + S)ᵀ as its paper has it: W is composed, not kept, and composed again in the backward pass."""
+    """x·(scale·B·A + S)ᵀ as in its paper: W is composed, not kept, and composed again in the backward pass."""
     import torch
 
     class Product(torch.autograd.Function):
@@ -174,7 +174,7 @@ def sparse_low_rank(width_in, width_out, density=0.03):
 
 
 def child(method, model_file, batch, length, changed, device):
-    """Trains, and prints the median of the steps' milliseconds and what tensors took of the GPU's memory at most."""
+    """Trains, and prints the median step in milliseconds and the peak of tensor memory on the GPU."""
     import torch
     torch.set_num_threads(threads())
     torch.manual_seed(0)
@@ -233,13 +233,13 @@ def compare_on_gpu(program, methods, model, batch, length, changed, rounds):
                 try:
                     theirs.append(run_python(method, model, batch, length, changed, "cuda"))
                     ratios.append(theirs[-1][0] / took)
-                except RuntimeError as error:  # the other methods are compared all the same
+                except RuntimeError as error:  # the other methods are still compared
                     by_python = False
                     print(f"{method:16}  Python: {str(error).strip().splitlines()[-1]}", flush=True)
         took, steps = best
         peak = max(s["mem/allocated_peak_bytes"] for s in steps)
         mfu = max(s.get("mfu", 0) for s in steps[WARM_UP:])
-        finding = (steps[0]["time/step_ms"] - took) / (200 * took)  # with all else that the first step has to do
+        finding = (steps[0]["time/step_ms"] - took) / (200 * took)  # includes all else that the first step has to do
         line = f"{method:16}  {took:6.1f} ms {batch * length / took * 1e3:9.0f} {mfu:8.1%} {peak / 1e9:6.2f} GB {finding:7.2%}"
         if theirs:
             line += f"   {min(t[0] for t in theirs):6.1f} ms {max(t[1] for t in theirs) / 1e9:6.2f} GB   {statistics.median(ratios):.2f}"
@@ -284,7 +284,7 @@ def main():
         if options.large:
             return try_large(options.program)
         (compare_on_gpu if on_gpu else compare)(options.program, methods, model, batch, length, options.changed, options.rounds)
-    except RuntimeError as error:  # of a program that was run
+    except RuntimeError as error:  # from a program that was run
         sys.exit(str(error).strip().splitlines()[-1])
 
 

@@ -33,7 +33,7 @@ TEST_CASE("suite: mistakes are told with their places, and unequal comparisons r
              Catch::Contains("train.steps") && Catch::Contains("same tokens"));
   CHECK_THAT(refusal("methods: [{name: a}, {name: a}]\n"), Catch::Contains("give it another `name`"));
   CHECK_THAT(refusal(methods + "baseline: c\n"), Catch::Contains("no method is called 'c'"));
-  CHECK_THAT(refusal(methods + "lr_factors: [1, 1]\n"), Catch::Contains("stands there twice"));
+  CHECK_THAT(refusal(methods + "lr_factors: [1, 1]\n"), Catch::Contains("the grid has a value twice"));
   CHECK_THAT(refusal("methods: [{name: a, set: {evaluation.every: never}}]\n"), Catch::Contains("evaluation.every is never"));
   CHECK(refusal(methods).empty());
 }
@@ -150,7 +150,7 @@ TEST_CASE("configs: every suite is whole, and every method file is in the small 
   }
   const Suite small = read_suite(fs::path(testing::source_dir()) / "configs/bench/cpu_small.yaml", {});
   for (const fs::path& method : testing::shipped("method")) {
-    if (method.stem() == "svfit") continue;  // takes on a trained model
+    if (method.stem() == "svfit") continue;  // starts from a trained model
     INFO(method.string());
     CHECK(std::any_of(small.cells.begin(), small.cells.end(), [&](const Cell& cell) { return cell.method == method.stem(); }));
   }
@@ -166,7 +166,7 @@ TEST_CASE("program: the smoke suite gives the table and the page", "[bench]") {
   for (const auto& [name, record] : results) {
     INFO(name);
     CHECK(record["status"] == "done");
-    // Better than the language's letters by themselves, ln 256; and what was planned is what was taken.
+    // Far better than guessing tokens without context, ln 256; and the planned memory is what was taken.
     CHECK(record["val/loss"].get<double>() < 2);
     CHECK(record["mem/ledger_bytes"].get<double>() == Approx(record["mem/plan_bytes"].get<double>()).epsilon(0.05));
   }
@@ -182,11 +182,11 @@ TEST_CASE("program: an interrupted suite goes on, a failing run is recorded and 
   const std::string suite = write_suite(folder, "jobs: 2\nseeds: [1, 2]\nmethods:\n  - {name: a, lr: [0.001, 0.01]}\n"
                                                 "  - {name: broken, lr: [1.0e+30], set: {optimizer.clip_norm: ~, schedule: {type: constant, warmup: 0}}}\n").string();
   const std::string bench = fmt::format("{} bench {} set.train.steps=60", TERSOR_PROGRAM, suite);
-  // Stopped as soon as something is there, whatever that is.
+  // Stopped as soon as there is any result.
   const std::string results = (folder / "results/tiny/results.jsonl").string();
   const Ended stopped = shell(folder, fmt::format("{} & p=$!; for i in $(seq 600); do test -s {} && break; sleep 0.1; done; kill -INT $p; wait $p", bench, results));
   INFO(stopped.output);
-  CHECK((stopped.code == kExitStopped || stopped.code == kExitFailed));  // the latter when all was over before the signal
+  CHECK((stopped.code == kExitStopped || stopped.code == kExitFailed));  // the latter if all ended before the signal
   const auto before = results_of(results);
   REQUIRE_FALSE(before.empty());
   const Ended ended = shell(folder, bench);
@@ -202,7 +202,7 @@ TEST_CASE("program: an interrupted suite goes on, a failing run is recorded and 
   CHECK_THAT(broken["log"].dump(), Catch::Contains("infinite or not a number"));
   CHECK_THAT(read_text(folder / "results/tiny/table.md"), Catch::Contains("| broken | 1 runs failed |"));
   CHECK_THAT(read_text(folder / "results/tiny/results.csv"), Catch::Contains("a-lr0.001-s1,a,lr 0.001,0.001,1,done,"));
-  // A run by itself has the same loss.
+  // The same run by itself has the same loss.
   const Json& cell = after.at("a-lr0.01-s1");
   const Ended alone = shell(folder, fmt::format("{} train {} run.out_dir={} run.name=alone", TERSOR_PROGRAM,
                                                 (folder / "results/tiny/cells/a-lr0.01-s1.yaml").string(), folder.path().string()));

@@ -121,7 +121,7 @@ TEST_CASE("config: mistakes are in the order of files and lines", "[config]") {
 }
 
 TEST_CASE("config: merge keys are told apart from mistyped ones", "[config]") {
-  CHECK(errors_of("inner: {<<: {scale: 1}}") == "a.yaml:1:9: inner.<<: YAML's merge keys are not read here; a file builds on others with 'extends'");
+  CHECK(errors_of("inner: {<<: {scale: 1}}") == "a.yaml:1:9: inner.<<: YAML merge keys are not supported; use 'extends' to build on other files");
 }
 
 TEST_CASE("config: malformed values are refused", "[config]") {
@@ -191,7 +191,7 @@ TEST_CASE("config: cadences are due when they say", "[config]") {
   CHECK(due_steps("every 200 until 60%") == std::vector<int64_t>{200, 400, 600});
   CHECK(due_steps("every 300 from 100") == std::vector<int64_t>{100, 400, 700, 1000});
   CHECK(due_steps("every 20 tokens").size() == 1000);
-  for (const int64_t total : {601, 1002, 4577, 10001}) {  // no multiple of the parts
+  for (const int64_t total : {601, 1002, 4577, 10001}) {  // not multiples of the periods
     const auto quarter = [&](int64_t k) { return (k * total + 3) / 4; };
     CHECK(due_steps("every 25%", total) == std::vector<int64_t>{quarter(1), quarter(2), quarter(3), total});
     CHECK(due_steps("every 25% until 75%", total) == std::vector<int64_t>{quarter(1), quarter(2), quarter(3)});

@@ -1,4 +1,4 @@
-// Every configuration that is shipped works, and every option refuses nonsense.
+// Every shipped configuration works, and every option refuses nonsense.
 #include <fstream>
 
 #include "tests/support/catch.h"
@@ -58,7 +58,7 @@ TEST_CASE("configs: every model has the size in its name", "[conformance]") {
   }
 }
 
-// Options with limits, anywhere below `v`, with their full names.
+// Collects the limits of all options, and all options that are not sections, by full name.
 class Collector final : public FieldVisitor {
  public:
   Collector(std::string prefix, std::vector<std::pair<std::string, Constraint>>& limits, std::vector<std::string>& plain)

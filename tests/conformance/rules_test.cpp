@@ -1,4 +1,4 @@
-// What every update rule must do, in every state format. A new method is under these the moment its file exists.
+// What every update rule must do, in every state format. A new method is tested here as soon as its file exists.
 #include "core/memory/ledger.h"
 #include "tests/support/quadratic.h"
 #include "tests/support/single_param.h"
@@ -41,7 +41,7 @@ TEST_CASE("rules: every declared slot is used", "[optim][conformance]") {
     const OptimizerConfig config = configuration(rule, format);
     Optimizer optimizer(problem.params, config, 1);
     train(optimizer, problem, 1, 12, 0.01);
-    std::map<std::string, float> largest;  // of a slot, over parameters: a residual, say, is zero where r is the short side
+    std::map<std::string, float> largest;  // per slot, over parameters: a residual, say, is zero where r is the short side
     for (size_t i = 0; i < problem.params.size(); ++i) {
       const GroupConfig& group = config.groups[config.groups[0].match.matches(problem.params[i]) ? 0 : 1];
       const Slots slots = optimizer.state().open(problem.params[i].name);
@@ -53,7 +53,7 @@ TEST_CASE("rules: every declared slot is used", "[optim][conformance]") {
     }
     for (const auto& [slot, value] : largest) {
       INFO(slot);
-      CHECK((value > 0 || slot == "period"));  // which grows only once a basis has settled
+      CHECK((value > 0 || slot == "period"));  // the period grows only once a basis has settled
     }
   });
 }
@@ -114,7 +114,7 @@ TEST_CASE("rules: clipping while updating during backward is exact", "[optim][co
 
 TEST_CASE("rules: compressed gradients add up to the same steps", "[optim][conformance]") {
   for_each_combination([](const std::string& rule, const std::string& format) {
-    if (format != "fp32") return;  // a rounding that falls the other way moves an 8-bit code
+    if (format != "fp32") return;  // rounding the other way changes an 8-bit code
     for (const int64_t parts : {1, 4}) {
       const Quadratic whole;
       const Quadratic compressed;
@@ -124,12 +124,12 @@ TEST_CASE("rules: compressed gradients add up to the same steps", "[optim][confo
         const StepOutcome a = take_step(one, whole, step, 0.003, parts);
         const StepOutcome b = take_step(other, compressed, step, 0.003, parts);
         CHECK_FALSE(a.norm_is_estimate);
-        // An estimate from a sketch of four rows, in matrices as small as these, is good to a quarter.
+        // For matrices as small as these, an estimate from a sketch of four rows is accurate to a quarter.
         CHECK(std::abs(a.grad_norm - b.grad_norm) < (b.norm_is_estimate ? 0.25 : 1e-5) * a.grad_norm);
       }
       const auto a = weights(whole);
       const auto b = weights(compressed);
-      // One is a product of a sum, the other a sum of products: fp32 roundings, which Adam's normalization may magnify.
+      // One is a product of a sum, the other a sum of products: they differ by fp32 rounding, which Adam's normalization may magnify.
       for (size_t i = 0; i < a.size(); ++i) CHECK(at::allclose(a[i], b[i], 1e-3, 1e-4));
     }
   });
@@ -147,7 +147,7 @@ TEST_CASE("rules: a fused step is the plain step", "[optim][conformance]") {
     train(other, plain, 1, 3, 0.01);
     const auto a = weights(fused);
     const auto b = weights(plain);
-    // The same operations in another order; with 8-bit state a rounding may choose the neighbouring code.
+    // The same operations in another order; with 8-bit state, rounding may choose the neighboring code.
     const double tolerance = format.find("int8") != std::string::npos ? 2e-3 : 2e-6;
     for (size_t i = 0; i < a.size(); ++i) CHECK(at::allclose(a[i], b[i], tolerance, tolerance));
   });
@@ -172,13 +172,13 @@ TEST_CASE("rules: a fused step of a weight in bf16 is the plain step, rounded by
       };
       const at::Tensor a = trained(true);
       const at::Tensor b = trained(false);
-      CHECK(a.ne(b).sum().item<int64_t>() <= a.numel() / 50);  // an fp32 sum in another order falls to the other side now and then
+      CHECK(a.ne(b).sum().item<int64_t>() <= a.numel() / 50);  // an fp32 sum in another order sometimes rounds the other way
       CHECK(at::allclose(a, b, 1.0 / 64, 1e-6));
     }
 }
 
 TEST_CASE("rules: a matrix that is updated by parts steps as its parts do", "[optim][conformance]") {
-  constexpr int64_t kRows = 1024;  // of a part of this width
+  constexpr int64_t kRows = 1024;  // a multiple of rows_at_once(kColumns)
   constexpr int64_t kColumns = 1024;
   const at::Tensor start = normal({kRows + 300, kColumns}, "start");
   for (const std::string& rule : update_rules().names()) {
@@ -233,7 +233,7 @@ TEST_CASE("rules: a large matrix in bf16 needs room for a part of it alone", "[o
     const int64_t before = memory_now().total;
     REQUIRE(optimizer.finish_step().finite);
     INFO(format);
-    CHECK(memory_peak().whole.total - before < 5 * (int64_t{4} << 20) + 1024);  // weight, gradient, moments and step: 2²⁰ numbers each
+    CHECK(memory_peak().whole.total - before < 5 * (int64_t{4} << 20) + 1024);  // weight, gradient, moments, step: up to 2²⁰ numbers each
     CHECK(w[8191][1023].item<float>() < -0.09);
   }
 }
@@ -283,7 +283,7 @@ TEST_CASE("rules: a reset parameter goes on as a fresh one and the others are un
 }
 
 TEST_CASE("rules: bf16 weights move by less than bf16 can hold", "[optim][conformance]") {
-  // Steps of 1e-4 on weights near 1 are a hundredth of bf16's spacing there: rounded to nearest, nothing would move.
+  // Steps of 5e-4 on weights just below 1 are an eighth of bf16's spacing there: rounded to nearest, nothing would move.
   for_each_combination([](const std::string& rule, const std::string& format) {
     const Quadratic problem(at::kBFloat16);
     Optimizer optimizer(problem.params, configuration(rule, format), 1);

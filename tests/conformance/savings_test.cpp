@@ -1,4 +1,4 @@
-// What makes runs smaller goes with every method, and the README says by how much.
+// Every option that makes runs smaller works with every method, and the README says by how much.
 #include "core/train/savings.h"
 
 #include "tests/support/catch.h"
@@ -38,7 +38,7 @@ TEST_CASE("savings: all that apply to a method train with it", "[conformance]") 
   }
 }
 
-// One row a method file, one column a saving: by how much the planned peak of a step falls.
+// One row per method file, one column per saving: by how much the planned peak of a step falls.
 std::string savings_table() {
   const std::vector<std::string> columns{"recompute=attention", "recompute=mlp",  "recompute=block", "loss_chunk=256", "update=during_backward",
                                          "dtype=bf16",          "state=int8",     "projector=int4",  "method=int8"};
@@ -69,7 +69,7 @@ std::string savings_table() {
 TEST_CASE("savings: the README's table is what is planned", "[conformance]") {
   const std::string table = savings_table();
   const bool there = read_text(fs::path(testing::source_dir()) / "README.md").find(table) != std::string::npos;
-  if (!there) fmt::print("{}", table);  // by itself, since Catch breaks lines
+  if (!there) fmt::print("{}", table);  // printed separately, since Catch breaks lines
   INFO("README.md, 'Will it fit?': put in the table above");
   CHECK(there);
 }

@@ -113,7 +113,7 @@ TEST_CASE("sample_order: every epoch is a permutation of its own, and seeking is
     same_seed += a.window(i) == b.window(i);
     in_place += a.window(i) == i;
   }
-  CHECK(same_epoch < 10);  // one is expected of random permutations
+  CHECK(same_epoch < 10);  // random permutations have one on average
   CHECK(same_seed < 10);
   CHECK(in_place < 10);
   CHECK(SampleOrder(Order::kSequential, 3, 10).window(25) == 5);
@@ -170,8 +170,8 @@ TEST_CASE("document rows: one document a window, cut off or filled up, over the 
     writer.append(tokens);
     writer.close();
   };
-  write("a_train_0.bin", {9, 1, 2, 9, 9, 3, 4, 5});     // 9 alone is no document
-  write("a_train_1.bin", {6, 7, 9, 8, 9, 10, 11, 12});  // the last has no end
+  write("a_train_0.bin", {9, 1, 2, 9, 9, 3, 4, 5});     // a lone 9 is no document
+  write("a_train_1.bin", {6, 7, 9, 8, 9, 10, 11, 12});  // the last document has no end
   const auto source = open_documents(folder.path(), 3, ", eos: 9");
   REQUIRE(source->size() == 4);
   const std::vector<std::vector<int64_t>> expected{{1, 2, 9, kPadding}, {3, 4, 5, 6}, {8, 9, kPadding, kPadding}, {10, 11, 12, kPadding}};

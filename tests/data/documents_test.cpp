@@ -1,4 +1,4 @@
-// Documents of files as people have them: other encodings, other keys, names in capitals.
+// Documents from files as they occur in practice: other encodings, other keys, names in capitals.
 #include <zstd.h>
 
 #include "core/base/error.h"
@@ -30,7 +30,7 @@ TEST_CASE("documents: a line of JSON that is not UTF-8 is told from one that is 
 TEST_CASE("documents: a byte order mark is no text, and UTF-16 is refused by name before anything is read", "[data]") {
   const TemporaryFolder folder;
   const std::string mark = "\xEF\xBB\xBF";
-  write_whole(folder / "a.txt", mark + "<|endoftext|>\none " + mark);  // within text it stays
+  write_whole(folder / "a.txt", mark + "<|endoftext|>\none " + mark);  // within text a mark stays
   write_whole(folder / "b.jsonl", mark + "{\"text\": \"two\"}\n");
   write_whole(folder / "c.txt", mark.substr(0, 2));  // shorter than a mark
   write_whole(folder / "d.txt", "");
@@ -64,7 +64,7 @@ TEST_CASE("documents: a .jsonl may have its text under another key", "[data]") {
   const TemporaryFolder folder;
   write_whole(folder / "a.jsonl", "{\"text\": \"one\", \"content\": \"two\"}\n{\"content\": \"three\"}\n");
   CHECK(documents_of({folder / "a.jsonl"}, "content") == std::vector<std::string>{"two", "three"});
-  CHECK_THROWS_WITH(documents_of({folder / "a.jsonl"}), Catch::Contains("a.jsonl:2: not a JSON object with a string 'text'; --text-key names another"));
+  CHECK_THROWS_WITH(documents_of({folder / "a.jsonl"}), Catch::Contains("a.jsonl:2: not a JSON object with a string 'text'; choose another key with --text-key"));
 }
 
 }  // namespace

@@ -29,7 +29,7 @@ struct EnumNames<Fault> {
 
 namespace {
 
-// A source that somebody has written, with a mistake.
+// A source as a user might write it, with a mistake.
 class Faulty final : public TokenSource {
  public:
   struct Config {
@@ -58,11 +58,11 @@ TEST_CASE("mixture: sources are drawn from by weight, and each in its own order"
   std::vector<int64_t> drawn{0, 0};
   (void)mixture.read(0, 3000, {1, 3}, drawn);
   CHECK(drawn[0] + drawn[1] == 3000);
-  CHECK(std::abs(drawn[0] - 750) < 90);  // four deviations
+  CHECK(std::abs(drawn[0] - 750) < 90);  // four standard deviations
   (void)mixture.read(3000, 500, {0, 2}, drawn);
   CHECK(drawn[1] == 3500 - drawn[0]);
 
-  // In the first pass over a source no window comes twice.
+  // In the first pass over a source no window occurs twice.
   std::vector<int64_t> none{0, 0};
   const Batch all = mixture.read(0, 700, {1, 0}, none);
   std::set<std::vector<int64_t>> windows;
@@ -84,8 +84,8 @@ TEST_CASE("mixture: a source that breaks its promises is told by name", "[data]"
     return mixture.read(0, 2, {1}, drawn);
   };
   CHECK(read("none").inputs.size(0) == 2);
-  CHECK_THROWS_WITH(read("token"), Catch::Contains("source 'mine', window 0: token 50, and the model knows 0 to 49"));
-  CHECK_THROWS_WITH(read("targets"), Catch::Contains("window 0: 20 targets are no padding, and num_targets says 19"));
+  CHECK_THROWS_WITH(read("token"), Catch::Contains("source 'mine', window 0: token 50 is not in the vocabulary, 0 to 49"));
+  CHECK_THROWS_WITH(read("targets"), Catch::Contains("window 0: 20 targets are not padding, but num_targets returns 19"));
   CHECK_THROWS_WITH(read("throws"), Catch::Contains("source 'mine', window 0: over the edge"));
   CHECK_THROWS_WITH(read("empty"), Catch::Contains("source 'mine' (faulty_of_a_test) has 0 train windows"));
 }
@@ -106,7 +106,7 @@ TEST_CASE("mixture: a run with changing weights goes on from any step", "[data][
       "data.source=~", "data.sources=[{name: plain, weight: 3, source: synthetic}, {name: short, source: {type: synthetic, windows: 40}}]",
       "timeline=[{do: {type: set_mixture, weights: [0, 1]}, when: at 3}]"};
   const auto events = testing::check_resumes_from_every_step(sources);
-  CHECK(events == std::vector<std::string>{"3 set_mixture: sources are drawn from as 0 : 1"});
+  CHECK(events == std::vector<std::string>{"3 set_mixture: sources are drawn from in the ratio 0 : 1"});
 
   const testing::TemporaryFolder folder;
   const RunConfig config = testing::tiny_config(folder.path(), sources);
@@ -118,7 +118,7 @@ TEST_CASE("mixture: a run with changing weights goes on from any step", "[data][
   const double mean = 0.75 * eval["val/loss/plain"].get<double>() + 0.25 * eval["val/loss/short"].get<double>();
   CHECK(eval["val/loss"].get<double>() == Approx(mean));
 
-  // Weights that an action has set hold until others are written down, wherever the sources are read from.
+  // Weights set by an action hold until the configuration gives others, even if other options of the sources change.
   const auto plain_windows = [&](const std::string& steps_in_all, const std::string& given) {
     std::vector<std::string> again = sources;
     again.insert(again.end(), {"train.steps=" + steps_in_all, "run.resume=auto", given});
@@ -136,9 +136,9 @@ TEST_CASE("mixture: wrong sources are refused", "[data]") {
     CHECK_THROWS_WITH(Trainer(testing::tiny_config(folder.path(), std::move(overrides))), Catch::Contains(why));
   };
   refused({"data.source=~"}, "needs `source`, or `sources`");
-  refused({"data.sources=[{name: a, source: synthetic}]"}, "and not both");
-  refused({"data.source=~", "data.sources=[{name: a, source: synthetic}, {name: a, source: synthetic}]"}, "names differ");
-  refused({"timeline=[{do: {type: set_mixture, weights: [1, 1]}, when: at 3}]"}, "has 2 weights, and data has 1 sources");
+  refused({"data.sources=[{name: a, source: synthetic}]"}, "but not both");
+  refused({"data.source=~", "data.sources=[{name: a, source: synthetic}, {name: a, source: synthetic}]"}, "names must differ");
+  refused({"timeline=[{do: {type: set_mixture, weights: [1, 1]}, when: at 3}]"}, "has 2 weights, but data has 1 sources");
 }
 
 }  // namespace

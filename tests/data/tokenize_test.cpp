@@ -52,7 +52,7 @@ TEST_CASE("documents: packed files read as plain ones", "[data]") {
   std::vector<std::string> documents;
   for_each_document({folder / "e.json.zst"}, [&](std::string_view d) { documents.emplace_back(d); });
   CHECK(documents == expected);
-  write_whole(folder / "a.txt", "one\r\n<|endoftext|>\r\nthree");  // as Windows writes it
+  write_whole(folder / "a.txt", "one\r\n<|endoftext|>\r\nthree");  // with Windows line endings
   documents.clear();
   for_each_document({folder / "a.txt"}, [&](std::string_view d) { documents.emplace_back(d); });
   CHECK(documents == std::vector<std::string>{"one\r\n", "three\n"});
@@ -98,13 +98,13 @@ TEST_CASE("tokenize: text comes back, documents are held out, and nothing is don
   write_whole(folder / "text" / "26.jsonl", "not json\n");
   const std::string before = read_text(folder / "tokens" / "manifest.json");
   CHECK_THROWS_WITH(tokenize(forced, silent), Catch::Contains("26.jsonl:1"));
-  CHECK(read_text(folder / "tokens" / "manifest.json") == before);  // what was there stands
+  CHECK(read_text(folder / "tokens" / "manifest.json") == before);  // the old tokens stay
   fs::remove(folder / "text" / "26.jsonl");
   CHECK_FALSE(tokenize(forced, silent).was_complete);
   CHECK_FALSE(fs::exists(folder / "tokens" / ".unfinished"));
   write_whole(folder / "tokens" / "manifest.json", "{");
   CHECK_THROWS_WITH(tokenize(options, silent), Catch::Contains("with --force"));
-  forced.shard_tokens = 100'000;  // fewer shards, and none of the old ones stays
+  forced.shard_tokens = 100'000;  // fewer shards, and none of the old ones remains
   const TokenizeResult fewer = tokenize(forced, silent);
   CHECK(fewer.manifest.train.shards.size() == 1);
   CHECK_FALSE(fs::exists(folder / "tokens" / "train_000001.bin"));
@@ -117,10 +117,10 @@ TEST_CASE("tokenize: text comes back, documents are held out, and nothing is don
   CHECK_THROWS_WITH(open_shards(folder / "tokens", 16, 320), Catch::Contains("is damaged"));
   CHECK_FALSE(tokenize(options, silent).was_complete);
   CHECK(tokenize(options, silent).was_complete);
-  fs::create_directories(folder / "tokens" / ".unfinished");  // killed while the shards were put in their place
+  fs::create_directories(folder / "tokens" / ".unfinished");  // killed while putting the shards in place
   CHECK_NOTHROW(open_shards(folder / "tokens", 16, 320));
   fs::remove(folder / "tokens" / "manifest.json");
-  CHECK_THROWS_WITH(open_shards(folder / "tokens", 16, 320), Catch::Contains("has not come to an end"));
+  CHECK_THROWS_WITH(open_shards(folder / "tokens", 16, 320), Catch::Contains("did not finish there"));
   CHECK_FALSE(tokenize(options, silent).was_complete);
   CHECK_FALSE(fs::exists(folder / "tokens" / ".unfinished"));
 }
@@ -176,7 +176,7 @@ TEST_CASE("tokenize: no --hold-out is advised for a single document", "[data]") 
   std::string said;
   const auto say = [&](const std::string& text) { said += text + "\n"; };
   CHECK(tokenize(options, say).manifest.train.documents == 1);
-  CHECK_THAT(said, Catch::Contains("a single document, and validation needs one of its own: part it by lines <|endoftext|>"));
+  CHECK_THAT(said, Catch::Contains("a single document, and validation needs one of its own: split it by lines <|endoftext|>"));
   CHECK_THAT(said, Catch::Contains("--hold-out 0"));
   CHECK_THAT(said, !Catch::Contains("smaller --hold-out"));
   options.hold_out = 1;
@@ -189,7 +189,7 @@ TEST_CASE("tokenize: no --hold-out is advised for a single document", "[data]") 
   write_whole(folder / "a.txt", some_text(20, 1) + "<|endoftext|>\n" + some_text(20, 2));
   options.hold_out = 3;
   (void)tokenize(options, say);
-  CHECK_THAT(said, Catch::Contains("of 2 documents none became validation: use a smaller --hold-out"));
+  CHECK_THAT(said, Catch::Contains("none of 2 documents became validation: use a smaller --hold-out"));
 }
 
 TEST_CASE("tokenize: files of other kinds are named, three of them", "[data]") {
@@ -219,7 +219,7 @@ TEST_CASE("tokenize: text of another encoding is told", "[data]") {
   CHECK_THAT(said, Catch::Contains("1 document is not UTF-8"));
 }
 
-// As others train them: newlines and blanks in a row are normalized away, and what `text` does not hold is unknown.
+// Trains as others do: newlines and repeated blanks are normalized away, and characters that `text` does not hold are unknown.
 void train_foreign(const std::string& text, const fs::path& folder, std::unordered_map<std::string, std::string> options) {
   write_whole(folder / "words.txt", text);
   options.insert({{"input", (folder / "words.txt").string()}, {"model_type", "bpe"}, {"vocab_size", "50"}, {"num_threads", "1"}, {"minloglevel", "2"}});
@@ -244,10 +244,10 @@ TEST_CASE("tokenize: what a foreign tokenizer loses is told, in shares and with 
   const Tokenizer foreign(folder / "foreign.model");
   const size_t tokens = foreign.encode("the law π\nof the\n").size() + foreign.encode("people Ж Ж\n").size();
   CHECK_THAT(said(two, "foreign.model"), Catch::Contains(fmt::format("3 of {} tokens are unknown to '{}'", tokens, (folder / "foreign.model").string())) &&
-                                             Catch::Contains("by leaving --tokenizer out") && Catch::Contains("of 2 documents looked at 2 came back") &&
-                                             Catch::Contains("has no token that ends a text"));
+                                             Catch::Contains("by leaving --tokenizer out") && Catch::Contains("of 2 documents checked, 2 did not come back") &&
+                                             Catch::Contains("has no end-of-text token"));
   const std::string known = "the law  of\n\nthe people\n";
-  CHECK_THAT(said(known, "foreign.model"), Catch::Contains("of 1 document looked at 1 came back") && !Catch::Contains("unknown"));
+  CHECK_THAT(said(known, "foreign.model"), Catch::Contains("of 1 document checked, 1 did not come back") && !Catch::Contains("unknown"));
   CHECK(said(known, "faithful.model") == "encoding 1 file\n");
   CHECK(said(known + "π\n", "faithful.model").find("1 of ") != std::string::npos);
   CHECK(said(some_text(20, 1) + two, "") == "training a tokenizer of 300 tokens\nencoding 1 file\n");
@@ -266,13 +266,13 @@ TEST_CASE("encoder: of much text a hundredth is looked at again, and of a long d
   std::string words;
   while (words.size() < 10'000) words += "the people ";
   const EncoderCounts many = counts(words + "\n", 200);
-  CHECK(many.looked_at > 100);  // a mebibyte
-  CHECK(many.looked_at < 115);  // and a hundredth of two
+  CHECK(many.looked_at > 100);  // one mebibyte
+  CHECK(many.looked_at < 115);  // plus a hundredth of two
   CHECK(many.changed == many.looked_at);
   while (words.size() < 1'200'000) words += "the people ";
   const EncoderCounts one = counts(words + "\n", 1);
   CHECK(one.looked_at == 1);
-  CHECK(one.changed == 0);  // the newline comes after the beginning
+  CHECK(one.changed == 0);  // the newline is past the beginning that is looked at
 }
 
 TEST_CASE("tokenize: a vocabulary too large for the text is refused with a remedy", "[data]") {

@@ -1,4 +1,4 @@
-// The same steps on one process and on several: for every rule, every way to shard, and both moments of update.
+// The same steps in one process and in several, for every rule, every way to shard, and both values of `update`.
 #include <array>
 #include <atomic>
 #include <mutex>
@@ -35,7 +35,7 @@ TEST_CASE("communicator: sums, owners and texts", "[dist]") {
   });
 }
 
-// What the loopback interface has carried so far.
+// Bytes that the loopback interface has carried so far.
 int64_t loopback_bytes() {
   std::istringstream words(read_text("/proc/net/dev"));
   for (std::string word; words >> word;)
@@ -64,18 +64,18 @@ TEST_CASE("communicator: bytes that are counted are bytes that go over the netwo
       if (comm.rank() == 0) counted = comm.bytes_sent() - sent;
     });
     INFO(what);
-    CHECK(static_cast<double>(seen) == Approx(static_cast<double>(counted)).epsilon(0.2));  // headers, what is sent twice, and what else goes on here
+    CHECK(static_cast<double>(seen) == Approx(static_cast<double>(counted)).epsilon(0.2));  // headers, retransmissions and other traffic
   }
 }
 
 struct Way {
   std::string rule;
   std::string format = "fp32";
-  std::string more;  // of the optimizer's options
+  std::string more;  // further options of the optimizer
   int64_t parts = 4;
 };
 
-// Steps of micro-batches of different weights; the weights after them. `each` is told them after every step.
+// Trains on micro-batches of different weights and returns the model's weights. Calls `each` after every step.
 std::vector<at::Tensor> trained(const Way& way, const Processes& processes, int64_t steps = 4, const std::function<void(const Quadratic&)>& each = {}) {
   const Quadratic problem;
   Optimizer optimizer(problem.params, configuration(way.rule, way.format, way.more + ", accumulate: compressed"), 1, processes);
@@ -102,7 +102,7 @@ double distance(const std::vector<at::Tensor>& a, const std::vector<at::Tensor>&
   return worst;
 }
 
-// All processes' weights, which must be the same bit for bit.
+// Returns the weights after training, which must be the same in all processes bit for bit.
 std::vector<at::Tensor> trained_together(World& world, const Way& way, Shard shard) {
   std::vector<std::vector<at::Tensor>> all(static_cast<size_t>(world.size()));
   world.run([&](Communicator& comm) { all[static_cast<size_t>(comm.rank())] = trained(way, {.comm = &comm, .shard = shard}); });
@@ -110,7 +110,7 @@ std::vector<at::Tensor> trained_together(World& world, const Way& way, Shard sha
   return all[0];
 }
 
-// Those in which the optimizer alone sees to it that all have all weights.
+// The ways to shard in which the optimizer alone sees to it that every process has all weights.
 std::vector<std::pair<Shard, std::string_view>> shards() {
   std::vector<std::pair<Shard, std::string_view>> all(EnumNames<Shard>::values.begin(), EnumNames<Shard>::values.end());
   std::erase_if(all, [](const auto& shard) { return shard.first == Shard::kWeights; });
@@ -147,7 +147,7 @@ TEST_CASE("processes: four with sums in another order stay near", "[dist][confor
       const auto alone = trained(way, {});
       for (const auto& [shard, name] : shards()) {
         INFO(rule << more << " " << name);
-        // fp32 roundings of sums, which normalized rules magnify where a gradient is near zero.
+        // fp32 rounding of sums, which normalized rules magnify where a gradient is near zero.
         CHECK(distance(trained_together(world, way, shard), alone) < 2e-4);
       }
     }
@@ -174,7 +174,7 @@ TEST_CASE("processes: four have the losses of one over fifty steps", "[dist][slo
       for (const std::vector<double>& one : all)
         for (size_t i = 0; i < alone.size(); ++i) keep_worst(worst, std::abs(one[i] - alone[i]) / alone[0]);
       INFO(rule << " " << name);
-      CHECK(worst < 1e-6);  // fp32 roundings of sums in another order
+      CHECK(worst < 1e-6);  // fp32 rounding of sums in another order
     }
   }
 }
@@ -257,21 +257,21 @@ TEST_CASE("processes: sharded moments, and bases that compress no gradients, add
   }
 }
 
-// Machines may find the same basis with other digits, and replicas would part.
+// Machines may compute the same basis with other roundings, and replicas would diverge.
 TEST_CASE("processes: a basis is found by one and handed out, whether it compresses gradients or not", "[dist]") {
   constexpr int64_t kSteps = 4;
   World world(2);
   for (const std::string rule : {"{type: galore, rank: 3, refresh: every 2}", "{type: galore, rank: 3, refresh: every 2, side: full, scale: 1}",
                                  "{type: apollo, rank: 3, projection: svd, refresh: every 2}", "{type: fira, rank: 3, refresh: every 2}",
                                  "{type: galore, rank: 4, inner: {type: fira, rank: 3, refresh: every 2}}"}) {
-    std::array<std::atomic<int64_t>, kSteps + 1> sent{};  // by both, up to each step
+    std::array<std::atomic<int64_t>, kSteps + 1> sent{};  // by both processes, up to each step
     world.run([&](Communicator& comm) {
       const int64_t before = comm.bytes_sent();
       size_t step = 0;
       (void)trained({.rule = rule, .parts = 2}, {.comm = &comm, .shard = Shard::kNone}, kSteps, [&](const Quadratic&) { sent.at(++step) += comm.bytes_sent() - before; });
     });
     INFO(rule);
-    CHECK(sent[3] - sent[2] > sent[2] - sent[1]);  // bases are found in steps 1 and 3
+    CHECK(sent[3] - sent[2] > sent[2] - sent[1]);  // bases are computed in steps 1 and 3
     CHECK(sent[3] - sent[2] > sent[4] - sent[3]);
   }
 }

@@ -1,4 +1,4 @@
-// Which process this is, from what launchers set.
+// Which process this is, from the variables that launchers set.
 #include "core/dist/launch.h"
 
 #include <map>

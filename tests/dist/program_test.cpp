@@ -19,7 +19,7 @@ using testing::Ended;
 using testing::shell;
 using testing::TemporaryFolder;
 
-// A tiny run's words, and how to start it in so many processes.
+// The command that starts a tiny run in so many processes.
 std::string command(const TemporaryFolder& folder, int processes, const std::string& name, const std::string& words) {
   RunConfig config = testing::tiny_config(folder.path(), {"train.steps=12", "checkpoint.every=every 3", "train.micro_batch_size=2", "run.threads=1"});
   write_whole(folder / "tiny.yaml", to_yaml(fields_to_json(config)));
@@ -33,7 +33,7 @@ std::map<int64_t, double> losses(const TemporaryFolder& folder, const std::strin
   return all;
 }
 
-// Of all weights of a checkpoint by name, in however many files.
+// Checksum of all weights of a checkpoint by name, in however many files.
 std::string sum_of_weights(const fs::path& checkpoint) {
   std::map<std::string, std::string> sums;
   for (const auto& file : fs::directory_iterator(checkpoint)) {
@@ -65,13 +65,13 @@ TEST_CASE("program: a run goes on on another number of processes, each way to sh
       INFO(shard << " " << processes << "\n" << ended.output);
       REQUIRE(ended.code == 0);
     }
-    // fp32 roundings of sums in another order, over 12 steps; 8-bit moments may take the neighbouring code.
+    // fp32 rounding of sums in another order, over 12 steps; 8-bit moments may round to the neighboring code.
     for (const auto& [step, loss] : losses(folder, shard)) CHECK(std::abs(loss - expected.at(step)) < 1e-4);
     CHECK(losses(folder, shard).size() == 12);
   }
 }
 
-// Of 16384 tokens four parts of the tables can be at different processes.
+// With 16384 tokens, the tables have four parts, which can be in different processes.
 TEST_CASE("program: a run whose tables are cut goes on where they are cut otherwise", "[dist]") {
   const TemporaryFolder folder;
   const std::string words = "model.vocab_size=16384 \"optimizer.groups=[{match: any, state: int8}]\" run.dtype=bf16 optimizer.accumulate=full schedule.type=constant "
@@ -85,7 +85,7 @@ TEST_CASE("program: a run whose tables are cut goes on where they are cut otherw
     const SafetensorsFile second(folder / "cut" / fmt::format("checkpoints/step-{:08}", steps) / "optim-00001.safetensors");
     CHECK(second.metadata().contains("rows") == (shard != "none"));
   }
-  CHECK(losses(folder, "cut") == losses(folder, "whole"));  // two processes add up alike
+  CHECK(losses(folder, "cut") == losses(folder, "whole"));  // two processes add up in one order only
   for (const int processes : {4, 1}) {
     const Ended ended = shell(folder, command(folder, processes, "cut", fmt::format("{} train.micro_batch_size=2 distributed.shard=states train.steps={}", words, steps += 3)));
     INFO(processes << "\n" << ended.output);
@@ -159,7 +159,7 @@ TEST_CASE("program: evaluation and log are those of one process", "[dist]") {
   CHECK_FALSE(testing::records(folder / "one", "step").at(5).contains("comm/bytes"));
 }
 
-// Two namespaces of the network are two machines, joined by one cable. Making them takes rights that not everybody has.
+// Two network namespaces stand for two machines joined by one cable. Creating them takes rights that not every user has.
 TEST_CASE("program: processes on two machines are processes on one", "[dist]") {
   if (shell(TemporaryFolder(), "unshare -n ip link >/dev/null 2>&1").code != 0) {
     WARN("namespaces of the network cannot be made here");
@@ -195,7 +195,7 @@ TEST_CASE("program: a machine that takes the meeting place for itself is told so
   CHECK(ended.output.find("GLOO_SOCKET_IFNAME") != std::string::npos);
 }
 
-// Waits until the run has saved something, then sends the signal to the process of that rank.
+// A command that waits until the run has saved a checkpoint, then sends the signal to the process of that rank.
 std::string signal_rank(const TemporaryFolder& folder, const std::string& run, const std::string& signal, int rank) {
   return fmt::format("for i in $(seq 300); do [[ -e {0}/checkpoints/latest ]] && break; sleep 0.1; done; "
                      "for p in $(pgrep -f \"train {1}/tiny.yaml\"); do "
@@ -215,7 +215,7 @@ TEST_CASE("program: a process that is killed ends the others, who name it, and t
     CHECK(ended.output.find(fmt::format("process {} of 2 ends", 1 - victim)) != std::string::npos);
     const auto saved = CheckpointStore(folder / run / "checkpoints", 2).latest();
     REQUIRE(saved.has_value());
-    const int64_t step = open_checkpoint(*saved, Summed::kAll).position.step;  // checks every sum
+    const int64_t step = open_checkpoint(*saved, Summed::kAll).position.step;  // verifies every checksum
     const Ended again = shell(folder, command(folder, 2, run, fmt::format("train.steps={}", step + 2)));
     INFO(again.output);
     CHECK(again.code == 0);
@@ -233,7 +233,7 @@ TEST_CASE("program: a stop asked of one process saves once for all", "[dist]") {
   CHECK(open_checkpoint(*CheckpointStore(folder / "stopped/checkpoints", 2).latest(), Summed::kAll).position.step == last);
 }
 
-// Two processes of a run, each with words of its own; how the first ends.
+// Starts two processes of a run, each with words of its own, and returns how the first ends.
 Ended two_processes(const TemporaryFolder& folder, const std::string& run, const std::string& of_first, const std::string& of_second) {
   const auto as = [&](int rank, const std::string& more) {
     return fmt::format("env RANK={} WORLD_SIZE=2 LOCAL_WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=$port {} {}", rank, run, more);
@@ -277,7 +277,7 @@ TEST_CASE("program: what is planned to be sent is sent", "[dist][plan]") {
     const RunConfig config = read_run_config({folder / run / "config.yaml"}, {});
     const ProcessesPlan plan = plan_processes(config, 2, shard);
     CHECK(plan.micro_batches == 2);
-    const int64_t told = 2 * (2 + 2) * 8;  // the loss and the like, at the end of a step
+    const int64_t told = 2 * (2 + 2) * 8;  // the loss and the like, sent at the end of a step
     CHECK(testing::records(folder / run, "step").at(3)["comm/bytes"].get<double>() - told == 2 * plan.sent);
   }
 }

@@ -1,4 +1,4 @@
-// Weights that are not always there, on threads in the place of processes.
+// Weights that are scattered over processes, with threads in place of processes.
 #include "core/interop/hugging_face.h"
 #include "core/train/scattered_weights.h"
 #include "core/train/step_memory.h"

@@ -19,7 +19,7 @@ TEST_CASE("communicator: what listens on the port and never answers is not waite
   REQUIRE(::listen(listening, 8) == 0);
   REQUIRE(::getsockname(listening, reinterpret_cast<sockaddr*>(&place), &size) == 0);
   const Place second{.rank = 1, .size = 2, .local_rank = 1, .local_size = 2, .address = "127.0.0.1", .port = ntohs(place.sin_port)};
-  CHECK_THROWS_WITH(connect(second, std::chrono::milliseconds(500)), Catch::Contains("has not met the others"));
+  CHECK_THROWS_WITH(connect(second, std::chrono::milliseconds(500)), Catch::Contains("could not reach the others"));
   ::close(listening);
 }
 
@@ -33,7 +33,7 @@ TEST_CASE("laggard: a slow process is named, and a slow step is not", "[dist]") 
   for (int i = 0; i < 4; ++i) step(300);
   CHECK(warnings.take().empty());
   step(300);
-  CHECK_THAT(warnings.take(), Catch::Contains("process 2 of 4 has needed 3.0 times as long as the others for 5 steps"));
+  CHECK_THAT(warnings.take(), Catch::Contains("process 2 of 4 has taken 3.0 times as long as the others for 5 steps"));
 }
 
 }  // namespace

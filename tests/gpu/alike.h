@@ -24,7 +24,7 @@ inline void check_near(const at::Tensor& on_gpu, const at::Tensor& on_cpu, doubl
   CHECK((a - b).norm().item<double>() <= bound * b.norm().item<double>() + 1e-30);
 }
 
-// Results and gradients of an op on both devices. bf16 is rounded alike but for sums in another order.
+// Compares results and gradients of an op on both devices. bf16 is rounded alike, except that sums run in another order.
 using Op = std::function<at::Tensor(const std::vector<at::Tensor>&)>;
 inline void check_op(const Op& op, const std::vector<std::vector<int64_t>>& shapes, int64_t launches = 1) {
   for (const auto& [type, bound] : {std::pair{at::kFloat, 2e-6}, std::pair{at::kBFloat16, 2e-3}}) {

@@ -52,7 +52,7 @@ __global__ void copied(bool right, const int* x, int* out) {
     __pipeline_memcpy_async(&y[group][4 * threadIdx.x], x + 128 * group + 4 * threadIdx.x, 16);
     __pipeline_commit();
   }
-  __pipeline_wait_prior(right ? 0 : 1);  // the second group is still on its way
+  __pipeline_wait_prior(right ? 0 : 1);  // the second group is still in flight unless `right`
   __syncthreads();
   for (int group = 0; group < 2; ++group)
     for (int i = 0; i < 4; ++i) out[128 * group + 32 * i + static_cast<int>(threadIdx.x)] = y[group][32 * i + threadIdx.x];

@@ -1,4 +1,4 @@
-// The executor of kernels itself: what it must refuse, and that it computes what a GPU would.
+// The kernel executor itself: it refuses what it must, and computes what a GPU would.
 #include <ATen/ATen.h>
 
 #include "tests/gpu/bad_kernels.h"
@@ -83,12 +83,12 @@ TEST_CASE("executor: atomics", "[gpu]") {
 TEST_CASE("executor: an index beyond declared shared memory is refused", "[gpu]") {
   const at::Tensor out = integers(1);
   CHECK_NOTHROW(beyond_declared_shared(63, data(out)));
-#if !defined(__SANITIZE_ADDRESS__)  // whose checks end the program
+#if !defined(__SANITIZE_ADDRESS__)  // its own checks end the program
   CHECK_THAT(refusal([&] { beyond_declared_shared(64, data(out)); }), Catch::Contains("an array has no element 64"));
 #endif
 }
 
-#if !defined(__SANITIZE_ADDRESS__)  // kernels then carry its checks in the place of these
+#if !defined(__SANITIZE_ADDRESS__)  // kernels then carry its checks instead of these
 TEST_CASE("executor: races are refused, in shared and in global memory", "[gpu]") {
   using Catch::Contains;
   const at::Tensor out = integers(64);

@@ -1,4 +1,4 @@
-// Every op but the sparse ones that has a kernel for GPUs, run by the executor on the CPU, against the same op on the CPU.
+// Every op with a kernel for GPUs, except the sparse ones: on the test GPU (tests/support/gpu.h) against the same op on the CPU.
 #include "kernels/adamw.h"
 #include "kernels/add_outer.h"
 #include "kernels/add_scaled.h"
@@ -67,7 +67,7 @@ TEST_CASE("gpu: linear_cross_entropy, in one chunk and in several, with and with
   const auto loss = [&](int64_t target) { return linear_cross_entropy(hidden, weight, at::full({2}, target, at::kLong).to(gpu_device()), 1, 8).item<double>(); };
   CHECK(std::isfinite(loss(2)));
   CHECK(std::isnan(loss(3)));  // nothing on a GPU can throw
-  // A class that cannot be is no obstacle.
+  // Classes with a logit of −∞ do no harm.
   const at::Tensor ones = at::ones({2, 4});
   const at::Tensor impossible = at::ones({600, 4});
   for (const int64_t i : {0, 5, 256, 599}) impossible[i].fill_(-std::numeric_limits<float>::infinity());
@@ -97,13 +97,13 @@ TEST_CASE("gpu: AdamW with state in fp32 and in 8 bits, of weights in fp32 and b
   const auto there = [](const at::Tensor& x) { return x.to(gpu_device()).clone(); };
   for (const auto& shape : {std::vector<int64_t>{1, 1}, {5, 160}, {3, 517}, {2, 520}})
     for (const auto& [type, grad_type] : {std::pair{at::kFloat, at::kFloat}, {at::kBFloat16, at::kBFloat16}, {at::kBFloat16, at::kFloat}}) {
-      step.first = shape[0] == 5 ? 30 : 32;  // one draw for four numbers, and one for each
+      step.first = shape[0] == 5 ? 30 : 32;  // one draw for each number, or one for four
       const at::Tensor w = normal(shape, "w", type);
       const at::Tensor g = normal(shape, "g", grad_type);
       const at::Tensor m = normal(shape, "m");
       const at::Tensor v = normal(shape, "v").square();
       const at::Tensor w2 = there(w), g2 = there(g), m2 = there(m), v2 = there(v);
-      const double bound = type == at::kFloat ? 1e-6 : 1e-3;  // a sum in another order may be rounded to the other side
+      const double bound = type == at::kFloat ? 1e-6 : 1e-3;  // a sum in another order may be rounded the other way
       adamw_step(w, g, m, v, c, step);
       adamw_step(w2, g2, m2, v2, c, step);
       check_near(w2, w, bound);
@@ -123,7 +123,7 @@ TEST_CASE("gpu: AdamW with state in fp32 and in 8 bits, of weights in fp32 and b
       check_near(w2, w, bound);
       for (const auto& [a, b] : {std::pair{moments2, moments}, {variances2, variances}}) {
         check_near(a[1], b[1], 1e-6);
-        CHECK((a[0].cpu().to(at::kInt) - b[0].to(at::kInt)).abs().max().item<int>() <= 1);  // sums may be fused on a GPU
+        CHECK((a[0].cpu().to(at::kInt) - b[0].to(at::kInt)).abs().max().item<int>() <= 1);  // multiply-adds may be fused on a GPU
         CHECK(a[0].cpu().ne(b[0]).sum().item<int64_t>() <= w.numel() / 200);
       }
       if (type != at::kFloat) continue;
@@ -248,7 +248,7 @@ TEST_CASE("gpu: square_norm, beyond fp32's range too", "[gpu]") {
       check_near(square_norm(x.to(gpu_device())), square_norm(x), 1e-6);
     }
   }
-  // Many at once, of two types, in as few launches.
+  // Many tensors of two types in two launches.
   std::vector<at::Tensor> host;
   std::vector<at::Tensor> there;
   for (int64_t i = 0; i < 600; ++i) {

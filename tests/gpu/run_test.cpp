@@ -1,4 +1,4 @@
-// Whole runs on a GPU that is not there: every method's kernels, and nothing that mixes the host's tensors with the device's.
+// Whole runs on the test GPU (tests/support/gpu.h): every method's kernels, and no operator that mixes host and device tensors.
 #include "core/train/run_plan.h"
 #include "core/train/step_memory.h"
 #include "tests/support/catch.h"
@@ -151,7 +151,7 @@ TEST_CASE("gpu: passes that were recorded give the losses of those that were not
   CHECK_THROWS_WITH(Trainer(config("refused", ", graphs: true", {"optimizer.update=during_backward"})), Catch::Contains("set optimizer.update=after_backward"));
 }
 
-// Attention is another there than on a real one, so activations are not looked at.
+// On an emulated GPU attention differs from a real one's, so activations are not compared.
 TEST_CASE("gpu: what is planned of weights, gradients and moments there is what they take", "[gpu][plan]") {
   if (!testing::gpu_there()) return;
   const testing::UncheckedKernels quick;
@@ -206,7 +206,7 @@ TEST_CASE("gpu: a step waits for its loss and the norm of its gradients, and for
                           "optimizer.groups=[{match: {role: matrix}, offload: " + offload + ", rule: " + rule + "}, {match: any, offload: " + offload + ", rule: adamw}]"});
       const auto model = build_model(config, testing::gpu_device());
       Optimizer optimizer(model->params(), config.optimizer, 1);
-      take_step(config, *model, optimizer, 2, 1);  // finds bases, for which it may wait
+      take_step(config, *model, optimizer, 2, 1);  // computes bases, for which it may wait
       const auto before = testing::gpu_waits();
       take_step(config, *model, optimizer, 2, 2);
       if (before) CHECK(*testing::gpu_waits() == *before + 2);

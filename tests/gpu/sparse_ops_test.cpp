@@ -1,4 +1,4 @@
-// Sparse ops that have a kernel for GPUs, run by the executor on the CPU, against the same op on the CPU.
+// Sparse ops with a kernel for GPUs: on the test GPU (tests/support/gpu.h) against the same op on the CPU.
 #include "kernels/block_sparse_linear.h"
 #include "kernels/sparse_low_rank_linear.h"
 #include "tests/gpu/alike.h"
@@ -27,7 +27,7 @@ TEST_CASE("gpu: scattered, gathered and sampled entries", "[gpu]") {
       if (in > 1000) continue;
       const at::Tensor dy = normal({tokens, out}, "dy", type);
       const at::Tensor x = normal({tokens, in}, "x", type);
-      check_near(sampled_product(there, dy.to(gpu_device()), x.to(gpu_device())), sampled_product(pattern, dy, x), type == at::kFloat ? 1e-6 : 4e-6);  // tensor cores cut sums off
+      check_near(sampled_product(there, dy.to(gpu_device()), x.to(gpu_device())), sampled_product(pattern, dy, x), type == at::kFloat ? 1e-6 : 4e-6);  // tensor cores truncate sums
     }
   }
 }
@@ -55,14 +55,14 @@ TEST_CASE("gpu: a weight with two of every four neighbours, and its gradients", 
   auto pattern = std::make_shared<SparsePattern>(SparsePattern::of_positions(out, in, mask.flatten().nonzero().squeeze(1)));
   pattern->two_of_four = true;
   const auto there = std::make_shared<SparsePattern>(pattern->to(gpu_device()));
-  for (const int64_t tokens : {32, 5})  // of whole tiles and not
+  for (const int64_t tokens : {32, 5})  // in whole tiles and not
     check_op([&](const auto& t) { return sparse_low_rank_linear(t[0], {}, {}, 1, t[0].device() == gpu_device() ? there : pattern, t[1]); },
              {{tokens, in}, {pattern->nnz()}});
 }
 
 TEST_CASE("gpu: block_sparse_linear and its gradients", "[gpu]") {
   if (!testing::gpu_there()) return;
-  // Blocks that divide the weight, that its edges cut, of both sizes of tiles, rows without blocks, and more tokens than a tile has.
+  // Blocks that divide the weight and that its edges cut, both sizes of tiles, rows without blocks, and more tokens than a tile has.
   for (const auto& [tokens, out, in, block, count] : {std::tuple{3, 64, 128, 64, 1}, {130, 200, 136, 64, 5}, {9, 130, 77, 64, 3}, {20, 264, 200, 128, 3}, {5, 100, 300, 256, 1}}) {
     const int64_t down = (out + block - 1) / block;
     const int64_t across = (in + block - 1) / block;

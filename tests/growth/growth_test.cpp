@@ -1,4 +1,4 @@
-// Growth in depth: the maps, what the action makes of weights and state, and whole runs that grow.
+// Growth in depth: the maps, what the action does to weights and state, and whole runs that grow.
 #include "core/growth/growth.h"
 
 #include "core/interop/hugging_face.h"
@@ -73,7 +73,7 @@ TEST_CASE("growth: tokens before stacking are those of the paper's guideline", "
   CHECK(three_digits(stacking_tokens(7e9, 2e12)) == "11.1");
   CHECK(three_digits(stacking_tokens(13e9, 2e12)) == "15.8");
   CHECK(three_digits(stacking_tokens(70e9, 2e12)) == "42.5");
-  CHECK(stacking_tokens(60e6, 1e9) == Approx(1e8));  // the fit would say more than there is
+  CHECK(stacking_tokens(60e6, 1e9) == Approx(1e8));  // the fit would give more tokens than there are
 }
 
 const std::vector<std::string> kOddNames{"model.num_hidden_layers=3", "model.intermediate_size=47"};
@@ -125,7 +125,7 @@ Tensors state(const Optimizer& optimizer) {
   return all;
 }
 
-// The name in the model before of what is called `name` in one of blocks `map`.
+// The name in the old model of what is called `name` in a model grown by `map`.
 std::string before(const std::string& name, const Map& map) {
   const std::string prefix = "model.layers.";
   if (!name.starts_with(prefix)) return name;
@@ -146,7 +146,7 @@ TEST_CASE("grow: every block is a copy of its source, bit for bit, and its own",
       const Tensors grown = weights(*run.model);
       for (const auto& [name, value] : grown) CHECK(at::equal(value, old.at(before(name, map))));
       CHECK(run.optimizer->params().size() == run.model->params().size());
-      run.step();  // each copy receives a step of its own
+      run.step();  // each copy takes a step of its own
       size_t moved = 0;
       for (const auto& [name, value] : weights(*run.model)) moved += at::equal(value, grown.at(name)) ? 0 : 1;
       CHECK(moved >= run.model->params().size());
@@ -174,7 +174,7 @@ TEST_CASE("grow: with zero_outputs the function stays, and the copies can learn"
       CHECK(at::allclose(run.model->logits(run.tokens()), logits, rounding, rounding));
       const Tensors still = weights(*run.model);
       run.step();
-      for (const auto& linear : run.model->linears()) {  // something of each output moves
+      for (const auto& linear : run.model->linears()) {  // some part of each output moves
         if (!linear->name().ends_with("o_proj") && !linear->name().ends_with("down_proj")) continue;
         bool moved = false;
         for (const PackedPart& part : tensors_of(linear->weight())) moved = moved || !at::equal(part.value, still.at(part.name));

@@ -13,7 +13,7 @@ using testing::TemporaryFolder;
 
 testing::Ended tersor(const TemporaryFolder& folder, const std::string& words) { return testing::shell(folder, fmt::format("{} {}", TERSOR_PROGRAM, words)); }
 
-// A Hugging Face folder of a model with tokens of its own around a text.
+// Writes a Hugging Face folder of a model with its own tokens around a text. Returns its config.json.
 Json write_folder(const fs::path& folder) {
   const auto model = build_model(testing::tiny_config("unused"));
   fs::create_directories(folder);
@@ -53,7 +53,7 @@ TEST_CASE("import: a run from it keeps the tokenizer and the tokens around a tex
   };
   REQUIRE(train("2") == kExitDone);
   fs::remove_all(folder / "in");
-  REQUIRE(train("5") == kExitDone);  // from a checkpoint that is gone at the end
+  REQUIRE(train("5") == kExitDone);  // resumes from a checkpoint that is gone at the end
   const fs::path last = newest_of(folder / "tiny");
   CHECK(read_text(last / Tokenizer::kFile) == model);
   CHECK(Json::parse(read_text(last / "trainer.json"))["text_tokens"]["eos_token_id"] == Json::array({7, 9}));

@@ -20,7 +20,7 @@ at::Tensor dense_of(const BlockPattern& pattern, const at::Tensor& values) {
   return at::zeros({pattern.out * pattern.in}, values.options()).index_copy(0, pattern.positions(), values).view({pattern.out, pattern.in});
 }
 
-// Shapes that the block divides, that it does not, rows and columns without blocks, and none at all.
+// Shapes that the block does and does not divide, rows and columns without blocks, and no blocks at all.
 const std::vector<std::array<int64_t, 5>> kShapes{{1, 1, 1, 1, 1}, {7, 8, 12, 4, 3}, {300, 21, 40, 8, 7}, {5, 70, 66, 64, 2}, {9, 5, 30, 16, 0}};
 
 }  // namespace
@@ -70,7 +70,7 @@ TEST_CASE("block_sparse_linear: it is the product with the dense weight, and so 
 
 TEST_CASE("block_sparse_linear: many tokens go through in stretches, and their sums stay exact", "[kernels]") {
   const auto pattern = some_blocks(64, 4096, 64, 60);
-  const int64_t tokens = 700;  // 3840 columns at 273 a time
+  const int64_t tokens = 700;  // 273 at a time, of 3840 columns each
   const at::Tensor x = normal_of({tokens, 4096}, "x", at::kBFloat16).requires_grad_(true);
   const at::Tensor values = normal_of({pattern->nnz()}, "v", at::kBFloat16).requires_grad_(true);
   const at::Tensor dy = normal_of({tokens, 64}, "dy", at::kBFloat16);

@@ -1,4 +1,4 @@
-// The ops of a block against their formulas, composed of LibTorch's operators.
+// The ops of a transformer block against their formulas in LibTorch's operators.
 #include <ATen/Parallel.h>
 
 #include "core/base/error.h"
@@ -67,7 +67,7 @@ TEST_CASE("rms_norm: what goes around meets what goes through", "[kernels]") {
   const auto t = draws({{3, 4}, {4}}, at::kFloat);
   const auto [around, normed] = kernels::residual_rms_norm(t[0], t[1], 1e-5);
   CHECK(around.data_ptr() == t[0].data_ptr());  // not a copy
-  CHECK(at::equal(torch::autograd::grad({around.sum()}, {t[0]})[0], at::ones({3, 4})));  // even where only one of both is used
+  CHECK(at::equal(torch::autograd::grad({around.sum()}, {t[0]})[0], at::ones({3, 4})));  // even if only one of the two is used
 }
 
 TEST_CASE("rms_norm: no result depends on the number of threads", "[kernels]") {
@@ -82,7 +82,7 @@ TEST_CASE("rms_norm: no result depends on the number of threads", "[kernels]") {
 }
 
 TEST_CASE("swiglu: the formula and its derivatives, at even and odd sizes", "[kernels]") {
-  // The products by one keep the leaves: the backward pass writes over what it was given.
+  // Multiplying by one protects the leaves: the backward pass overwrites its inputs.
   const Op op = [](const auto& t) { return kernels::swiglu(t[0] * 1, t[1] * 1); };
   const Op formula = [](const auto& t) { return at::silu(t[0]) * t[1]; };
   for (const auto& [rows, width] : {std::pair{1, 1}, std::pair{3, 7}, std::pair{64, 128}, std::pair{129, 333}})

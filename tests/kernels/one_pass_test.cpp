@@ -23,7 +23,7 @@ TEST_CASE("square_norm: is the sum of squares in double, of all, of rows and of 
   for (const auto& shape : kShapes) {
     const at::Tensor x = normal(shape, "x");
     const at::Tensor squares = x.to(at::kDouble).square();
-    // Roundings of fp32 in lanes of at most 64 numbers.
+    // Rounding errors of fp32 in lanes of at most 64 numbers.
     CHECK(distance(kernels::square_norm(x), squares.sum()) < 1e-6);
     CHECK(distance(kernels::square_norms(x, 0), squares.sum(0, true)) < 2e-6);
     CHECK(distance(kernels::square_norms(x, 1), squares.sum(1, true)) < 2e-6);
@@ -77,7 +77,7 @@ class Threads {
   int before_;
 };
 
-#ifndef __SANITIZE_THREAD__  // under which loops are plain: see CMakeLists.txt
+#ifndef __SANITIZE_THREAD__  // under which loops run on one thread: see CMakeLists.txt
 TEST_CASE("kernels: loops run on all threads", "[kernels]") {
   const Threads threads(3);
   std::array<int, 3> seen{-1, -1, -1};

@@ -20,7 +20,7 @@ TEST_CASE("dynamic map: 256 entries, with zero and one, as bitsandbytes lays the
     CHECK(values.back() == 1.0f);
     CHECK(values.front() == (with_sign ? Approx(-0.99297).epsilon(1e-4) : Approx(0)));
   }
-  // The middles of [0.1, 1] in 64 and in 128 parts.
+  // The midpoints of parts of [0.1, 1], cut into 64 and into 128.
   CHECK(kernels::dynamic_map(true).values()[254] == Approx(1 - 0.9 / 128));
   CHECK(kernels::dynamic_map(false).values()[254] == Approx(1 - 0.9 / 256));
   CHECK(kernels::dynamic_map(true).values()[128] == Approx(0.55e-6));
@@ -45,7 +45,7 @@ TEST_CASE("dynamic map: the nearest entry is found for every number", "[kernels]
   }
 }
 
-// The encoder's definition, searched for: the number of midpoints that lie below x; never zero for a negative x.
+// The encoder's definition, by a search: the number of midpoints below x; never the code of zero for a negative x.
 uint8_t searched(const std::vector<float>& midpoints, float x, bool with_sign) {
   const auto code = std::lower_bound(midpoints.begin(), midpoints.end(), x) - midpoints.begin();
   return static_cast<uint8_t>(with_sign && x < 0 ? std::min<std::ptrdiff_t>(code, 126) : code);
@@ -61,7 +61,7 @@ TEST_CASE("dynamic map: tables give the code that a search gives, bit for bit", 
     for (const std::vector<float>& points : {midpoints, std::vector<float>(map.values().begin(), map.values().end())})
       for (const float point : points)
         for (const float x : {std::nextafter(point, -1.0f), point, std::nextafter(point, 1.0f)}) compare(x);
-    // Every 211th of all numbers from 0 to 1, of which 211 is no divisor, and each edge of a key with its neighbours.
+    // Every 211th of all numbers from 0 to 1 (211 does not divide their range), and the numbers on both sides of each key's edge.
     constexpr uint32_t kOne = 0x3f800000;
     for (uint32_t bits = 0; bits <= kOne; bits += 211) compare(std::bit_cast<float>(bits)), compare(-std::bit_cast<float>(bits));
     for (uint32_t edge = 0x10000; edge <= kOne; edge += 0x10000)
@@ -79,7 +79,7 @@ TEST_CASE("quantize_blockwise: blocks end with their row, whatever its length", 
     const at::Tensor back = kernels::dequantize_blockwise(codes, scales, kernels::dynamic_map(true));
     CHECK((back - x).abs().max().item<double>() < 0.008 * x.abs().max().item<double>());
     if (shape.size() != 2 || shape[0] < 2) continue;
-    // A row on its own is kept as it is among others: splitting rows over processes changes nothing.
+    // A row on its own gets the same codes as among others: splitting rows over processes changes nothing.
     const at::Tensor row = x.slice(0, 1, 2).contiguous();
     at::Tensor row_codes = at::empty_like(row, at::kByte);
     at::Tensor row_scales = at::empty(kernels::block_scales_shape(row.sizes()), at::kFloat);

@@ -59,10 +59,10 @@ TEST_CASE("sparse_low_rank_linear: nothing of the weight's size is saved", "[ker
   const at::Tensor a = normal_of({rank, in}, "a").requires_grad_(true);
   const at::Tensor v = normal_of({50}, "v").requires_grad_(true);
   const at::Tensor x = normal_of({tokens, in}, "x").requires_grad_(true);
-  (void)workspace_matrix(out, in, at::TensorOptions(at::kDouble));  // the buffer is there before
+  (void)workspace_matrix(out, in, at::TensorOptions(at::kDouble));  // allocates the buffer beforehand
   const MemoryUse before = memory_now();
   const at::Tensor y = sparse_low_rank_linear(x, b, a, 0.5, pattern, v);
-  CHECK(memory_now().total - before.total < static_cast<int64_t>(y.nbytes()) + 1024);  // y, and a few words of the graph
+  CHECK(memory_now().total - before.total < static_cast<int64_t>(y.nbytes()) + 1024);  // y, and a few words for the graph
   y.square().sum().backward();
 
   at::Tensor w = at::empty({out, in}, at::kDouble);

@@ -12,7 +12,7 @@ at::Tensor rounded(const at::Tensor& x, uint64_t seed) {
 }
 
 TEST_CASE("stochastic_round: the mean is the number that was rounded", "[kernels]") {
-  // Between the neighbours 1 and 1 + 2⁻⁷; the standard error of the mean of n draws is at most 2⁻⁸/√n.
+  // Between the neighbors 1 and 1 + 2⁻⁷; the standard error of the mean of n draws is at most 2⁻⁸/√n.
   constexpr int64_t kDraws = 1 << 18;
   for (const double share : {0.0, 0.1, 0.5, 0.9}) {
     const double x = 1 + share / 128;

@@ -1,4 +1,4 @@
-// The ledger counts what lives, and for what.
+// The ledger counts live bytes, and what they are for.
 #include "core/memory/ledger.h"
 
 #include "tests/support/catch.h"
@@ -15,7 +15,7 @@ TEST_CASE("ledger: allocations are counted where they belong, and no longer when
     const MemoryUse with = memory_now();
     CHECK(with.of(Segment::kWeights) - before.of(Segment::kWeights) == 4000);
     CHECK(with.total - before.total == 4000);
-    book(w.slice(0, 0, 10), Segment::kGradients);  // the storage moves, whichever view names it
+    book(w.slice(0, 0, 10), Segment::kGradients);  // the whole storage moves, whichever view is given
     CHECK(memory_now().of(Segment::kGradients) - before.of(Segment::kGradients) == 4000);
     CHECK(memory_now().of(Segment::kWeights) == before.of(Segment::kWeights));
   }
@@ -61,7 +61,7 @@ TEST_CASE("ledger: a run's weights and state are what the run says they are, and
 
 TEST_CASE("ledger: beginning, saving and going on need no more than a step", "[memory]") {
   const testing::TemporaryFolder folder;
-  // Weights and state outweigh all else, so that a second copy of either would be seen.
+  // Weights and state outweigh all else, so that a second copy of either would show.
   const std::vector<std::string> words{"model.vocab_size=4096", "model.hidden_size=64", "train.micro_batch_size=1", "train.global_batch_size=1",
                                        "train.loss_chunk=4", "evaluation.every=never", "checkpoint.every=every 2", "optimizer.clip_norm=~",
                                        "optimizer.update=during_backward"};
@@ -76,7 +76,7 @@ TEST_CASE("ledger: beginning, saving and going on need no more than a step", "[m
     reset_memory_peak();
     const auto fresh = std::make_unique<Trainer>(config);
     const int64_t of_beginning = memory_peak().whole.total;
-    REQUIRE(fresh->run() == kExitDone);  // every step resets the peak: it is of the last step and the save after it
+    REQUIRE(fresh->run() == kExitDone);  // every step resets the peak, so it covers the last step and the save after it
     const int64_t of_saving = memory_peak().whole.total;
     const auto of_step = testing::records(config.folder(), "step").at(6)["mem/allocated_peak_bytes"].get<int64_t>();
     CHECK(of_beginning <= of_step);

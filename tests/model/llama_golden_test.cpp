@@ -1,5 +1,5 @@
-// The model against Hugging Face's LlamaForCausalLM: tests/golden/llama_*.txt, made by scripts/make_goldens.py, hold what
-// that computed; weights and tokens are rebuilt here from the same formulas.
+// The model against Hugging Face's LlamaForCausalLM: tests/golden/llama_*.txt, made by scripts/make_goldens.py, hold the
+// results of that; weights and tokens are rebuilt here from the same formulas.
 #include <torch/csrc/autograd/autograd.h>
 
 #include <fstream>

@@ -1,4 +1,4 @@
-// Running a part again changes neither losses nor gradients, whatever is updated when.
+// Recomputation changes neither losses nor gradients, whenever weights are updated.
 #include "core/memory/ledger.h"
 #include "core/model/recompute.h"
 
@@ -43,7 +43,7 @@ TEST_CASE("recompute: only the input is kept, and the part runs again for its gr
   };
   const int64_t before = memory_now().total;
   at::Tensor y = recompute(part, x);
-  CHECK(memory_now().total - before < static_cast<int64_t>(2 * y.nbytes()));  // y alone, of four tensors of its size
+  CHECK(memory_now().total - before < static_cast<int64_t>(2 * y.nbytes()));  // only y, of four tensors of its size
   CHECK(runs == 1);
   y.sum().backward();
   CHECK(runs == 2);

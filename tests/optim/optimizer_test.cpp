@@ -44,7 +44,7 @@ TEST_CASE("optimizer: groups must cover all parameters and take some", "[optim]"
   CHECK(message("[{match: any}, {match: {name: 'w*'}}]").find("x.yaml:1:32: optimizer.groups[1].match: matches no") == 0);
 }
 
-// Against the formulas at the head of adamw.cpp, in double, over three steps of two numbers.
+// Compares with the formulas at the top of adamw.cpp, in double, over three steps of two numbers.
 TEST_CASE("adamw: follows the published update", "[optim][golden]") {
   const double gradients[3][2] = {{0.5, -0.001}, {-0.25, 0.002}, {1, 0}};
   for (const std::string at : {"corrected", "uncorrected"}) {

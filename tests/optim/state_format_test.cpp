@@ -1,4 +1,4 @@
-// State formats from outside: rules ask them, and hold them to what they promise.
+// State formats from plugins: rules check which one they get, and each is held to its contract.
 #include "kernels/adamw.h"
 #include "optim/fused_step.h"
 #include "optim/state_format.h"
@@ -17,12 +17,12 @@ TEST_CASE("adamw: state of a format that it does not know is never taken for fp3
     return rule->fused(step);
   };
   CHECK(fused("fp32", "fp32"));
-  CHECK(fused("int8", "int8"));  // of so few numbers that they rest as they are
+  CHECK(fused("int8", "int8"));  // so few numbers that int8 keeps them in fp32
   CHECK_FALSE(fused("mine", "mine"));
   CHECK_FALSE(fused("fp32", "mine"));
 }
 
-// Promises fp32 of the slot's shape and does something else.
+// Breaks its promise of fp32 in the slot's shape.
 struct Wrong final : StateFormat {
   std::vector<at::Tensor> allocated_;
   at::Tensor decoded_;
@@ -40,16 +40,16 @@ TEST_CASE("state formats: one that breaks its promises is told by its name and t
   const SlotSpec slot{"m", {2, 3}, SlotKind::kSigned};
   const at::TensorOptions options(at::kFloat);
   Wrong format;
-  CHECK_THROWS_WITH(allocated("mine", format, slot, options), Catch::Contains("state format 'mine', slot 'm': allocate takes 0 bytes in 0 tensors, and bytes() says 24"));
+  CHECK_THROWS_WITH(allocated("mine", format, slot, options), Catch::Contains("state format 'mine', slot 'm': allocate takes 0 bytes in 0 tensors, but bytes() says 24"));
   format.allocated_ = {at::Tensor()};
   CHECK_THROWS_WITH(allocated("mine", format, slot, options), Catch::Contains("not on the device"));
   format.allocated_ = {at::zeros({2, 3})};
   CHECK(allocated("mine", format, slot, options).size() == 1);
-  CHECK_THROWS_WITH(decoded("mine", format, slot, format.allocated_, slot.shape), Catch::Contains("decode gives nothing"));
+  CHECK_THROWS_WITH(decoded("mine", format, slot, format.allocated_, slot.shape), Catch::Contains("decode returned nothing"));
   format.decoded_ = at::zeros({6});
-  CHECK_THROWS_WITH(decoded("mine", format, slot, format.allocated_, slot.shape), Catch::Contains("of shape [6], and fp32 of shape [2, 3]"));
+  CHECK_THROWS_WITH(decoded("mine", format, slot, format.allocated_, slot.shape), Catch::Contains("of shape [6], not fp32 of shape [2, 3]"));
   format.decoded_ = at::zeros({2, 3}, at::kDouble);
-  CHECK_THROWS_WITH(decoded("mine", format, slot, format.allocated_, slot.shape), Catch::Contains("decode gives Double"));
+  CHECK_THROWS_WITH(decoded("mine", format, slot, format.allocated_, slot.shape), Catch::Contains("decode returned Double"));
   format.throws = true;
   CHECK_THROWS_WITH(decoded("mine", format, slot, format.allocated_, slot.shape), Catch::Contains("slot 'm': over the edge"));
 }

@@ -42,7 +42,7 @@ TEST_CASE("subspace: any rule runs inside, with whatever its step is made of", "
       CHECK(param.weight().isfinite().all().item<bool>());
       CHECK_FALSE(at::equal(param.weight(), before));
     }
-  // Fira inside of GaLore where both keep all: Fira's rest is nothing at its full rank, and at rank 1 it is what makes up the step.
+  // Fira inside GaLore, where nothing is lost: at full rank Fira's rest is zero, and at rank 1 it supplies what the subspace lacks.
   const auto step_of = [](int rank) {
     SingleParam param(at::zeros({8, 8}), fmt::format("{{type: galore, rank: 8, scale: 1, inner: {{type: fira, rank: {}, scale: 1, inner: sgd}}}}", rank), 1);
     param.step(normal({8, 8}, "g"));
@@ -87,7 +87,7 @@ TEST_CASE("galore: refreshes fall on the steps that are asked for, the first one
   };
   CHECK(refresh_steps("refresh: every 4", 10) == std::vector<int>{1, 5, 9});
   CHECK(refresh_steps("refresh: never", 10) == std::vector<int>{1});
-  // The fastest schedule of Q-GaLore: refreshes at 0, T, …, 5T doubles, and from then on each doubles again.
+  // Q-GaLore's fastest schedule: refreshes at 0, T, …, 5T, where the period doubles, and each later refresh doubles it again.
   CHECK(refresh_steps("refresh: every 2, lazy: {}", 70) == std::vector<int>{1, 3, 5, 7, 9, 11, 13, 17, 33, 65});
 }
 
@@ -111,7 +111,7 @@ TEST_CASE("galore: a gradient in bf16 is projected as it is, and is never whole 
   const at::Tensor g = normal({512, 4096}, "g").to(at::kBFloat16);
   for (const std::string when : {"after_backward", "during_backward"}) {
     SingleParam param(at::zeros({512, 4096}, at::kBFloat16), "{type: galore, rank: 8, refresh: never}", 0.01, ", update: " + when);
-    param.step(g);  // finds the basis, for which it is copied
+    param.step(g);  // finds the basis, for which the gradient is copied
     reset_memory_peak();
     const int64_t before = memory_now().of(Segment::kTemporary);
     param.step(g);

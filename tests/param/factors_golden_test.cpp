@@ -1,5 +1,5 @@
-// Weights made of factors against trajectories worked out from their equations in double: tests/golden/factors.txt, made by
-// scripts/make_goldens.py. The start is rebuilt here from the same formula; the optimizer trains in fp32.
+// Factored weights against trajectories computed from their equations in double: tests/golden/factors.txt, made by
+// scripts/make_goldens.py. The initial values are rebuilt here from the same formula; the optimizer trains in fp32.
 #include <fstream>
 #include <sstream>
 
@@ -13,10 +13,10 @@ namespace {
 constexpr int64_t kOut = 6, kIn = 5, kTokens = 7, kRank = 2;
 constexpr int64_t kSteps = 16;
 constexpr double kRate = 0.01;
-// Weights of order 1, each rounded to 6e-8 in 16 steps.
+// Weights of order 1, rounded by up to 6e-8 in each of 16 steps.
 constexpr double kBound = 1e-6;
 
-// (31 i² + 17 i + 101 k) mod 1009 − 504, over 2048: exact in fp32.
+// ((31 i² + 17 i + 101 k) mod 1009 − 504) / 2048: exact in fp32.
 at::Tensor matrix(int64_t k, at::IntArrayRef shape) {
   at::Tensor x = at::empty(shape, at::kFloat);
   for (int64_t i = 0; i < x.numel(); ++i)
@@ -43,7 +43,7 @@ std::map<std::string, std::vector<double>> read_golden(const std::string& method
   return found;
 }
 
-// The positions of the values are part of the golden: they follow from the seed, and a change would harm every checkpoint.
+// The positions of the values are part of the golden data: they follow from the seed, and a change would break every checkpoint.
 constexpr std::array<int64_t, 9> kSupport{0, 1, 6, 9, 10, 13, 22, 27, 28};
 
 void set_values(Parameterization& weight) {

@@ -56,7 +56,7 @@ TEST_CASE("lora: merges smaller than the spacing of the base are taken on averag
     }
     return (weight->materialize().to(at::kDouble) - before).mean().item<double>();
   };
-  // bf16 near 1 is spaced by 0.0078, and 0.001 is 0.00100 there. Of 8192 entries.
+  // bf16 near 1 is spaced by 0.0078; 0.001 is 0.00100 in bf16. The mean is over 8192 entries.
   CHECK(drift("{type: lora, rank: 1, alpha: 1}", at::kBFloat16, 1.25) == Approx(0.05).margin(0.003));
   CHECK(drift("{type: lora, rank: 1, alpha: 1, base: int8}", at::kFloat, 1.25) == Approx(0.05).margin(0.003));
 }
@@ -76,7 +76,7 @@ TEST_CASE("lora: refactorizing keeps W and balances the factors", "[param]") {
   CHECK(at::allclose(b.t().mm(b), a.mm(a.t()), 1e-10, 1e-12));
 }
 
-// Watches the results of all ops for fresh tensors of one size.
+// Counts fresh tensors of one size among the results of all ops.
 class FreshTensors {
  public:
   FreshTensors(int64_t numel, const at::Tensor& known) {
@@ -132,7 +132,7 @@ TEST_CASE("lora: a packed base passes on what its unpacked weight would", "[para
     (weight->forward(x) * mix).sum().backward();
     (at::linear(dense_x, w) * mix).sum().backward();
     CHECK(at::allclose(x.grad(), dense_x.grad(), 1e-10, 1e-12));
-    // Spacings of the codes: the range of 256 normal numbers, about 6 deviations of 0.5, in 255 or 15 steps.
+    // Spacing of the codes: the range of 256 normal numbers, about 6 standard deviations of 0.5, in 255 or 15 steps.
     const at::Tensor given = normal_double({13, 300}, "w") * 0.5;
     weight->assign(given);
     const double spacing = std::string(method).find("int8") == std::string::npos ? 4.0 / 15 : 4.0 / 255;
@@ -144,7 +144,7 @@ TEST_CASE("lora: training takes the frozen weight once and (out + in)·r numbers
   CHECK(testing::mebibytes("{type: lora, rank: 512}", 2048, 2048) == Approx(24).margin(1e-4));
   CHECK(testing::mebibytes("{type: lora, rank: 512}", 5461, 2048) == Approx(50.66).margin(0.01));
   CHECK(testing::mebibytes("{type: lora, rank: 1024}", 11008, 4096) == Approx(204).margin(1e-4));
-  // One byte or half a byte a number, and 5 for each 256.
+  // One byte or half a byte per number, and 5 bytes per 256 numbers.
   CHECK(testing::mebibytes("{type: lora, rank: 512, base: int8}", 2048, 2048) == Approx(16 + 4 * (1 + 5.0 / 256)).margin(1e-4));
   CHECK(testing::mebibytes("{type: lora, rank: 512, base: int4}", 2048, 2048) == Approx(16 + 4 * (0.5 + 5.0 / 256)).margin(1e-4));
   CHECK(make_weight("{type: lora, rank: 4}", weight_shape(12, 9))->num_active() == 12 * 9 + 4 * (12 + 9));

@@ -14,7 +14,7 @@ TEST_CASE("low_rank: the entries of W begin with the standard deviation that is 
   for (const auto& [method, std] : {std::pair{"{type: low_rank, rank: 24}", 0.5}, {"{type: low_rank, rank: 24, alpha: 3}", 0.5},
                                     {"{type: low_rank, rank: 24, alpha: 3, init: cola}", 1 / std::sqrt(500.0)}}) {
     const auto weight = make_weight(method, weight_shape(300, 200));
-    // The variances of 7200 and of 4800 draws multiply: 1.3 % in all.
+    // The variances of 7200 and of 4800 draws multiply: an error of 1.3 % in all.
     CHECK(weight->materialize().std().item<double>() == Approx(std).epsilon(0.05));
   }
 }
@@ -80,7 +80,7 @@ TEST_CASE("low_rank: with an activation between the factors there is no W", "[pa
 }
 
 TEST_CASE("low_rank: training takes (out + in)·r numbers four times", "[param]") {
-  // MiB; the count of steps of each factor is 4 bytes.
+  // In MiB; each factor's step count takes 4 bytes.
   CHECK(testing::mebibytes("{type: low_rank, rank: 512}", 2048, 2048) == Approx(16).margin(1e-4));
   CHECK(testing::mebibytes("{type: low_rank, rank: 512}", 5461, 2048) == Approx(29.33).margin(0.01));
   CHECK(testing::mebibytes("{type: low_rank, rank: 1024}", 11008, 4096) == Approx(118).margin(1e-4));

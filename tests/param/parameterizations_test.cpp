@@ -13,7 +13,7 @@ using testing::make_weight;
 using testing::normal_double;
 using testing::weight_shape;
 
-// Every method, and those whose options lead down other paths.
+// Every method, and variants whose options take other code paths.
 std::vector<std::string> all_methods() {
   std::vector<std::string> all = parameterizations().names();
   for (const char* variant : {"{type: sltrain, rank: 2, density: 0.3, alpha: 3}", "{type: masked, sparsity: 0}",
@@ -113,7 +113,7 @@ TEST_CASE("int8: steps smaller than the spacing of codes are taken on average", 
   const auto weight = make_weight("int8", weight_shape(16, 256, at::kFloat));
   const at::Tensor before = weight->materialize();
   const auto packed = weight->params()[0].packed;
-  for (uint64_t step = 0; step < 50; ++step)  // a spacing is about 0.012
+  for (uint64_t step = 0; step < 50; ++step)  // the spacing is about 0.012
     packed->pack(packed->unpack() + 0.001, random_stream(1, "round", {}, step));
   CHECK(std::abs((weight->materialize() - before).mean().item<double>() - 0.05) < 0.005);
 }

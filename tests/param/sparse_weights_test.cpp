@@ -21,7 +21,7 @@ TEST_CASE("sltrain: sizes, support and first weight are those of the paper", "[p
   CHECK(params[1].value.count_nonzero().item<int64_t>() == 0);
   const at::Tensor w = weight->materialize();
   CHECK(w.count_nonzero().item<int64_t>() == 1800);
-  // E w² = δ/(3n), with the standard error of 1800 squares of a uniform number.
+  // E w² = δ/(3·in), with the standard error of the mean of 1800 squared uniform numbers.
   const double mean = w.square().mean().item<double>();
   CHECK(std::abs(mean / (0.03 / (3 * 300.0)) - 1) < 3 * std::sqrt(0.8 / 1800));
   // A checkpoint holds no positions, and the positions of two weights differ.
@@ -40,10 +40,10 @@ TEST_CASE("masked: densities are exact, and nothing else exists", "[param]") {
   CHECK(((pattern == 0) | (pattern == 16)).all().item<bool>());
   const auto pairs = make_weight("{type: masked, structure: two_of_four}", weight_shape(16, 32));
   CHECK(((pairs->materialize() != 0).view({16, 8, 4}).to(at::kLong).sum(2) == 2).all().item<bool>());
-  // Begins with the numbers of the dense weight.
+  // Begins with the values of the dense weight.
   const at::Tensor dense = make_weight("dense", weight_shape(16, 32))->materialize();
   CHECK(at::equal(blocks->materialize(), dense * (blocks->materialize() != 0)));
-  // 2 bytes a position, 4 a row.
+  // 2 bytes per position, 4 per row.
   int64_t bytes = 0;
   for (const PackedPart& part : blocks->kept()) bytes += static_cast<int64_t>(part.value.nbytes());
   CHECK(bytes == 2 * 256 + 4 * 17);

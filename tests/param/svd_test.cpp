@@ -14,7 +14,7 @@ TEST_CASE("svd: what is trained is added to the leading singular values, and to 
   weight->assign(w);
   CHECK(at::equal(weight->materialize(), w));
   REQUIRE(weight->params().size() == 1);
-  const at::Tensor change = at::tensor({0.4, 0.3, 0.2, 0.1}, at::kDouble);  // so that the order stays
+  const at::Tensor change = at::tensor({0.4, 0.3, 0.2, 0.1}, at::kDouble);  // keeps the order
   weight->params()[0].value.detach().copy_(change);
   const auto [u0, s0, v0] = at::linalg_svd(w, false);
   const auto [u1, s1, v1] = at::linalg_svd(weight->materialize(), false);

@@ -34,7 +34,7 @@ TEST_CASE("switch_lora: begins as the dense weight, with a product of the size o
   }
 }
 
-// The vectors of one factor and its candidates that are out of use, in order: moved, never computed, so the same bits.
+// One factor's vectors and its unused candidates, sorted. They are only moved, never computed, so their bits stay the same.
 std::vector<std::vector<double>> vectors(Parameterization& weight, const std::string& factor) {
   const at::Tensor value = part_of(weight, "w." + factor);
   const at::Tensor rows = factor == "A" ? value : value.t();
@@ -66,7 +66,7 @@ TEST_CASE("switch_lora: switches leave W as it is and lose no vector", "[param]"
       for (const ForgottenSlices& forgotten : switch_at(*weight, 1.7, step, 1)) switched += forgotten.slices.size();
       REQUIRE(at::allclose(weight->materialize(), before, 0, 1e-10));
     }
-    CHECK(switched > 3 * of_a.size());  // each factor has gone round its candidates, and its vectors, more than once
+    CHECK(switched > 3 * of_a.size());  // each factor has cycled through its candidates, and its vectors, more than once
     CHECK((part_of(*weight, "w.base") - base).abs().max().item<double>() > 1e-3);
     CHECK(vectors(*weight, "A") == of_a);
     CHECK(vectors(*weight, "B") == of_b);
@@ -98,13 +98,13 @@ TEST_CASE("switch_lora: as many vectors are switched as are expected", "[param]"
   }
 }
 
-// By the paper's words: who may be switched next, worked out from what has stood still since when.
+// Follows the paper's text: which vectors may be switched next, derived from what was frozen when.
 TEST_CASE("switch_lora: in turn, half a turn apart, never a vector that stands still, at most the spare candidates", "[param]") {
   for (const auto& [rank, spare] : {std::pair{8, 20}, {9, 20}, {16, 2}}) {
     INFO("rank " << rank << ", spare " << spare);
     const auto weight = make_weight(fmt::format("{{type: switch_lora, rank: {}}}", rank), weight_shape(rank + spare, rank + spare + 3));
     int64_t next_a = 0, next_b = rank / 2;
-    std::vector<std::pair<int64_t, int64_t>> recent;  // steps and how many
+    std::vector<std::pair<int64_t, int64_t>> recent;  // step and how many were switched
     int64_t most = 0, taken = 0;
     for (int64_t step = 1; step <= 200; ++step) {
       std::erase_if(recent, [&](const auto& entry) { return entry.first + kFreeze <= step; });
@@ -112,7 +112,7 @@ TEST_CASE("switch_lora: in turn, half a turn apart, never a vector that stands s
       for (const auto& [when, many] : recent) standing += many;
       const auto modulo = [r = static_cast<int64_t>(rank)](int64_t x) { return ((x % r) + r) % r; };
       const int64_t cap = std::min({modulo(next_a - standing - next_b), modulo(next_b - standing - next_a), static_cast<int64_t>(spare)});
-      const auto forgotten = switch_at(*weight, 100, step);  // as many as may be
+      const auto forgotten = switch_at(*weight, 100, step);  // as many as possible
       if (cap == 0) {
         CHECK(forgotten.empty());
         continue;
@@ -168,18 +168,18 @@ TEST_CASE("switch_lora: gradients that are used are those of before the switch",
 
 struct Watched {
   Param param;
-  std::map<int64_t, int64_t> held_until;  // slice to the last step in which it stands still
+  std::map<int64_t, int64_t> held_until;  // slice to the last step in which it is frozen
   at::Tensor before;
   at::Tensor slice(const at::Tensor& x, int64_t index) const { return x.select(*param.slice_axis, index); }
 };
 
-// Trains for 40 steps with switches until step 25; the action's part, forgetting, is done here.
+// Trains for 40 steps with switches until step 25; forgetting, the action's part, is done here.
 void train_and_watch(double weight_decay, const std::function<void(const Watched&, const Slots&, int64_t step)>& look) {
   constexpr double kLr = 0.01;
   const auto weight = make_weight("{type: switch_lora, rank: 8, alpha: 8}", weight_shape(20, 25, at::kFloat));
   const auto optimizer = testing::adamw_for(*weight, "fp32", fmt::format(", weight_decay: {}", weight_decay));
   const at::Tensor x = normal_double({7, 25}, "x").to(at::kFloat);
-  const at::Tensor mix = normal_double({7, 20}, "mix").to(at::kFloat) * 100;  // ε is nothing beside the gradients
+  const at::Tensor mix = normal_double({7, 20}, "mix").to(at::kFloat) * 100;  // ε is negligible beside the gradients
   std::vector<Watched> watched;
   for (const Param& param : weight->params()) watched.push_back({param});
   for (int64_t step = 1; step <= 40; ++step) {
@@ -210,7 +210,7 @@ TEST_CASE("switch_lora: counterparts stand still for exactly the steps asked for
       CHECK((w.slice(moved, i).max().item<double>() == 0) == still);
       CHECK((w.slice(slots["v"], i).max().item<double>() == 0) == still);
       CHECK((w.slice(slots["m"], i).abs().max().item<double>() == 0) == still);
-      // The count of steps goes on from the switch on.
+      // The step count starts over at the switch and goes on while frozen.
       const int64_t since = held == w.held_until.end() ? 0 : held->second - kFreeze;
       CHECK(w.slice(slots["t"], i).item<double>() == static_cast<double>(step - since));
     }
@@ -219,7 +219,7 @@ TEST_CASE("switch_lora: counterparts stand still for exactly the steps asked for
 }
 
 TEST_CASE("switch_lora: the first step after standing still is 0.522 of a rate", "[param]") {
-  // m = 0.1·g and v = 0.001·g² with the corrections of step 6.
+  // m = 0.1·g and v = 0.001·g² with the bias corrections of step 6.
   const double expected = 0.1 / (1 - std::pow(0.9, 6)) / std::sqrt(0.001 / (1 - std::pow(0.999, 6)));
   REQUIRE(expected == Approx(0.522).margin(0.0005));
   int64_t seen = 0;
@@ -228,7 +228,7 @@ TEST_CASE("switch_lora: the first step after standing still is 0.522 of a rate",
       if (step != last + 1) continue;
       ++seen;
       const at::Tensor moved = w.slice((w.param.value.detach() - w.before).abs(), slice) / 0.01;
-      CHECK(at::allclose(moved, at::full_like(moved, expected), 0, 2e-4));  // weights of order 1 are spaced by 1e-7, the steps by 0.005
+      CHECK(at::allclose(moved, at::full_like(moved, expected), 0, 2e-4));  // weights of order 1 are spaced by 1e-7; the steps are 0.005
     }
   });
   CHECK(seen > 20);
@@ -244,7 +244,7 @@ TEST_CASE("switch_lora: a copy goes on as the original does, with what stands st
   const auto weight = make_weight("{type: switch_lora, rank: 8}", weight_shape(20, 25));
   for (int64_t step = 1; step <= 9; ++step) (void)switch_at(*weight, 1.4, step);
   const auto copy = make_weight("{type: switch_lora, rank: 8}", weight_shape(20, 25));
-  const std::vector<Param> params = copy->params();  // as the optimizer has them from before
+  const std::vector<Param> params = copy->params();  // as an optimizer got them earlier
   copy_weight(*weight, *copy);
   for (int64_t step = 10; step <= 40; ++step) {
     for (size_t i = 0; i < 2; ++i) {
@@ -268,8 +268,8 @@ TEST_CASE("switch_lora: changes smaller than the spacing of a bf16 base are take
   const at::Tensor old = product();
   REQUIRE(switch_at(*weight, 2, 1).size() == 2);
   const double exact = (old - product()).mean().item<double>();
-  CHECK(std::abs(exact) < 0.0039);  // half a spacing: to the nearest, nothing would change
-  // 20480 entries, each one of two neighbours 0.0078 apart: the mean has a deviation of at most 0.00003.
+  CHECK(std::abs(exact) < 0.0039);  // half a spacing: rounded to nearest, nothing would change
+  // 20480 entries, each rounded to one of two neighbors 0.0078 apart: the mean's standard deviation is at most 0.00003.
   CHECK((part_of(*weight, "w.base").to(at::kDouble) - before).mean().item<double>() == Approx(exact).margin(1e-4));
 }
 

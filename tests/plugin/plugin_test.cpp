@@ -1,4 +1,4 @@
-// A rule from outside, as a user would add it: installed headers, a library of its own, a line in YAML.
+// A rule in a plugin, as a user would add it: installed headers, a library of its own, a line in YAML.
 #include <cstdlib>
 
 #include "tests/support/catch.h"
@@ -30,7 +30,7 @@ TEST_CASE("plugin: a rule from outside is built, described, trained with, and re
   const RunConfig config = testing::tiny_config(folder / "out");
   RunConfig copy = config;
   Json json = fields_to_json(copy);
-  json["plugins"] = Json::array({"plugin/libsignum.so"});  // relative to the file
+  json["plugins"] = Json::array({"plugin/libsignum.so"});  // relative to the YAML file
   json["optimizer"]["groups"] = Json::array({{{"match", "any"}, {"rule", {{"type", "signum"}, {"beta", 0.8}}}}});
   write_whole(folder / "mine.yaml", to_yaml(json));
   const std::string program = prefix + "/bin/tersor";
@@ -44,7 +44,7 @@ TEST_CASE("plugin: a rule from outside is built, described, trained with, and re
   const std::string suite = testing::write_suite(folder, "seeds: [1]\nmethods: [{name: a}]\n").string();
   const std::string bench = fmt::format("'{}' bench '{}' 'set.plugins=[{}/libsignum.so]'", program, suite, plugin_folder);
   CHECK(shell(bench, log) == kExitDone);
-  CHECK(shell(fmt::format("printf x >> '{}/libsignum.so'", plugin_folder), log) == 0);  // as if built anew
+  CHECK(shell(fmt::format("printf x >> '{}/libsignum.so'", plugin_folder), log) == 0);  // as if rebuilt
   CHECK(shell(bench, log) == kExitRejected);
   CHECK_THAT(read_text(log), Catch::Contains("with another build of a plugin"));
   CHECK(shell(fmt::format("'{}' train '{}' run.resume=auto train.steps=10", program, (folder / "mine.yaml").string()), log) == kExitDone);
@@ -52,6 +52,15 @@ TEST_CASE("plugin: a rule from outside is built, described, trained with, and re
   CHECK(shell(fmt::format("cp '{}/libsignum.so' '{}/moved.so'", plugin_folder, plugin_folder), log) == 0);
   CHECK(shell(fmt::format("'{}' train '{}' run.resume=auto train.steps=11 'plugins=[{}/moved.so]'", program, (folder / "mine.yaml").string(), plugin_folder), log) == kExitDone);
   CHECK_THAT(read_text(log), !Catch::Contains("two methods"));
+  CHECK(shell(fmt::format("mkdir '{}/away' && mv '{}/moved.so' '{}/away'", plugin_folder, plugin_folder, plugin_folder), log) == 0);
+  const auto of_eval = [&](const std::string& words) {
+    const auto output = folder / "eval.txt";
+    fs::remove(output);
+    CHECK(shell(fmt::format("'{}' eval '{}' {}", program, config.folder().string(), words), output) == kExitDone);
+    return read_text(output);
+  };
+  CHECK_THAT(of_eval(""), Catch::Contains("moved.so' does not exist; continuing without it"));
+  CHECK_THAT(of_eval(fmt::format("--plugin '{}/away/moved.so'", plugin_folder)), !Catch::Contains("continuing without it"));
   CHECK(shell(fmt::format("'{}' train '{}' 'plugins=[{}/nothing.so]'", program, (folder / "mine.yaml").string(), plugin_folder), log) ==
         kExitRejected);
   CHECK(shell(fmt::format("'{}' train '{}' 'plugins=[{}]'", program, (folder / "mine.yaml").string(), log.string()), log) == kExitRejected);
@@ -87,7 +96,7 @@ TERSOR_PLUGIN
 )");
   REQUIRE(shell(fmt::format("cmake --install '{}' --prefix '{}/installed' && cmake -S '{}/source' -B '{}/build' -DCMAKE_PREFIX_PATH='{}/installed' && cmake --build '{}/build'",
                             build_folder, folder.path().string(), folder.path().string(), folder.path().string(), folder.path().string(), folder.path().string()), log) == 0);
-  for (const auto& [fault, told] : {std::pair{1, "growth 'mine': the default of option 'factor' cannot be read again"}, {2, "two options are called 'factor'"},
+  for (const auto& [fault, told] : {std::pair{1, "growth 'mine': the default of option 'factor' cannot be read back"}, {2, "two options are called 'factor'"},
                                     {3, "an option cannot be called 'type'"}}) {
     write_whole(log, "");
     CHECK(shell(fmt::format("'{}' describe mine --plugin '{}/build/libwrong{}.so'", TERSOR_PROGRAM, folder.path().string(), fault), log) == kExitRejected);

@@ -1,4 +1,4 @@
-// The report page: what stands in it after runs that ended badly.
+// The report page, also of runs that ended badly.
 #include "core/report/report.h"
 
 #include <fmt/format.h>
@@ -17,7 +17,7 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
-// A folder of a run that goes away with the object.
+// A run's folder, which is removed with the object.
 class RunFolder {
  public:
   RunFolder(const std::string& name, const std::string& metrics, const std::string& config = "run: {seed: 1}\n")
@@ -46,7 +46,7 @@ std::string page_of(const fs::path& run) {
   return read_text(run / "report.html");
 }
 
-// The data that the page carries.
+// The data in a page.
 Json data_of(const std::string& page) {
   const std::string opening = "id=\"data\">";
   const size_t begin = page.find(opening) + opening.size();
@@ -91,7 +91,7 @@ TEST_CASE("report: a page replaces a page, and no other file", "[report]") {
   const RunFolder run("others", "{\"type\":\"start\",\"step\":0}\n" + step(1, 3), "a: 1\n");
   const fs::path records = run.path() / "metrics.jsonl";
   const std::string before = read_text(records);
-  CHECK_THROWS_WITH(write_report({run.path()}, records), Catch::Contains("is there already and is no page"));
+  CHECK_THROWS_WITH(write_report({run.path()}, records), Catch::Contains("exists and is not an HTML page"));
   CHECK(read_text(records) == before);
   write_report({run.path()}, run.path() / "report.html");
   CHECK_NOTHROW(write_report({run.path()}, run.path() / "report.html"));

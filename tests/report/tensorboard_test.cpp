@@ -1,4 +1,4 @@
-// Event files as TensorBoard reads them: records of a length, its checksum, data, and their checksum.
+// Event files as TensorBoard reads them: records of a length, its checksum, data, and the data's checksum.
 #include "core/report/tensorboard.h"
 
 #include <sys/resource.h>
@@ -27,7 +27,7 @@ T number_at(std::string_view bytes, size_t place) {
   return value;
 }
 
-// The records of the only file in the folder, to its end.
+// All records of the only file in the folder.
 std::vector<std::string> records_of(const fs::path& folder) {
   const std::string bytes = read_text(fs::directory_iterator(folder)->path());
   std::vector<std::string> all;

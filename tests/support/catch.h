@@ -1,4 +1,4 @@
-// Catch2 in either of the versions that Debian 12 (2.13) and newer systems (3) carry.
+// Catch2 in either of the versions that Debian 12 (2.13) and newer systems (3) ship.
 #pragma once
 
 #ifdef TERSOR_CATCH2_V2

@@ -1,8 +1,8 @@
 // The GPU that tests run on.
 //
-// In builds without CUDA one that is not there: its memory is host memory, tersor's kernels for GPUs run on it through
-// tests/support/simt, and LibTorch's operators through their code for the CPU. What a program may not do with a GPU's tensors fails
-// there, too: an operator that is given a host tensor beside them throws. In builds with CUDA the first real one.
+// In builds without CUDA it is a pretended one: its memory is host memory, tersor's GPU kernels run on it through
+// tests/support/simt, and LibTorch's operators run their CPU code. What is illegal with a real GPU's tensors fails there, too: an
+// operator that is given a host tensor beside them throws. In builds with CUDA it is the first real GPU.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -12,21 +12,20 @@
 
 namespace tersor::testing {
 
-// Whether there is one; only in a build with CUDA may there be none.
+// Whether there is one; always true in builds without CUDA.
 [[nodiscard]] bool gpu_there();
 [[nodiscard]] at::Device gpu_device();
-// As run.device calls it.
+// Its name in run.device.
 [[nodiscard]] std::string gpu_name();
 
-// Kernels of tersor's that ran so far, where they are counted.
+// How many of tersor's kernels have run so far, where that is counted.
 [[nodiscard]] std::optional<int64_t> gpu_launches();
-// How often something was read from the device so far, or written to it, so that the host waited for all that was under way; where
-// that is counted.
+// How many reads from the device or writes to it have made the host wait for all pending work so far, where that is counted.
 [[nodiscard]] std::optional<int64_t> gpu_waits();
-// How often work that was recorded was repeated so far, where that is counted.
+// How often recorded work has been replayed so far, where that is counted.
 [[nodiscard]] std::optional<int64_t> gpu_replays();
 
-// As long as it lives kernels run without checks of memory, and several times as fast.
+// While it lives, kernels run without memory checks, several times as fast.
 class UncheckedKernels {
  public:
   UncheckedKernels();

@@ -1,4 +1,4 @@
-// Derivatives by central differences, against those of autograd. For double tensors only.
+// Checks autograd's derivatives against central differences. For double tensors only.
 #pragma once
 
 #include <ATen/ATen.h>

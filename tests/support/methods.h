@@ -14,7 +14,7 @@ inline std::vector<std::filesystem::path> shipped(const std::string& folder) {
   return files;
 }
 
-// `base` with a method's file above it and overrides above that. Writes into the folder.
+// `base` with a method's file on top, and overrides on top of that. Writes into the folder.
 inline RunConfig method_config(const TemporaryFolder& folder, RunConfig base, const std::filesystem::path& method,
                                const std::vector<std::string>& words = {}) {
   Json json = fields_to_json(base);

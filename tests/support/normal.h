@@ -1,4 +1,4 @@
-// Normal numbers by name, for tests of ops.
+// Normal random tensors by name, for tests of ops.
 #pragma once
 
 #include "kernels/fill_normal.h"

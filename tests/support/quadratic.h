@@ -34,7 +34,7 @@ struct Quadratic {
   }
 };
 
-// `rule` for all that it takes, AdamW for the rest.
+// `rule` for all parameters that it accepts, AdamW for the rest.
 inline std::string groups_for(const std::string& rule, const std::string& format, const std::vector<Param>& params) {
   Diagnostics out;
   Choice<update_rules> choice;
@@ -88,7 +88,7 @@ inline void check_equal(const std::vector<at::Tensor>& a, const std::vector<at::
   for (size_t i = 0; i < a.size(); ++i) CHECK(at::equal(a[i], b[i]));
 }
 
-// Every rule, and those whose options lead down other paths; or the one that TERSOR_RULE names, with options or without.
+// Every rule, and variants whose options take other code paths; or only the one that TERSOR_RULE names, with or without options.
 inline std::vector<std::string> rules_to_try() {
   if (const char* only = std::getenv("TERSOR_RULE")) return {only};
   std::vector<std::string> rules = update_rules().names();

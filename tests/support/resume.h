@@ -1,4 +1,4 @@
-// A run that goes on from any of its steps ends as the run that was never stopped.
+// A run resumed from any of its steps ends like one that was never stopped.
 #pragma once
 
 #include "tests/support/catch.h"
@@ -6,8 +6,8 @@
 
 namespace tersor::testing {
 
-// Trains with a checkpoint after every step, goes on from each of them in a folder of its own, and compares the weights and
-// states that all end in, bit for bit. Returns the events of the run: "3 merge: merged 14 weights".
+// Trains with a checkpoint after every step, resumes from each of them in a folder of its own, and compares the final weights and
+// states bit for bit. Returns the events of the run: "3 merge: merged 14 weights".
 inline std::vector<std::string> check_resumes_from_every_step(std::vector<std::string> overrides) {
   namespace fs = std::filesystem;
   const TemporaryFolder folder;

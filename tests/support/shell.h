@@ -1,4 +1,4 @@
-// Programs as a user starts them.
+// Runs programs the way a user does.
 #pragma once
 
 #include <sys/wait.h>
@@ -15,7 +15,7 @@ struct Ended {
   std::string output;
 };
 
-// Runs a command of bash, without single quotes in it, to its end.
+// Runs a bash command, which must not contain single quotes, to its end.
 inline Ended shell(const TemporaryFolder& folder, const std::string& command) {
   const std::string file = (folder / "output.txt").string();
   const int status = std::system(fmt::format("bash -c '{}' > {} 2>&1", command, file).c_str());

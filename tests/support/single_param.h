@@ -6,7 +6,7 @@
 
 namespace tersor::testing {
 
-// Normal numbers in fp32, the same for the same name.
+// Normal random numbers in fp32, the same for the same name.
 inline at::Tensor normal(at::IntArrayRef shape, const std::string& name, double std = 1) {
   const at::Tensor x = at::empty(shape, at::kFloat);
   kernels::fill_normal(x, std, random_stream(1, name));

@@ -1,4 +1,4 @@
-// The checkout that tests read files of: where they were built, or what TERSOR_SOURCE names, where they run on another machine.
+// The checkout that tests read files from: where they were built, or TERSOR_SOURCE if they run on another machine.
 #pragma once
 
 #include <cstdlib>

@@ -1,4 +1,4 @@
-// Suites of runs that take a moment, and their records.
+// Suites of very short runs, and their records.
 #pragma once
 
 #include "core/bench/outputs.h"
@@ -17,7 +17,7 @@ inline constexpr const char* kSmall =
     "  checkpoint: {every: every 6, keep: 1}\n"
     "  log: {every: 2, tensorboard: false}\n";
 
-// A suite's file in the folder, its results beside it.
+// Writes a suite's file into the folder; its results go beside it.
 inline std::filesystem::path write_suite(const TemporaryFolder& folder, const std::string& more) {
   write_whole(folder / "tiny.yaml", fmt::format("out_dir: results\n{}{}", kSmall, more));
   return folder / "tiny.yaml";
@@ -33,7 +33,7 @@ inline std::map<std::string, Json> results_of(const std::filesystem::path& file)
   return all;
 }
 
-// A record of a run that was never run.
+// A record of a run that never took place.
 inline CellRecord made_up(const Cell& cell, double loss, int64_t bytes) {
   CellRecord record{.cell = cell.name, .method = cell.method, .point = cell.point, .seed = cell.seed, .status = "done"};
   record.loss = loss;

@@ -1,4 +1,4 @@
-// What the program says to its user while this is there.
+// Captures what the program logs while this lives.
 #pragma once
 
 #include <spdlog/sinks/ostream_sink.h>
@@ -16,7 +16,7 @@ class Warnings {
   Warnings(const Warnings&) = delete;
   Warnings& operator=(const Warnings&) = delete;
 
-  // Since the last call.
+  // The text since the last call.
   [[nodiscard]] std::string take() {
     std::string text = text_.str();
     text_.str({});

@@ -25,7 +25,7 @@ inline std::unique_ptr<Parameterization> make_weight(const std::string& text, co
   return choice.build(shape);
 }
 
-// Adds normal numbers to all that is trained: what begins at zero no longer hides anything.
+// Adds normal noise to everything trained, so that initial zeros hide nothing.
 inline void disturb(Parameterization& weight, double std = 1) {
   for (const Param& param : weight.params()) {
     if (param.packed) continue;

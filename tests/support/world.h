@@ -15,7 +15,7 @@
 
 namespace tersor::testing {
 
-// LibTorch's record of what process groups do is one for the program, and is not safe where several groups of it begin at once.
+// LibTorch's flight recorder is shared by the whole program and is not thread-safe when several process groups start at once.
 inline const bool unrecorded = ::setenv("TORCH_FR_BUFFER_SIZE", "0", 1) == 0;
 
 // A port that nobody listens on.
@@ -39,13 +39,13 @@ class World {
       comms_[static_cast<size_t>(rank)] = connect({.rank = rank, .size = size, .local_rank = rank, .local_size = size, .address = "127.0.0.1", .port = port}, timeout);
     });
   }
-  ~World() {  // the store lives with the first
+  ~World() {  // the first holds the store
     while (comms_.size() > 1) comms_.pop_back();
   }
   World(const World&) = delete;
   World& operator=(const World&) = delete;
 
-  // Runs it as every process at once; throws what the first of them threw.
+  // Runs `what` as every process at once; rethrows the exception of the lowest rank that threw.
   void run(const std::function<void(Communicator& comm)>& what) {
     on_threads([&](int rank) { what(*comms_[static_cast<size_t>(rank)]); });
   }

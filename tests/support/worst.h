@@ -1,4 +1,4 @@
-// The largest of several errors, which NaN is larger than: std::max would pass over it.
+// The largest of several errors, NaN counting as largest: std::max would skip it.
 //
 //   double worst = 0;
 //   for (…) keep_worst(worst, error);

@@ -1,4 +1,4 @@
-// Actions in whole runs: what they do, and that a run goes on from any step around them.
+// Actions in whole runs: what they do, and that a run resumes from any step around them.
 #include "core/interop/safetensors.h"
 #include "tests/support/resume.h"
 #include "tests/support/single_param.h"
@@ -20,7 +20,7 @@ TEST_CASE("timeline: a run goes on from any step, whatever has happened to it", 
   CHECK(contains(check_resumes_from_every_step({"timeline=[{do: {type: freeze, match: {role: matrix}}, when: at 2}, {do: unfreeze, when: at 4}]"}),
                  "2 freeze: froze 14 of 21"));
   CHECK(contains(check_resumes_from_every_step({"timeline=[{do: {type: resize_batch, global_batch_size: 4, sequence_length: 8}, when: at 2}]"}),
-                 "2 resize_batch: 4 windows a step in micro-batches of 4, cut into 8 tokens"));
+                 "2 resize_batch: 4 windows a step in micro-batches of 4, cut into pieces of 8 tokens"));
   CHECK(contains(check_resumes_from_every_step({"timeline=[{do: {type: rewarm, over: 3}, when: at 2}]"}), "2 rewarm"));
   CHECK(contains(check_resumes_from_every_step({"timeline=[{do: {type: truncate_rank, energy: 0.5, nuclear: 0.1}, when: every 2}]"}), "4 truncate_rank: "));
   CHECK(contains(check_resumes_from_every_step({"timeline=[{do: {type: reparameterize, method: int8, targets: ['*.mlp.*']}, when: at 2},"
@@ -73,7 +73,7 @@ TEST_CASE("timeline: settings that no step could be taken with are refused", "[t
   CHECK_THAT(wrong([](LiveSettings& s) { s.sequence_length = 31; }), Catch::Contains("does not divide data.sequence_length 32"));
   CHECK_THAT(wrong([](LiveSettings& s) { s.mixture = {0, 0}; }), Catch::Contains("weights of the sources [0, 0]"));
   CHECK_THAT(wrong([](LiveSettings& s) { s.mixture = {-1, 2}; }), Catch::Contains("weights of the sources"));
-  CHECK_THAT(wrong([](LiveSettings& s) { s.mixture = {1}; }), Catch::Contains("mine has 1 weights, and data has 2 sources"));
+  CHECK_THAT(wrong([](LiveSettings& s) { s.mixture = {1}; }), Catch::Contains("mine has 1 weights, but data has 2 sources"));
   CHECK_THAT(wrong([](LiveSettings& s) { s.rate = std::nan(""); }), Catch::Contains("learning rate nan"));
 }
 
@@ -169,7 +169,7 @@ TEST_CASE("timeline: what is remembered of factors does not go to others of the 
 
 TEST_CASE("timeline: cadences count compute too", "[timeline]") {
   const TemporaryFolder folder;
-  // 6 · active parameters · 128 tokens a step.
+  // 6 · active parameters · 128 tokens per step.
   const RunConfig probe = tiny_config(folder.path());
   const double per_step = 6.0 * static_cast<double>(build_model(probe)->num_active()) * 128;
   const RunConfig config = tiny_config(folder.path(), {fmt::format("timeline=[{{do: reset_moments, when: every {:.0f} flops}}]", 2 * per_step)});

@@ -1,4 +1,4 @@
-// Mistakes of parameterizations from outside, each of which would only show later.
+// Mistakes of plugin parameterizations, each of which would otherwise show only later.
 #include "core/train/check_methods.h"
 
 #include "tests/support/catch.h"
@@ -8,7 +8,7 @@ namespace {
 
 enum class Fault { kNone, kForgetsPart, kOtherExport, kTransposed, kDetached, kPrefix, kTwice, kSlash, kSliceAxis, kNoLeaf };
 
-// W = scale ⊙ V, with the mistake it is made with.
+// W = scale ⊙ V, with the mistake that it was constructed with.
 class Scaled final : public Parameterization {
  public:
   Scaled(Fault fault, const WeightShape& shape) : fault_(fault), name_(shape.name) {
@@ -50,15 +50,15 @@ TEST_CASE("parameterizations: what would break checkpoints, exports or learning 
     });
   };
   CHECK_NOTHROW(check(Fault::kNone));
-  CHECK_THROWS_WITH(check(Fault::kForgetsPart), Catch::Contains("mine: two whose params() and kept() are equal give different products"));
+  CHECK_THROWS_WITH(check(Fault::kForgetsPart), Catch::Contains("mine: two copies with equal params() and kept() give different products"));
   CHECK_THROWS_WITH(check(Fault::kOtherExport), Catch::Contains("is not x·Wᵀ for the W of materialize()"));
-  CHECK_THROWS_WITH(check(Fault::kTransposed), Catch::Contains("materialize() has shape [6, 4], and the weight [4, 6]"));
+  CHECK_THROWS_WITH(check(Fault::kTransposed), Catch::Contains("materialize() has shape [6, 4], but the weight has [4, 6]"));
   CHECK_THROWS_WITH(check(Fault::kDetached), Catch::Contains("nothing learns"));
   CHECK_THROWS_WITH(check(Fault::kPrefix), Catch::Contains("a tensor is called 'scale'; names begin with 'w.'"));
   CHECK_THROWS_WITH(check(Fault::kTwice), Catch::Contains("two tensors are called 'w.V'"));
   CHECK_THROWS_WITH(check(Fault::kSlash), Catch::Contains("have no '/'"));
-  CHECK_THROWS_WITH(check(Fault::kSliceAxis), Catch::Contains("slice_axis of 'w.V' is 2, and it has 2 axes"));
-  CHECK_THROWS_WITH(check(Fault::kNoLeaf), Catch::Contains("is no leaf that requires a gradient"));
+  CHECK_THROWS_WITH(check(Fault::kSliceAxis), Catch::Contains("slice_axis of 'w.V' is 2, but the tensor has 2 axes"));
+  CHECK_THROWS_WITH(check(Fault::kNoLeaf), Catch::Contains("is not a leaf that requires a gradient"));
 }
 
 }  // namespace

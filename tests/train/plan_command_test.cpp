@@ -1,4 +1,4 @@
-// The command `tersor plan`: what it tells, and what it finds to make a run fit.
+// The command `tersor plan`: what it reports, and what it finds to make a run fit.
 #include <sys/resource.h>
 
 #include "core/growth/growth.h"
@@ -21,7 +21,7 @@ std::pair<int, std::string> program(const TemporaryFolder& folder, const std::st
   return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_text(out)};
 }
 
-// The most memory that any program which has ended had, in bytes.
+// The peak memory, in bytes, of the largest program that has ended.
 int64_t most_of_children() {
   rusage used{};
   getrusage(RUSAGE_CHILDREN, &used);
@@ -69,7 +69,7 @@ TEST_CASE("plan: moments in host memory are planned for a GPU, and what that cos
   CHECK(saving->at("more_compute").get<double>() > 0.01);
   CHECK(saving->at("more_compute").get<double>() < 1);
   CHECK_FALSE(offered("run.device=cuda optimizer.groups.0.offload=true"));
-  // AdamW's moments in fp32 are eight bytes a number, and one group's come and go.
+  // AdamW's moments in fp32 take eight bytes per parameter; a few of them at a time are brought to the GPU.
   const auto peak = [&](const std::string& more) { return Json::parse(program(folder, words + more + " --json").second)["stages"][0]["memory"]["peak_bytes"].get<double>(); };
   const double parameters = 1.34e9;
   CHECK(peak("run.device=cuda") - peak("run.device=cuda optimizer.groups.0.offload=true") > 0.85 * 8 * parameters);

@@ -1,4 +1,4 @@
-// What is planned is what happens: bytes to the byte where they are exact, and within stated bounds where they are estimates.
+// Plans match runs: to the byte where plans are exact, and within stated bounds where they are estimates.
 #include "core/growth/growth.h"
 #include "core/train/run_plan.h"
 #include "tests/support/catch.h"
@@ -28,7 +28,7 @@ TEST_CASE("plan: weights and optimizer state are those of the run, for every met
     CHECK(plan.stages.front().memory.weight_bytes() == memory["mem/weights_bytes"].get<int64_t>());
     CHECK(plan.stages.front().memory.state_bytes() == memory["mem/optimizer_bytes"].get<int64_t>());
 
-    // Pruning, whose sizes a plan does not follow, leaves less; and three steps of spdf end with its weights just made dense.
+    // Pruning, which a plan does not follow, leaves less; and three steps of spdf end just after its weights were made dense.
     if (file.stem() == "pruning" || file.stem() == "spdf") continue;
     const MemoryPlan& last = plan.stages.back().memory;
     int64_t tensors = 0;
@@ -48,7 +48,7 @@ TEST_CASE("plan: entries that come back in training are counted from then on", "
   REQUIRE(plan.stages.size() == 2);
   REQUIRE(testing::train(config) == kExitDone);
   const auto steps = testing::records(config.folder(), "step");
-  // What came on top, in a process that may hold other tensors besides.
+  // The increase, as the process may hold other tensors, too.
   const auto more = [&](const std::string& segment) {
     const std::string key = "mem/at_peak/" + segment;
     return steps.at(7)[key].get<int64_t>() - steps.at(3)[key].get<int64_t>();
@@ -99,7 +99,7 @@ RunConfig wider(std::vector<std::string> words) {
   return tiny_config("unused", words);
 }
 
-// Of a plan against the same steps on real tensors.
+// The relative error of a plan against the same steps on real tensors.
 double off(const RunConfig& config) {
   const auto planned = static_cast<double>(plan_run(config).stages.front().memory.peak());
   const auto measured = static_cast<double>(step_memory(config, *build_model(config)).largest().whole.total);
@@ -181,11 +181,11 @@ TEST_CASE("plan: an action that will find nothing to act on is refused before th
   };
   const std::string lora = "{do: {type: reparameterize, method: {type: lora, rank: 2}}, when: at 3}";
   CHECK_THAT(refusal("[{do: merge, when: at 2}, " + lora + "]"), Catch::Contains("merge needs parameterization lora"));
-  CHECK(refusal("[{do: merge, when: at 4}, " + lora + "]").empty());  // written before, due after
+  CHECK(refusal("[{do: merge, when: at 4}, " + lora + "]").empty());  // listed first, due later
   CHECK_THAT(refusal("[{do: {type: prune}, when: at 2}]"), Catch::Contains("masked"));
-  CHECK_THAT(refusal("[{do: {type: reparameterize, targets: ['*.nothing'], method: {type: lora}}, when: at 3}]"), Catch::Contains("fit no weight"));
+  CHECK_THAT(refusal("[{do: {type: reparameterize, targets: ['*.nothing'], method: {type: lora}}, when: at 3}]"), Catch::Contains("match no weight"));
   CHECK_THAT(refusal("[{do: {type: freeze, match: {name: '*.mlpp.*'}}, when: at 3}]"), Catch::Contains("freeze matches no parameter"));
-  CHECK_THAT(refusal("[{do: freeze, when: at 3}]"), Catch::Contains("leaves no parameter to be trained"));
+  CHECK_THAT(refusal("[{do: freeze, when: at 3}]"), Catch::Contains("leaves no parameter to train"));
   CHECK_THAT(refusal("[{do: {type: reset_moments, match: {role: sparse}}, when: at 3}]"), Catch::Contains("reset_moments matches no parameter"));
 }
 
@@ -236,7 +236,7 @@ TEST_CASE("plan: projected gradients take their place when they are added up", "
     else
       projected += 4 * (4 + 4) * std::max(param.value.size(0), param.value.size(1));  // rank and the rows of the norm's sketch
   }
-  // Beside the sums, the matrix whose gradient arrives.
+  // Only sums: an arriving gradient counts as temporary until it is added.
   CHECK(step.first.most_of(Segment::kGradients) == whole);
   CHECK(step.usual.most_of(Segment::kGradients) == projected);
 }

@@ -1,4 +1,4 @@
-// From a configuration to a model: several ways of storing weights in one model, and weights of an earlier run.
+// From a configuration to a model: several parameterizations in one model, and the weights of an earlier run.
 #include "core/data/tokenizer.h"
 #include "core/interop/hugging_face.h"
 #include "core/train/checkpoint.h"
@@ -93,8 +93,8 @@ TEST_CASE("prepare: weights that begin a run stay the heads that they were, and 
     };
     CHECK_NOTHROW(build_model(with({})));
     CHECK_THROWS_WITH(build_model(with({"model.num_attention_heads=8", "model.num_key_value_heads=4"})),
-                      Catch::Contains("num_attention_heads 4 and the run 8") && Catch::Contains("cut into other heads"));
-    CHECK_THROWS_WITH(build_model(with({"model.num_key_value_heads=4"})), Catch::Contains("num_key_value_heads 2 and the run 4"));
+                      Catch::Contains("num_attention_heads 4 but the run has 8") && Catch::Contains("split into other heads"));
+    CHECK_THROWS_WITH(build_model(with({"model.num_key_value_heads=4"})), Catch::Contains("num_key_value_heads 2 but the run has 4"));
     (void)warnings.take();
     warn_of_another_function(with({}));
     CHECK(warnings.take().empty());
@@ -113,7 +113,7 @@ TEST_CASE("prepare: what a run of its length makes nothing of is told", "[train]
   };
   CHECK(told({"schedule={type: wsd, warmup: 2, decay: 4}", "timeline=[{do: reset_moments, when: at 6}]"}).empty());
   CHECK_THAT(told({"timeline=[{do: reset_moments, when: at 7}]"}), Catch::Contains("reset_moments is never due in 6 steps"));
-  CHECK_THAT(told({"schedule={type: cosine, warmup: 7}"}), Catch::Contains("schedule.warmup takes 7 steps, and the run has 6"));
+  CHECK_THAT(told({"schedule={type: cosine, warmup: 7}"}), Catch::Contains("schedule.warmup takes 7 steps, but the run has 6"));
   CHECK_THAT(told({"schedule={type: wsd, warmup: 3, decay: 4}"}), Catch::Contains("the decay begins late"));
 }
 
@@ -133,7 +133,7 @@ TEST_CASE("prepare: tokenizers that do not go with each other or with the model 
     return warnings.take();
   };
   CHECK(told("300", {first, copy, {}}).empty());
-  CHECK_THAT(told("300", {first, folder / "gone.model"}), Catch::Contains("gone.model', the tokenizer of the tokens, is not there"));
+  CHECK_THAT(told("300", {first, folder / "gone.model"}), Catch::Contains("gone.model', the tokenizer of the tokens, does not exist"));
   CHECK(told("30000", {}).empty());
   CHECK_THAT(told("300", {first, second}), Catch::Contains("are different tokenizers"));
   CHECK_THAT(told("30000", {first}), Catch::Contains("set model.vocab_size=" + std::to_string(Tokenizer(first).vocab_size())));
@@ -144,7 +144,7 @@ TEST_CASE("prepare: tokenizers that do not go with each other or with the model 
   };
   CHECK(of_start("copy").empty());
   CHECK(of_start("nowhere").empty());
-  CHECK_THAT(of_start("second"), Catch::Contains("is another tokenizer than that of the data"));
+  CHECK_THAT(of_start("second"), Catch::Contains("is not the tokenizer of the data"));
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Nothing is lost: a run that was stopped, killed or broken off ends as the run that was not.
+// Nothing is lost: a run that was stopped, killed or interrupted ends like one that was not.
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
@@ -101,7 +101,7 @@ TEST_CASE("resume: what a damaged checkpoint lacks is told by the file's name", 
     write_whole(damaged, bytes);
     CHECK_THROWS_WITH(Trainer(again), Catch::Contains(name + "' is damaged") && Catch::Contains("no checkpoint in"));
     if (name.starts_with("optim"))
-      CHECK(load_run(folder / "tiny", at::kCPU).step == 6);  // needs no state of the optimizer
+      CHECK(load_run(folder / "tiny", at::kCPU).step == 6);  // needs no optimizer state
     else
       CHECK_THROWS_WITH(load_run(folder / "tiny", at::kCPU), Catch::Contains(name + "' is damaged"));
     write_whole(damaged, whole);
@@ -185,7 +185,7 @@ TEST_CASE("stop_signal: what was ignored before still is, and a wish told twice 
     CHECK_FALSE(StopSignal::requested());
     raise(SIGTERM);
     CHECK(StopSignal::requested());
-    for (const int again : {SIGTERM, SIGINT, SIGUSR1}) raise(again);  // and nothing ends, as all come at once
+    for (const int again : {SIGTERM, SIGINT, SIGUSR1}) raise(again);  // nothing ends, as all come at once
   }
   struct sigaction after {};
   sigaction(SIGHUP, &before, &after);
@@ -200,7 +200,7 @@ TEST_CASE("resume: two processes do not train in one folder", "[train][resume]")
   CHECK_THROWS_WITH(Trainer(tiny_config(folder.path())), Catch::Contains("another process is training"));
 }
 
-// The program itself, so that signals are those of users.
+// Runs the program itself, so that signals arrive as they do from users.
 class Program {
  public:
   Program(const fs::path& config, const fs::path& log) {
@@ -263,7 +263,7 @@ TEST_CASE("resume: a signal saves, says how to go on, and exits with 75", "[trai
 
 TEST_CASE("resume: kill -9 at any moment, saves included, loses nothing that was saved", "[train][resume][slow]") {
   const TemporaryFolder folder;
-  // A save after every step: most kills fall into one.
+  // A save after every step, so that most kills hit one.
   const std::vector<std::string> longer{"train.steps=300", "evaluation.every=every 100", "checkpoint.every=every 1"};
   const RunConfig whole = tiny_config(folder / "whole", longer);
   REQUIRE(testing::train(whole) == kExitDone);

@@ -44,7 +44,7 @@ TEST_CASE("trainer: the synthetic language is learnt", "[train]") {
 }
 
 TEST_CASE("trainer: how a batch is cut into micro-batches does not matter", "[train]") {
-  // fp32 sums in another order: 1e-6 relative a step, growing slowly.
+  // fp32 sums in a different order: a relative error of 1e-6 per step, growing slowly.
   const std::vector<double> whole = run_losses({"train.micro_batch_size=8"});
   CHECK(largest_difference(whole, run_losses({"train.micro_batch_size=1"})) < 2e-5);
   CHECK(largest_difference(whole, run_losses({"train.loss_chunk=1000000"})) < 2e-5);
@@ -62,7 +62,7 @@ TEST_CASE("trainer: the seed decides the run, and nothing else does", "[train]")
 
 TEST_CASE("trainer: bf16 follows fp32", "[train]") {
   const std::vector<double> exact = run_losses({"train.steps=40"});
-  // bf16 carries 8 bits through each layer; after 40 steps the curves are a few per cent apart at the most.
+  // bf16 carries 8 bits through each layer; after 40 steps the curves are at most a few percent apart.
   CHECK(largest_difference(exact, run_losses({"train.steps=40", "run.dtype=bf16"})) < 0.05);
 }
 
@@ -73,7 +73,7 @@ TEST_CASE("trainer: a gradient that is not finite stops the run before weights c
   CHECK(records(folder / "tiny", "end").begin()->second["status"] == "failed");
 }
 
-// Makes a weight infinite at its first step, and puts it right at the next.
+// Makes a weight infinite at its first step, and restores it at the next.
 class Poison final : public Action {
  public:
   struct Config {
@@ -91,7 +91,7 @@ class Poison final : public Action {
   }
 
  private:
-  mutable at::Tensor kept_;  // from step to step of one run, which no real action may do
+  mutable at::Tensor kept_;  // kept from step to step, which no real action may do
 };
 const bool registered = actions().add<Poison>("poison_of_a_test", "no source");
 
@@ -132,7 +132,7 @@ class Breaks final : public Action {
 };
 const bool breaks_registered = actions().add<Breaks>("breaks_of_a_test", "no source");
 
-// Gives a weight other factors, and does not tell the optimizer.
+// Replaces a weight's tensors without telling the optimizer.
 class Forgets final : public Action {
  public:
   struct Config {
@@ -149,7 +149,7 @@ const bool forgets_registered = actions().add<Forgets>("forgets_of_a_test", "no 
 TEST_CASE("trainer: an action whose parameters would never learn is told", "[train]") {
   const TemporaryFolder folder;
   CHECK_THROWS_WITH(testing::train(tiny_config(folder.path(), {"timeline=[{do: forgets_of_a_test, when: at 3}]"})),
-                    Catch::Contains("action 'forgets_of_a_test', step 3: 'model.layers.0.self_attn.q_proj.weight' is not what the optimizer updates"));
+                    Catch::Contains("action 'forgets_of_a_test', step 3: 'model.layers.0.self_attn.q_proj.weight' is no longer what the optimizer updates"));
 }
 
 TEST_CASE("trainer: a run that an error ends is recorded as failed, once, and the error is told", "[train]") {
@@ -189,7 +189,7 @@ TEST_CASE("evaluate: the mean is over tokens, whatever the batch", "[train]") {
   const EvalReport parts = evaluate(loss_of(*model, 7), *source, 11 * 16, 4, 16);
   CHECK(whole.tokens == 176);
   CHECK(std::abs(whole.loss - parts.loss) < 1e-6 * whole.loss);
-  // The method repositories divide the sum of batch means by one batch too many.
+  // The method repositories divide the sum of batch means by the number of batches plus one.
   CHECK(std::abs(std::log(whole.ppl_legacy) - whole.loss / 2) < 1e-6);
   CHECK(parts.ppl_legacy < parts.ppl);
 }
@@ -256,7 +256,7 @@ TEST_CASE("log.profile: what the chosen steps spend their time on is written dow
     for (const Json& event : trace.at("traceEvents"))
       if (event.contains("name")) traced.insert(event["name"].get<std::string>());
     for (const std::string part : {"read", "forward", "backward", "update", "aten::mm"}) CHECK(traced.contains(part));
-    // What each takes without what it calls adds up to no more than the whole.
+    // Times without what is called add up to no more than the whole.
     std::istringstream table(read_text(profiled.folder() / "profile" / (name + ".txt")));
     double whole = 0;
     double sum = 0;

@@ -1,4 +1,4 @@
-// Copies of one thread into shared memory that go on beside it, in groups.
+// Asynchronous copies of one thread into shared memory, in groups.
 #pragma once
 
 #include <cstddef>
@@ -14,12 +14,12 @@ class Copies {
     void* to;
     const void* from;
     size_t bytes;
-    size_t zeros;  // at the end, in the place of what is not read
+    size_t zeros;  // at the end, instead of what is not read
   };
 
   void add(const Copy& copy) { groups_.back().push_back(copy); }
   void commit() { groups_.emplace_back(); }
-  // All but the latest groups arrive. Calls note(copy) for each before it is done.
+  // Completes all but the latest `groups_left` groups. Calls note(copy) before each copy.
   template <class Note>
   void finish(size_t groups_left, Note note) {
     for (; groups_.size() > groups_left + 1; groups_.pop_front())

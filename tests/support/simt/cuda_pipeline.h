@@ -1,5 +1,5 @@
-// Stands in for CUDA's header of this name when a kernel is compiled for the CPU: copies into shared memory that go on while the thread
-// does. Here nothing arrives before it has been waited for.
+// Stands in for CUDA's header of this name when a kernel is compiled for the CPU: asynchronous copies into shared memory. Here nothing
+// arrives before it is waited for.
 #pragma once
 
 #include "tests/support/simt/cuda_runtime.h"

@@ -34,7 +34,7 @@ cudaError_t cudaFuncSetAttribute(F*, cudaFuncAttribute, int bytes) {
   return bytes <= static_cast<int>(simt::kMostShared) ? cudaSuccess : cudaErrorInvalidValue;
 }
 
-struct cudaLaunchConfig_t {  // CUDA's names of the first two are macros here
+struct cudaLaunchConfig_t {  // CUDA's names for the first two are macros here
   dim3 grid;
   dim3 block;
   size_t dynamicSmemBytes = 0;

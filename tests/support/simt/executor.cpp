@@ -12,7 +12,7 @@
 #include "tests/support/simt/memory_watch.h"
 
 #ifdef __SANITIZE_ADDRESS__
-// A kernel that is refused leaves its fibers where they are, with what was about to be said.
+// A refused kernel abandons its fibers, and with them the message that they were about to report.
 extern "C" const char* __lsan_default_suppressions() { return "leak:simt::fail\nleak:simt::stop\nleak:simt::copy_later\nleak:simt::check_lane\nleak:simt::note_access\n"; }
 #endif
 
@@ -97,7 +97,7 @@ class Grid {
     running->work();
   }
 
-  // A fiber: runs the thread it was made for, and, as long as nobody waits, those after it, which then need no fiber of their own.
+  // The body of a fiber: runs the thread it was made for and, as long as none waits, those after it, which then need no fiber of their own.
   void work() {
     Thread* owner = current_;
     for (;;) {
@@ -152,7 +152,7 @@ class Grid {
     } while (release());
   }
 
-  // Lets go on whoever has waited for all it waits for. False when all threads are done.
+  // Resumes the threads whose waiting is over. Returns false when all threads are done.
   bool release() {
     bool some = false;
     bool all_done = true;
@@ -205,7 +205,7 @@ class Grid {
   Dim3 block_;
   size_t shared_size_;
   const Body& body_;
-  std::vector<Thread> threads_;  // where they find their place and what other lanes hold
+  std::vector<Thread> threads_;  // hold their positions and the other lanes' values
   MemoryWatch watch_;
   std::vector<size_t> spare_;
   std::vector<uint32_t> warp_times_;

@@ -13,7 +13,7 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
-// Leaves one stack for another: keeps the registers that a call must keep, and where its own stack ends in *from. (swapcontext
+// Leaves one stack for another: saves the callee-saved registers on the old stack, and its stack pointer in *from. (swapcontext
 // would make a system call each time.)
 extern "C" void simt_switch(void** from, void* to);
 asm(R"(
@@ -92,9 +92,9 @@ void prepare(Context& context, size_t i, void (*entry)()) {
   context.stack = base_of_stack(i);
   context.stack_size = kStack;
 #if defined(__SANITIZE_ADDRESS__)
-  __asan_unpoison_memory_region(static_cast<char*>(base_of_stack(i)) + 4096, kStack - 4096);  // frames that nobody came back to
+  __asan_unpoison_memory_region(static_cast<char*>(base_of_stack(i)) + 4096, kStack - 4096);  // frames that were never returned to
 #endif
-  // As simt_switch leaves a stack: six registers, and where to go on; above it nobody to return to.
+  // As simt_switch leaves a stack: six registers and the address to resume at; above them, no caller to return to.
   auto** top = static_cast<void**>(base_of_stack(i)) + kStack / sizeof(void*);
   *--top = nullptr;
   *--top = reinterpret_cast<void*>(entry);

@@ -1,4 +1,4 @@
-// Stacks for the threads of a block, and leaving one for another.
+// Stacks for the threads of a block, and switching between them.
 #pragma once
 
 #include <cstddef>
@@ -13,10 +13,10 @@ struct Range {
   [[nodiscard]] bool has(uintptr_t address) const { return address >= begin && address < end; }
 };
 
-// Of this thread of the host: stacks for kMostThreads fibers, one after another.
+// This host thread's stacks for kMostThreads fibers, one after another.
 [[nodiscard]] void* base_of_stack(size_t i);
 [[nodiscard]] Range range_of_stacks();
-// The stack that the host's thread itself runs on.
+// The stack that the host thread itself runs on.
 [[nodiscard]] const Range& own_stack();
 
 struct Context {
@@ -25,11 +25,11 @@ struct Context {
   size_t stack_size = 0;
 };
 
-// Makes `context` one that runs `entry` on stack i from its beginning; `entry` never returns.
+// Prepares `context` to run `entry` from its beginning on stack i; `entry` never returns.
 void prepare(Context& context, size_t i, void (*entry)());
-// To be called first by `entry`.
+// `entry` must call this first.
 void entered();
-// `from` goes on when somebody switches back to it; not at all with `for_good`.
+// `from` resumes when something switches back to it; never if `for_good`.
 void switch_to(Context& from, Context& to, bool for_good = false);
 
 }  // namespace simt

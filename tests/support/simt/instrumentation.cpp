@@ -2,7 +2,7 @@
 
 #include "tests/support/simt/executor.h"
 
-// What the compiler's instrumentation calls. In a build with AddressSanitizer kernels carry its checks instead.
+// What the compiler's instrumentation calls. In a build with AddressSanitizer, kernels carry its checks instead.
 #if !defined(__SANITIZE_ADDRESS__)
 extern "C" {
 void __tsan_init() {}
@@ -24,7 +24,7 @@ SIMT_ACCESSES(16)
 void __tsan_read_range(void* p, size_t size) { simt::note_access(p, size, false); }
 void __tsan_write_range(void* p, size_t size) { simt::note_access(p, size, true); }
 
-// Of UndefinedBehaviorSanitizer: an index that an array does not have.
+// UndefinedBehaviorSanitizer's report of an array index out of bounds.
 struct SourceLocation {
   const char* file;
   uint32_t line;

@@ -1,5 +1,5 @@
-// Sees every access to memory of a kernel under way: refuses races, what lies beyond what was allocated, and shared memory that nobody
-// has written.
+// Watches every memory access of a running kernel: refuses races, accesses beyond what was allocated, and reads of shared memory that
+// the block has not written.
 #pragma once
 
 #include <array>
@@ -12,9 +12,9 @@
 
 namespace simt {
 
-// Who touches memory, and when: threads count from 1 on in the grid, times go on at barriers of the block and of the warp.
+// Who touches memory, and when: threads are numbered from 1 in the grid, and times advance at barriers of the block and of the warp.
 struct Access {
-  uint32_t thread = 0;  // 0: nobody
+  uint32_t thread = 0;  // 0: none
   uint32_t block_time = 0;
   uint32_t warp_time = 0;
   bool atomic = false;
@@ -22,10 +22,10 @@ struct Access {
 
 class MemoryWatch {
  public:
-  // `apart`: what the executor itself works on.
+  // `apart`: the executor's own memory, which is not watched.
   MemoryWatch(size_t shared_size, uint32_t block_size, std::vector<Range> apart);
 
-  // What is wrong, to be read with the thread's name between the two.
+  // A message on what is wrong: the thread's name goes between the two parts.
   struct Complaint {
     std::string before;
     std::string after;
@@ -50,9 +50,9 @@ class MemoryWatch {
   uint32_t block_size_;
   std::vector<Range> apart_;
   Range program_;        // its code and data
-  Range thread_locals_;  // of this thread: shared memory is made of those
-  Range dynamic_;        // shared memory that a launch asks for
-  Range known_;          // the allocation that was touched last
+  Range thread_locals_;  // of this thread; they hold shared memory
+  Range dynamic_;        // shared memory requested at launch
+  Range known_;          // the allocation touched last
   bool bounded_ = false;
   std::unordered_map<uintptr_t, Line> lines_;
   Line* last_ = nullptr;

@@ -1,5 +1,5 @@
 // Stands in for CUDA's header of this name when a kernel is compiled for the CPU: products of 16 × 16 bf16 tiles with sums in fp32.
-// A lane holds eight elements of a tile, which ones is not to be relied on: on a GPU it is otherwise.
+// A lane holds eight elements of a tile; do not rely on which ones, because on a GPU they are others.
 #pragma once
 
 #include "tests/support/simt/cuda_bf16.h"
@@ -23,7 +23,7 @@ struct fragment {
 
 namespace detail {
 inline constexpr unsigned kAll = 0xffffffffU;
-// The element `e` of this lane: 8 in a row, two lanes a row.
+// Element `e` of this lane: 8 in a row, two lanes per row.
 inline int row_of(int) { return static_cast<int>(simt::here().lane) / 2; }
 inline int column_of(int e) { return static_cast<int>(simt::here().lane) % 2 * 8 + e; }
 }  // namespace detail
@@ -63,7 +63,7 @@ void fill_fragment(Fragment& to, T value, const SimtPlace& where = SimtPlace::cu
   for (auto& x : to.x) x = value;
 }
 
-// d = a·b + c. Every lane reads what the others hold, so nobody goes on before all have read.
+// d = a·b + c. Every lane reads what the others hold, so none continues before all have read.
 template <class LayoutA, class LayoutB>
 void mma_sync(fragment<accumulator, 16, 16, 16, float>& d, const fragment<matrix_a, 16, 16, 16, __nv_bfloat16, LayoutA>& a,
               const fragment<matrix_b, 16, 16, 16, __nv_bfloat16, LayoutB>& b, const fragment<accumulator, 16, 16, 16, float>& c,

@@ -261,7 +261,8 @@ void load_plugins_of(const fs::path& checkpoint) {
   const auto loaded_already = [](const fs::path& plugin) {  // from where it is now
     return std::any_of(loaded_plugins().begin(), loaded_plugins().end(), [&](const auto& one) { return fs::path(one.first).filename() == plugin.filename(); });
   };
-  for (const fs::path plugin : trainer["config"].value("plugins", std::vector<std::string>{})) {
+  for (const Json& named : trainer["config"].value("plugins", Json::array())) {
+    const fs::path plugin = named.get<std::string>();
     if (loaded_already(plugin)) continue;
     if (const std::string wrong = load_plugin(plugin); !wrong.empty()) log().warn("plugin {}; continuing without it; --plugin names it in another place", wrong);
   }

@@ -64,7 +64,7 @@ class Fira final : public UpdateRule {
     const double taken = paper ? 1 : c_.scale;  // τ, how much of R·Q is taken out of S
 
     // With little taken, S need not be formed: ‖G − τRQ‖² = ‖G‖² − 2τ‖R‖² + τ²‖RQ‖², and φ ⊙ RQ = (φ ⊙ R)·Q goes back with N.
-    Direction whole{.value = inside.value * c_.scale, .gain = inside.gain, .rest = grad};
+    Direction whole{.value = inside.value * c_.scale, .gain = inside.gain, .left = inside.left, .right = inside.right, .rest = grad};
     at::Tensor left_out;
     if (taken > kMostTaken) {
       whole.rest = subspace_.left_out(grad, projected, slots, taken);
@@ -75,8 +75,6 @@ class Fira final : public UpdateRule {
     at::Tensor gain = factor * limit_norm_growth((factor.square() * left_out).sum(), slots["norm"], c_.growth);
     if (taken <= kMostTaken) whole.value.addcmul_(projected, gain.to(at::kFloat), -taken);
     whole.rest_gain = paper ? gain * c_.scale : inside.gain.defined() ? gain * inside.gain : gain;
-    if (axis == 0) whole.left = slots["left"];
-    if (axis == 1) whole.right = slots["right"];
     return whole;
   }
 

@@ -41,10 +41,7 @@ class Frugal final : public UpdateRule {
   Direction direction(const at::Tensor& grad, Slots& slots, const StepInfo& step) const override {
     subspace_.refresh_when_due(grad, slots, step);
     const at::Tensor projected = subspace_.down(grad, slots);
-    const Direction inside = subspace_.inside(projected, slots, step);
-    Direction whole{.value = inside.value, .gain = inside.gain};
-    if (slots.contains("left")) whole.left = slots["left"];
-    if (slots.contains("right")) whole.right = slots["right"];
+    Direction whole = subspace_.inside(projected, slots, step);
     if (projected.sizes() == grad.sizes()) return whole;  // nothing is left out, and signs of rounding errors are no step
     whole.rest = subspace_.left_out(grad, projected, slots);
     if (c_.free == StateFree::kSign) whole.rest.sign_();

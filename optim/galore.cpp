@@ -77,8 +77,6 @@ class GaLore final : public UpdateRule, public Compression {
   Direction step_in_subspace(const at::Tensor& projected, const Slots& slots, const StepInfo& step) const {
     Direction inside = subspace_.inside(projected, slots, step);
     inside.gain = inside.gain.defined() ? inside.gain * scale_ : at::full({}, scale_, projected.options());
-    if (slots.contains("left")) inside.left = slots["left"];
-    if (slots.contains("right")) inside.right = slots["right"];
     return inside;
   }
 

@@ -175,6 +175,13 @@ at::Tensor Subspace::down(const at::Tensor& grad, const Slots& slots) const {
   return projected;
 }
 
+Direction Subspace::inside(const at::Tensor& projected, const Slots& slots, const StepInfo& step) const {
+  Direction inside = inner_.direction(projected, slots, step);
+  if (slots.contains("left")) inside.left = slots["left"];
+  if (slots.contains("right")) inside.right = slots["right"];
+  return inside;
+}
+
 at::Tensor Subspace::left_out(const at::Tensor& grad, const at::Tensor& projected, const Slots& slots, double share) const {
   if (!slots.contains("left")) return at::addmm(grad, projected, slots["right"], 1, -share);
   return at::addmm(grad, slots["left"].t(), slots.contains("right") ? projected.mm(slots["right"]) : projected, 1, -share);

@@ -112,10 +112,8 @@ class Subspace {
   [[nodiscard]] at::Tensor down(const at::Tensor& grad, const Slots& slots) const;
   // What the subspace leaves out of `grad`: G − share · (R projected back), with R = `projected`.
   [[nodiscard]] at::Tensor left_out(const at::Tensor& grad, const at::Tensor& projected, const Slots& slots, double share = 1) const;
-  // The inner rule's step, in the subspace's shape.
-  [[nodiscard]] Direction inside(const at::Tensor& projected, const Slots& slots, const StepInfo& step) const {
-    return inner_.direction(projected, slots, step);
-  }
+  // Returns the inner rule's step, of the subspace's shape, with the bases that take it back.
+  [[nodiscard]] Direction inside(const at::Tensor& projected, const Slots& slots, const StepInfo& step) const;
   // Which axis of a gradient of these sizes is compressed: 0 on the left, 1 on the right.
   [[nodiscard]] int64_t compressed_axis(at::IntArrayRef sizes) const { return sides(sizes).left ? 0 : 1; }
   [[nodiscard]] const SubspaceConfig& config() const { return c_; }

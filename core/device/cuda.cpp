@@ -55,16 +55,12 @@ class Graph final : public Recorder {
   // The streams wait for each other, because tensors of one are read on the other.
   void warm(const std::function<void()>& work) override {
     const c10::cuda::CUDAStream usual = c10::cuda::getCurrentCUDAStream(stream_.device_index());
-    at::cuda::CUDAEvent asked;
-    asked.record(usual);
-    asked.block(stream_);
+    let_wait(stream_, usual);
     {
       const c10::cuda::CUDAStreamGuard guard(stream_);
       work();
     }
-    at::cuda::CUDAEvent done;
-    done.record(stream_);
-    done.block(usual);
+    let_wait(usual, stream_);
   }
   std::vector<at::Tensor> record(const std::function<std::vector<at::Tensor>()>& work) override {
     c10::cuda::device_synchronize();
@@ -103,6 +99,13 @@ class Graph final : public Recorder {
   }
 
  private:
+  // What comes next on `stream` starts after all work given to `other` so far.
+  static void let_wait(const c10::cuda::CUDAStream& stream, const c10::cuda::CUDAStream& other) {
+    at::cuda::CUDAEvent reached;
+    reached.record(other);
+    reached.block(stream);
+  }
+
   const c10::cuda::CUDAStream stream_ = c10::cuda::getStreamFromPool();  // one for good, because libraries keep buffers per stream
   std::optional<at::cuda::CUDAGraph> graph_;
   std::shared_ptr<std::optional<MemoryPeak>> peak_;

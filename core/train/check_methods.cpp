@@ -93,6 +93,7 @@ bool can_be(const BuildWeight& build) try {
 }  // namespace
 
 void check_parameterizations(const RunConfig& config) {
+  if (config.parameterization.empty()) return;  // all weights are dense
   const Llama shapes = shapes_of(config);
   constexpr int64_t kWide = 512;  // weights up to this size take almost no time; of larger ones a corner is checked, if it can be built
   std::set<std::string> tried;
